@@ -1,0 +1,135 @@
+"""The records that travel between environments, policies, replay and agents.
+
+All of them are `NamedTuple`s of arrays, hence JAX pytrees. Row t of a stream is the `Trajectory`
+(step_type_t, o_t, a_t, policy_info_t, next_step_type_t, r_{t+1}, discount_{t+1}): the observation that followed is the
+next row's observation. A row whose `step_type` is LAST carries an episode's true final observation; its action, reward
+and discount belong to the reset that follows it, so every loss masks it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = Any  # a NumPy or JAX array; shapes are in the docstrings
+Tree = Any  # a pytree of arrays
+
+ACTION_MASK = "action_mask"
+
+
+class StepType:
+    """Where a time step stands in its episode (int32): the first, one in the middle, or the last."""
+
+    FIRST = np.int32(0)
+    MID = np.int32(1)
+    LAST = np.int32(2)
+
+
+class TimeStep(NamedTuple):
+    """What an environment returns, unbatched or with a leading `[n]` axis on every leaf.
+
+    `reward` is what the step into this observation earned; `discount` is 0 where the task terminated and 1 elsewhere, a
+    time limit included. After a LAST time step, the next call of `step` resets and returns a FIRST one.
+    """
+
+    step_type: Array
+    reward: Array
+    discount: Array
+    observation: Tree
+
+    def is_first(self) -> Array:
+        return self.step_type == StepType.FIRST
+
+    def is_mid(self) -> Array:
+        return self.step_type == StepType.MID
+
+    def is_last(self) -> Array:
+        return self.step_type == StepType.LAST
+
+
+class PolicyStep(NamedTuple):
+    """A policy's answer: `action` `[...]`, its recurrent `state` for the next call, and `info`, a dict of what to store."""
+
+    action: Tree
+    state: Tree = ()
+    info: Any = ()
+
+
+class Trajectory(NamedTuple):
+    """One row, or with leading axes `[B, T]` a batch of B windows of T consecutive rows."""
+
+    step_type: Array
+    observation: Tree
+    action: Tree
+    policy_info: Any
+    next_step_type: Array
+    reward: Array
+    discount: Array
+
+    def is_last(self) -> Array:
+        """True on boundary rows (LAST -> FIRST), which no loss may learn from."""
+        return self.step_type == StepType.LAST
+
+
+class Transition(NamedTuple):
+    """A window reduced to one (n-step) transition `[B, ...]`; `discount` holds gamma^k times the environment's discounts."""
+
+    observation: Tree
+    action: Tree
+    reward: Array
+    discount: Array
+    next_observation: Tree
+    mask: Array  # 1.0, or 0.0 where the window starts on a boundary row
+
+
+class SampleInfo(NamedTuple):
+    """What replay knows about each sampled item, `[B]`. `key` is uint64 and stays on the host."""
+
+    key: Array
+    probability: Array
+    table_size: Array
+    priority: Array
+    times_sampled: Array
+
+
+class Sample(NamedTuple):
+    """What a replay dataset yields: `experience` is a `Trajectory` `[B, T, ...]`."""
+
+    experience: Trajectory
+    info: SampleInfo
+
+
+def make_row(time_step: TimeStep, policy_step: PolicyStep, next_time_step: TimeStep) -> Trajectory:
+    """The row that joins a time step, the action taken there, and what the environment answered."""
+    return Trajectory(
+        step_type=time_step.step_type,
+        observation=time_step.observation,
+        action=policy_step.action,
+        policy_info=policy_step.info,
+        next_step_type=next_time_step.step_type,
+        reward=next_time_step.reward,
+        discount=next_time_step.discount,
+    )
+
+
+def bootstrap_row(time_step: TimeStep, row: Trajectory) -> Trajectory:
+    """Row T of an on-policy segment: `time_step`'s step type and observation, zeros elsewhere.
+
+    Only its observation is read (to bootstrap the value). `row` is any row of the stream, for shapes and dtypes.
+    """
+    zeros = jax.tree.map(lambda x: x * 0, row)
+    return zeros._replace(step_type=time_step.step_type, observation=time_step.observation)
+
+
+def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
+    """Splits a dict observation with an `"action_mask"` leaf into (what networks see, mask); otherwise (observation, None).
+
+    The mask is boolean `[..., num_actions]` (for multi-discrete actions, the factors' masks concatenated), True where an
+    action is allowed. What remains is unwrapped if its only key is `"observation"`, the usual form in gymnasium.
+    """
+    if not isinstance(observation, dict) or ACTION_MASK not in observation:
+        return observation, None
+    rest = {name: leaf for name, leaf in observation.items() if name != ACTION_MASK}
+    if set(rest) == {"observation"}:
+        return rest["observation"], observation[ACTION_MASK]
+    return rest, observation[ACTION_MASK]

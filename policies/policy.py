@@ -1,0 +1,47 @@
+"""What every policy is, and the one compiled call that asks it for an action."""
+
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+
+from ..envs.types import Array, PolicyStep, TimeStep, Tree
+
+
+class Distribution(Protocol):
+    """A distribution over actions with batch shape `[...]`."""
+
+    def sample(self, key: Array) -> Array:
+        """Draws an action `[..., *event]`."""
+
+    def log_prob(self, action: Array) -> Array:
+        """Log-probability (or density) of an action, `[...]`."""
+
+    def mode(self) -> Array:
+        """The most probable action."""
+
+    def entropy(self) -> Array:
+        """Entropy in nats, `[...]`."""
+
+
+class Policy(Protocol):
+    """How to act. Holds no parameters; a frozen dataclass (`eq=False`) whose methods are pure."""
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
+        """The recurrent state at the start of a stream; `()` for a policy without memory."""
+
+    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+        """The action for a time step with any leading axes; one key draws for the whole batch."""
+
+    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> Any:
+        """The distribution that `action` draws from."""
+
+
+@partial(jax.jit, static_argnums=0)
+def act(policy: Policy, params: Tree, time_step: TimeStep, state: Tree, key: Array, row: Array) -> PolicyStep:
+    """The compiled `policy.action` of drivers, evaluation and serving, with the key of row number `row`.
+
+    It compiles once per policy object and batch shape. Folding the row's index into the driver's key makes the Python
+    loop, the vectorised loop and the scan draw the same numbers.
+    """
+    return policy.action(params, time_step, state, jax.random.fold_in(key, row))
