@@ -115,4 +115,4 @@ def _backward(x: Array, weight: Array, final: Array | float) -> Array:
 
     dtype = jnp.result_type(x, weight, final, jnp.float32)
     x, weight = jnp.broadcast_arrays(jnp.asarray(x, dtype), jnp.asarray(weight, dtype))
-    return jax.lax.scan(step, jnp.asarray(final, dtype), (x, weight), reverse=True, unroll=8)[1]
+    return jax.lax.scan(step, jnp.asarray(final, dtype), (x, weight), reverse=True)[1]
