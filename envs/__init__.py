@@ -1,0 +1,55 @@
+"""Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments (`envs.classic`) and adapters."""
+
+from . import classic, gym
+from .environment import Environment, JaxEnvironment
+from .episodic import EpisodeState, EpisodicEnvironment
+from .host import HostEnvironment, reset_batch, step_batch
+from .specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, trajectory_spec, validate, zeros
+from .time_step import restart, termination, transition, truncation
+from .types import (
+    PolicyStep,
+    Sample,
+    SampleInfo,
+    StepType,
+    TimeStep,
+    Trajectory,
+    Transition,
+    bootstrap_row,
+    make_row,
+    split_action_mask,
+)
+
+__all__ = [
+    "ArraySpec",
+    "BoundedSpec",
+    "DiscreteSpec",
+    "Environment",
+    "EnvironmentSpecs",
+    "EpisodeState",
+    "EpisodicEnvironment",
+    "HostEnvironment",
+    "JaxEnvironment",
+    "PolicyStep",
+    "Sample",
+    "SampleInfo",
+    "SpecError",
+    "StepType",
+    "TimeStep",
+    "Trajectory",
+    "Transition",
+    "bootstrap_row",
+    "classic",
+    "gym",
+    "make_row",
+    "reset_batch",
+    "restart",
+    "sample",
+    "split_action_mask",
+    "step_batch",
+    "termination",
+    "trajectory_spec",
+    "transition",
+    "truncation",
+    "validate",
+    "zeros",
+]

@@ -178,7 +178,9 @@ def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
     outside = (value < low) | (value > high)
     if np.any(outside):
         worst = value[outside].ravel()[:3].tolist()
-        return [f"{name}: {int(outside.sum())} of {value.size} numbers lie outside {low}..{high}: {worst}; clip or rescale them"]
+        return [
+            f"{name}: {int(outside.sum())} of {value.size} numbers lie outside {low}..{high}: {worst}; clip or rescale them"
+        ]
     return []
 
 
