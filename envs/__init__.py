@@ -1,6 +1,6 @@
 """Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments (`envs.classic`) and adapters."""
 
-from . import classic, gym
+from . import classic, gym, probes
 from .environment import Environment, JaxEnvironment
 from .episodic import EpisodeState, EpisodicEnvironment
 from .host import HostEnvironment, reset_batch, step_batch
@@ -18,6 +18,8 @@ from .types import (
     make_row,
     split_action_mask,
 )
+from .validation import validate_environment
+from .wrappers import MapObservation, TimeLimit, select_observation
 
 __all__ = [
     "ArraySpec",
@@ -29,11 +31,13 @@ __all__ = [
     "EpisodicEnvironment",
     "HostEnvironment",
     "JaxEnvironment",
+    "MapObservation",
     "PolicyStep",
     "Sample",
     "SampleInfo",
     "SpecError",
     "StepType",
+    "TimeLimit",
     "TimeStep",
     "Trajectory",
     "Transition",
@@ -41,9 +45,11 @@ __all__ = [
     "classic",
     "gym",
     "make_row",
+    "probes",
     "reset_batch",
     "restart",
     "sample",
+    "select_observation",
     "split_action_mask",
     "step_batch",
     "termination",
@@ -51,5 +57,6 @@ __all__ = [
     "transition",
     "truncation",
     "validate",
+    "validate_environment",
     "zeros",
 ]

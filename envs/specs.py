@@ -33,6 +33,15 @@ class ArraySpec:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+def _as_bound(bound: Any, dtype: np.dtype) -> np.ndarray:
+    bound = np.asarray(bound)
+    if not (np.issubdtype(dtype, np.integer) and np.issubdtype(bound.dtype, np.inexact)):
+        return bound.astype(dtype)
+    limits = np.iinfo(dtype)  # integers have no infinity
+    whole = np.where(np.isfinite(bound), bound, 0).astype(dtype)
+    return np.where(np.isposinf(bound), limits.max, np.where(np.isneginf(bound), limits.min, whole)).astype(dtype)
+
+
 @dataclasses.dataclass(frozen=True)
 class BoundedSpec(ArraySpec):
     """An array with element-wise bounds, both included. `minimum` and `maximum` broadcast to `shape`."""
@@ -43,7 +52,7 @@ class BoundedSpec(ArraySpec):
     def __post_init__(self):
         super().__post_init__()
         for name in ("minimum", "maximum"):
-            bound = np.broadcast_to(np.asarray(getattr(self, name), self.dtype), self.shape)
+            bound = np.broadcast_to(_as_bound(getattr(self, name), self.dtype), self.shape)
             uniform = bound.size > 0 and (bound == bound.flat[0]).all()
             object.__setattr__(self, name, bound.flat[0].item() if uniform else _to_tuple(bound.tolist()))
 
@@ -138,7 +147,7 @@ def sample(spec: Tree, key: jax.Array, batch_shape: tuple[int, ...] = ()) -> Tre
     """Draws a tree `[*batch_shape, *spec.shape]` uniformly within bounds; a normal draw where a bound is infinite."""
     leaves, treedef = jax.tree.flatten(spec)
     keys = jax.random.split(key, max(len(leaves), 1))
-    return treedef.unflatten([_sample_leaf(s, k, tuple(batch_shape) + s.shape) for s, k in zip(leaves, keys)])
+    return treedef.unflatten([_sample_leaf(s, k, tuple(batch_shape) + s.shape) for s, k in zip(leaves, keys, strict=False)])
 
 
 def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -148,7 +157,9 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
         return jax.random.bernoulli(key, shape=shape)
     if isinstance(spec, BoundedSpec) and np.all(np.isfinite(spec.low)) and np.all(np.isfinite(spec.high)):
         if np.issubdtype(spec.dtype, np.integer):
-            return jax.random.randint(key, shape, spec.low.astype(np.int32), spec.high.astype(np.int32) + 1).astype(spec.dtype)
+            top = np.iinfo(np.int32).max - 1  # the draw is in int32, whose very last value is left out
+            low, high = spec.low.astype(np.int64), spec.high.astype(np.int64)
+            return jax.random.randint(key, shape, np.minimum(low, top), np.minimum(high, top) + 1, np.int32).astype(spec.dtype)
         return jax.random.uniform(key, shape, spec.dtype, spec.low, spec.high)
     draw = jax.random.normal(key, shape).astype(spec.dtype)
     return draw.clip(spec.low, spec.high) if isinstance(spec, BoundedSpec) else draw
@@ -173,8 +184,9 @@ def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
         low, high = 0, np.subtract(spec.num_values, 1)
     else:
         low, high = spec.low, spec.high
-    if np.issubdtype(value.dtype, np.inexact) and np.isnan(value).any():
-        return [f"{name}: {int(np.isnan(value).sum())} of {value.size} numbers are NaN; check what computed them"]
+    if np.issubdtype(value.dtype, np.inexact) and not np.isfinite(value).all():
+        count = int((~np.isfinite(value)).sum())
+        return [f"{name}: {count} of {value.size} numbers are NaN or infinite; check what computed them"]
     outside = (value < low) | (value > high)
     if np.any(outside):
         worst = value[outside].ravel()[:3].tolist()
@@ -185,7 +197,7 @@ def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
 
 
 def _shape_advice(shape: tuple[int, ...], expected: tuple[int, ...], batch: int) -> str:
-    if shape == (1,) + expected and batch == 0:
+    if shape == (1, *expected) and batch == 0:
         return "there is a leading axis of 1: index it away with x[0]"
     if len(shape) < batch + len(expected) and shape[-len(expected) :] == expected:
         return f"add {batch + len(expected) - len(shape)} leading axis or axes"

@@ -28,7 +28,7 @@ class CartPole(EpisodicEnvironment):
     pole_mass: float = 0.1
     half_length: float = 0.5
     force: float = 10.0
-    time_step: float = 0.02
+    dt: float = 0.02
     x_limit: float = 2.4
     angle_limit: float = 12 * 2 * math.pi / 360
 
@@ -41,7 +41,7 @@ class CartPole(EpisodicEnvironment):
         return jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
-        x, x_dot, angle, angle_dot = physics
+        _, x_dot, angle, angle_dot = physics
         mass, moment = self.cart_mass + self.pole_mass, self.pole_mass * self.half_length
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         force = jnp.where(action == 1, self.force, -self.force)
@@ -49,7 +49,7 @@ class CartPole(EpisodicEnvironment):
         angle_acc = (self.gravity * sin - cos * push) / (self.half_length * (4 / 3 - self.pole_mass * cos**2 / mass))
         x_acc = push - moment * angle_acc * cos / mass
         rates = jnp.stack([x_dot, x_acc, angle_dot, angle_acc])
-        physics = physics + self.time_step * rates
+        physics = physics + self.dt * rates
         terminated = (jnp.abs(physics[0]) > self.x_limit) | (jnp.abs(physics[2]) > self.angle_limit)
         return physics, np.float32(1.0), terminated
 

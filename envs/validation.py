@@ -1,0 +1,181 @@
+"""`validate_environment`: does an environment keep the conventions that the rest of the library relies on?"""
+
+import copy
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import specs as specs_lib
+from .environment import Environment, JaxEnvironment
+from .host import HostEnvironment
+from .specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError
+from .types import StepType, TimeStep, Tree, split_action_mask
+
+
+def validate_environment(env: Environment | JaxEnvironment, num_steps: int = 1000, seed: int = 0) -> None:
+    """Steps an environment with random actions and checks every time step.
+
+    Checked: specs; the structure, shapes, dtypes and values of what it returns; the order of step types (FIRST after reset,
+    and after LAST only); reward 0 and discount 1 on FIRST; discount in 0 .. 1, and 0 on LAST only; a mask that allows an
+    action wherever one is taken; that arrays handed out are not written to later; that a seed fixes the first observation;
+    and, for a JAX environment, that its state keeps its structure, shapes and dtypes.
+
+    Args:
+      env: a host environment, of any `num_envs`, or a JAX one. It is left in the middle of an episode, and open.
+      num_steps: how many steps to take.
+      seed: seeds the environment and the actions.
+
+    Raises:
+      SpecError: saying what is wrong, at which step and where, and how to mend it.
+    """
+    for name in ("specs", "reset", "step"):
+        if not hasattr(env, name):
+            raise SpecError(f"{type(env).__name__} has no {name!r}; see envs.Environment and envs.JaxEnvironment")
+    if not isinstance(env.specs, EnvironmentSpecs):
+        raise SpecError(
+            f"specs: expected EnvironmentSpecs, got {type(env.specs).__name__}; it holds observation and action specs"
+        )
+    if not hasattr(env, "num_envs"):
+        _check_state(env)
+        env = HostEnvironment(env)
+    batch = () if env.num_envs is None else (env.num_envs,)
+    rng = np.random.default_rng(seed)
+    time_step = env.reset(seed)
+    _check_time_step(time_step, env.specs, batch, "reset")
+    first = copy.deepcopy(time_step)
+    last = np.full(batch, StepType.LAST)
+    _check_order(last, time_step, "reset")
+    for i in range(num_steps):
+        before = copy.deepcopy(time_step)
+        action = _draw_action(env.specs.action, time_step.observation, rng, batch)
+        following = env.step(action)
+        where = f"step {i}"
+        _check_unchanged(before, time_step, where)
+        _check_time_step(following, env.specs, batch, where)
+        _check_order(np.asarray(before.step_type), following, where)
+        time_step = following
+    before, again = copy.deepcopy(time_step), env.reset(seed)
+    _check_unchanged(before, time_step, "second reset")
+    _check_time_step(again, env.specs, batch, "second reset")
+    _check_order(last, again, "second reset")
+    for path, one, two in _leaf_pairs(first.observation, again.observation):
+        if not np.array_equal(one, two):
+            raise SpecError(
+                f"second reset: observation/{path} differs although the seed, {seed}, is the same; "
+                "draw every random number from a generator that reset(seed) makes"
+            )
+
+
+def _check_state(env: JaxEnvironment) -> None:
+    state, time_step = jax.eval_shape(env.reset, jax.random.key(0))
+    action = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), env.specs.action)
+    try:
+        after = jax.eval_shape(env.step, state, action)
+    except TypeError as error:
+        raise SpecError(f"step: tracing it failed ({error}); it has to be a pure function of JAX arrays") from error
+    for name, one, two in (("state", state, after[0]), ("time step", time_step, after[1])):
+        if jax.tree.structure(one) != jax.tree.structure(two):
+            raise SpecError(
+                f"{name}: step returns the structure {jax.tree.structure(two)}, reset returned {jax.tree.structure(one)}; "
+                "both have to be the same for lax.scan"
+            )
+        for path, a, b in _leaf_pairs(one, two):
+            if (a.shape, a.dtype) != (b.shape, b.dtype):
+                raise SpecError(
+                    f"{name}/{path}: step returns {b.dtype}{list(b.shape)}, reset returned {a.dtype}{list(a.shape)}; "
+                    "both have to be the same for lax.scan"
+                )
+
+
+def _check_time_step(time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[int, ...], where: str) -> None:
+    if not isinstance(time_step, TimeStep):
+        raise SpecError(f"{where}: expected a TimeStep, got {type(time_step).__name__}; envs.restart and its like make one")
+    want = TimeStep(BoundedSpec((), np.int32, 0, 2), specs.reward, specs.discount, specs.observation)
+    try:
+        specs_lib.validate(time_step, want, batch_ndim=len(batch), values=True)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+    for path, leaf in jax.tree_util.tree_flatten_with_path(time_step)[0]:
+        if np.shape(leaf)[: len(batch)] != batch:
+            raise SpecError(
+                f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of num_envs={batch[0]}, "
+                f"got shape {np.shape(leaf)}; return one row for each environment"
+            )
+    discount, step_type = np.asarray(time_step.discount), np.asarray(time_step.step_type)
+    if np.any((discount < 0) | (discount > 1)):
+        raise SpecError(f"{where}: discount: expected numbers in 0..1, got {discount}; gamma and the like belong to the agent")
+    if np.any((discount == 0) & (step_type != StepType.LAST)):
+        raise SpecError(f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the task terminates")
+    mask = split_action_mask(time_step.observation)[1]
+    if mask is not None:
+        _check_mask(np.asarray(mask), specs.action, step_type != StepType.LAST, where)
+
+
+def _check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
+    if not isinstance(action_spec, DiscreteSpec):
+        raise SpecError(f"{where}: action_mask: only discrete actions can be masked, got the action spec {action_spec}")
+    total = int(np.sum(action_spec.num_values))
+    if mask.dtype != np.bool_ or mask.shape[-1:] != (total,):
+        raise SpecError(f"{where}: action_mask: expected bool[{total}], True where allowed, got {mask.dtype}{list(mask.shape)}")
+    for i, part in enumerate(np.split(mask, np.cumsum(action_spec.num_values)[:-1] if action_spec.shape else [], axis=-1)):
+        if np.any(~part.any(-1) & acting):
+            raise SpecError(
+                f"{where}: action_mask forbids every action (factor {i}) before the LAST time step; allow at least one"
+            )
+
+
+def _check_order(before: np.ndarray, time_step: TimeStep, where: str) -> None:
+    now, should_be_first = np.asarray(time_step.step_type), before == StepType.LAST
+    if np.any(should_be_first & (now != StepType.FIRST)):
+        told = "reset" if "reset" in where else "the step after a LAST time step"
+        raise SpecError(f"{where}: {told} has to return a FIRST time step, got step type {now}; reset there, ignore the action")
+    if np.any(~should_be_first & (now == StepType.FIRST)):
+        raise SpecError(
+            f"{where}: FIRST without a LAST time step before it; return the final observation as LAST, reset in the next step"
+        )
+    first = now == StepType.FIRST
+    reward, discount = np.asarray(time_step.reward), np.asarray(time_step.discount)
+    if np.any(first & ((discount != 1) | (reward.reshape((*first.shape, -1)) != 0).any(-1))):
+        raise SpecError(
+            f"{where}: a FIRST time step has reward 0 and discount 1, got {reward} and {discount}; use envs.restart"
+        )
+
+
+def _check_unchanged(before: TimeStep, now: TimeStep, where: str) -> None:
+    for path, one, two in _leaf_pairs(before, now):
+        if not np.array_equal(one, two):
+            raise SpecError(
+                f"{where}: {path} of the time step returned before has changed: the environment writes to it; return a copy"
+            )
+
+
+def _leaf_pairs(one: Tree, two: Tree) -> list[tuple[str, Any, Any]]:
+    leaves = jax.tree_util.tree_flatten_with_path(one)[0]
+    return [(specs_lib.leaf_name(path), a, b) for (path, a), b in zip(leaves, jax.tree.leaves(two), strict=True)]
+
+
+def _draw_action(spec: Tree, observation: Tree, rng: np.random.Generator, batch: tuple[int, ...]) -> Tree:
+    mask = split_action_mask(observation)[1]
+    if mask is None:
+        return jax.tree.map(lambda leaf: _draw_leaf(leaf, rng, batch), spec)
+    factors = np.split(np.asarray(mask), np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1)
+    draws = [np.argmax(rng.random(factor.shape) * factor, axis=-1) for factor in factors]
+    return np.asarray(np.stack(draws, -1) if spec.shape else draws[0], spec.dtype)
+
+
+def _draw_leaf(spec: Any, rng: np.random.Generator, batch: tuple[int, ...]) -> np.ndarray:
+    shape = batch + spec.shape
+    if isinstance(spec, DiscreteSpec):
+        return np.asarray(rng.integers(0, spec.num_values, shape), spec.dtype)
+    if not isinstance(spec, BoundedSpec):
+        return np.asarray(rng.normal(size=shape), spec.dtype)
+    low, high = spec.low, spec.high
+    if np.issubdtype(spec.dtype, np.integer):
+        return np.asarray(rng.integers(low, high.astype(np.int64) + 1, shape), spec.dtype)
+    low, high = (
+        np.where(np.isfinite(low), low, np.minimum(high, 0) - 1),
+        np.where(np.isfinite(high), high, np.maximum(low, 0) + 1),
+    )
+    low, high = np.where(np.isfinite(low), low, -1), np.where(np.isfinite(high), high, 1)
+    return np.asarray(low + (high - low) * rng.random(shape), spec.dtype).clip(spec.low, spec.high)
