@@ -4,10 +4,12 @@ One module for every store and client, since it is what makes Reverb fast (one p
 than four) and small, and what makes a gather from the in-process ring a single `take`.
 """
 
+import math
+
 import jax
 import numpy as np
 
-from ..envs.specs import leaf_name
+from ..envs.specs import SpecError, leaf_name, validate
 from ..envs.types import Tree
 
 LARGE_LEAF_BYTES = 1024
@@ -23,33 +25,60 @@ class RowLayout:
 
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
         paths, self._treedef = jax.tree_util.tree_flatten_with_path(spec)
-        self._leaves = [leaf for _, leaf in paths]
-        sizes = [int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize for leaf in self._leaves]
-        self._small = [i for i, size in enumerate(sizes) if size < large_leaf_bytes]
-        self._large = [i for i in range(len(sizes)) if i not in self._small]
+        self._spec = spec
+        self._expected = [(tuple(leaf.shape), np.dtype(leaf.dtype)) for _, leaf in paths]
+        sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self._expected]
+        self._fields = [f"f{i}" if size < large_leaf_bytes else None for i, size in enumerate(sizes)]
+        self._record = np.dtype(
+            [(name, dtype, shape) for name, (shape, dtype) in zip(self._fields, self._expected, strict=True) if name]
+        )
         self.names = [leaf_name(path) for path, _ in paths]
-        self._record = np.dtype([(f"f{i}", self._leaves[i].dtype, self._leaves[i].shape) for i in self._small])
         self.row_bytes = sum(sizes)
         self.columns: dict[str, tuple[tuple[int, ...], np.dtype]] = {"packed": ((self._record.itemsize,), np.dtype(np.uint8))}
-        self.columns |= {f"leaf{i}": (self._leaves[i].shape, self._leaves[i].dtype) for i in self._large}
+        self.columns |= {f"leaf{i}": self._expected[i] for i, name in enumerate(self._fields) if not name}
+
+    def leaves(self, rows: Tree, batch_shape: tuple[int, ...] = ()) -> list[np.ndarray]:
+        """The leaves `[*batch_shape, *spec.shape]` of `rows` in the spec's order, checked; cheap enough for every row.
+
+        Raises:
+          SpecError: naming the leaf, what was expected, what came, and the fix.
+        """
+        try:
+            leaves = self._treedef.flatten_up_to(rows)
+            if all(
+                x.shape == batch_shape + shape and x.dtype == dtype
+                for x, (shape, dtype) in zip(leaves, self._expected, strict=True)
+            ):
+                return leaves
+        except (ValueError, TypeError, AttributeError):
+            pass  # another structure, or leaves that are no arrays: `validate` says which
+        validate(rows, self._spec, batch_ndim=len(batch_shape))
+        leaves = [np.asarray(x) for x in self._treedef.flatten_up_to(rows)]
+        for name, x, (shape, _) in zip(self.names, leaves, self._expected, strict=True):
+            if x.shape != batch_shape + shape:
+                raise SpecError(f"{name}: expected the leading axes {batch_shape} that the other leaves have, got {x.shape}")
+        return leaves
+
+    def allocate(self, rows: int) -> dict[str, np.ndarray]:
+        """Columns for so many rows, zero, whose memory is taken only as they are written."""
+        return {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in self.columns.items()}
+
+    def views(self, columns: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The leaves `[..., *spec.shape]` of contiguous `columns` as views in the spec's order: writing to them packs."""
+        record = columns["packed"].view(self._record)[..., 0]
+        return [record[name] if name else columns[f"leaf{i}"] for i, name in enumerate(self._fields)]
 
     def pack(self, rows: Tree) -> dict[str, np.ndarray]:
         """Packs rows with any leading axes `[...]` into a dict of columns `[..., *column shape]`."""
         leaves = self._treedef.flatten_up_to(rows)
-        batch = np.shape(leaves[0])[: np.ndim(leaves[0]) - len(self._leaves[0].shape)]
-        record = np.empty(batch, self._record)
-        for i in self._small:
-            record[f"f{i}"] = leaves[i]
-        columns = {"packed": record.reshape(batch + (1,)).view(np.uint8)}
-        return columns | {f"leaf{i}": np.asarray(leaves[i], self._leaves[i].dtype) for i in self._large}
+        batch = np.shape(leaves[0])[: np.ndim(leaves[0]) - len(self._expected[0][0])]
+        columns = {name: np.empty(batch + shape, dtype) for name, (shape, dtype) in self.columns.items()}
+        for view, leaf in zip(self.views(columns), leaves, strict=True):
+            view[...] = leaf
+        return columns
 
     def unpack(self, columns: dict[str, np.ndarray]) -> Tree:
-        """The inverse of `pack`: a tree of contiguous NumPy arrays, copies of the packed bytes."""
-        packed = np.ascontiguousarray(columns["packed"])
-        record = packed.view(self._record)[..., 0]
-        leaves: list = [None] * len(self._leaves)
-        for i in self._small:
-            leaves[i] = np.ascontiguousarray(record[f"f{i}"])
-        for i in self._large:
-            leaves[i] = columns[f"leaf{i}"]
-        return self._treedef.unflatten(leaves)
+        """The inverse of `pack`: a tree of contiguous NumPy arrays. Small leaves are copies; large ones are as given."""
+        packed = {"packed": np.ascontiguousarray(columns["packed"])}
+        views = self.views({**columns, **packed})
+        return self._treedef.unflatten([x.copy() if name else x for x, name in zip(views, self._fields, strict=True)])

@@ -1,0 +1,139 @@
+"""Saving and restoring a `HostReplay`; called with its lock held."""
+
+import json
+import os
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .host import HostReplay
+
+_NAME = "replay.npz"
+_CONFIG = ("capacity", "sequence_length", "stride", "priority_exponent")
+
+
+def save(replay: "HostReplay", folder: Path) -> None:
+    """Writes `folder/replay.npz` by way of a temporary file."""
+    rows = len(replay)
+    arrays = {f"column/{name}": column[:rows] for name, column in replay._columns.items()}
+    arrays |= {"links": replay._links[:rows], "times_sampled": replay._times_sampled[:rows]}
+    if replay._priorities is not None:
+        arrays["priorities"] = replay._priorities[:rows]
+    meta = {name: getattr(replay, name) for name in _CONFIG}
+    meta |= {"base": replay._base, "total": replay._total, "max_priority": replay._max_priority}
+    meta |= {"rng": replay._rng.bit_generator.state, "streams": [s.state() for s in replay._streams]}
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{_NAME}.partial"
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / _NAME)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the rename itself
+    finally:
+        os.close(directory)
+
+
+def read(replay: "HostReplay", folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+    """The arrays and settings in a saved file, whole and of the buffer's row layout, and the file's path."""
+    path = folder / _NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no saved replay buffer in {folder}: it has no {_NAME}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(arrays.pop("meta").tobytes())
+        rows = min(meta["total"] - meta["base"], meta["capacity"])
+        if any(len(array) != rows for array in arrays.values()) or not {"links", "times_sampled"} <= set(arrays):
+            raise ValueError("its columns differ in length")
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged and cannot be restored ({error}); restore an earlier checkpoint") from error
+    have = {n: (x.shape[1:], x.dtype) for n, x in arrays.items() if n.startswith("column/")}
+    want = {f"column/{name}": column for name, column in replay._layout.columns.items()}
+    if have != want:
+        raise ValueError(f"{path} holds rows of another spec: expected columns {want}, got {have}")
+    return arrays, meta, path
+
+
+def restore(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], path: Path) -> None:
+    """Puts what `read` gave into the buffer, whose configuration holds."""
+    differ = [name for name in _CONFIG if meta[name] != getattr(replay, name)]
+    if differ:
+        text = ", ".join(f"{name}={meta[name]} (this buffer: {getattr(replay, name)})" for name in differ)
+        warnings.warn(f"{path} was saved with {text}; the buffer's own setting holds", stacklevel=3)
+    exact = not set(differ) & {"capacity", "sequence_length", "stride"}
+    if exact:
+        base, total = meta["base"], meta["total"]
+    else:
+        arrays = _lay_anew(replay, arrays, meta, relay="sequence_length" in differ or "stride" in differ)
+        base = (meta["total"] // meta["capacity"] + 1) * replay.capacity  # a generation that no earlier key has
+        total = base + len(arrays["links"])
+    rows = len(arrays["links"])
+    replay._allocate(base)
+    replay._total = total
+    for name, column in replay._columns.items():
+        column[:rows] = arrays[f"column/{name}"]
+    replay._links[:rows], replay._times_sampled[:rows] = arrays["links"], arrays["times_sampled"]
+    starts = np.flatnonzero(arrays["links"] >= 0)
+    replay._items = len(starts)
+    replay._max_priority = meta["max_priority"]
+    if replay._tree is not None and len(starts):
+        priorities = arrays["priorities"][starts] if "priorities" in arrays else np.ones(len(starts))
+        replay._priorities[starts] = priorities
+        replay._tree.set(starts, np.where(priorities > 0, priorities**replay.priority_exponent, 0.0))
+    replay._rng.bit_generator.state = meta["rng"]
+    replay._regular = False  # rows of streams that this object may not know: follow the links
+    for stream in replay._streams:
+        stream.restart()
+    replay._saved_streams.clear()
+    if exact:
+        for i, state in enumerate(meta["streams"]):
+            if i < len(replay._streams):
+                replay._streams[i].set_state(state)
+            else:
+                replay._saved_streams.append(state)
+
+
+def _lay_anew(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], relay: bool) -> dict[str, np.ndarray]:
+    """The newest rows that fit, oldest first from slot 0; windows anew if `relay`, counting the stride from the oldest row."""
+    from .host import NO_NEXT
+
+    rows = len(arrays["links"])
+    slots = np.arange(max(meta["base"], meta["total"] - meta["capacity"]), meta["total"]) % meta["capacity"]
+    place = np.empty(rows, np.int64)
+    place[slots] = np.arange(rows)
+    link = arrays["links"][slots]
+    following = link ^ (link >> 31)
+    linked = following != ~NO_NEXT
+    following = np.where(linked, place[np.where(linked, following, 0)], -1)
+    start = link >= 0
+    if relay:
+        position, ahead = [0] * rows, [1] * rows  # rows of the same stream before this one, and from it to the newest
+        for i, j in enumerate(following.tolist()):
+            if j >= 0:
+                position[j] = position[i] + 1
+        for i, j in reversed(list(enumerate(following.tolist()))):
+            if j >= 0:
+                ahead[i] = ahead[j] + 1
+        start = (np.array(ahead) >= replay.sequence_length) & (np.array(position) % replay.stride == 0)
+    drop = max(0, rows - replay.capacity)
+    following = np.where(following >= 0, following - drop, ~np.int64(NO_NEXT))
+    links = np.where(start, following, ~following).astype(np.int32)
+    kept = {name: array[slots][drop:] for name, array in arrays.items()}
+    if "priorities" in kept:  # a window that is new has none yet
+        new = start[drop:] & (arrays["links"][slots][drop:] < 0)
+        kept["priorities"] = np.where(new, meta["max_priority"], kept["priorities"])
+        kept["times_sampled"] = np.where(new, 0, kept["times_sampled"])
+    return kept | {"links": links[drop:]}

@@ -1,0 +1,114 @@
+"""What every replay buffer on the host is, and the checks that all of them share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..envs.types import Array, Sample, Trajectory
+
+Observer = Callable[[Trajectory], None]  # takes a row, or a [n] batch of rows: replay.add, a metric, any callable
+
+
+class Replay(Protocol):
+    """Rows in, windows of `sequence_length` consecutive rows of one stream out.
+
+    A window may span episodes: the boundary row (LAST -> FIRST) is part of it and is masked in every loss. Windows begin
+    every `stride` rows, counted from the stream's first row or from the last row that did not continue its stream.
+    Capacity and length count rows; the oldest row is overwritten, which removes each window that holds it.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """The most rows that are kept."""
+
+    def __len__(self) -> int:
+        """The rows that are kept now."""
+
+    def writer(self) -> Observer:
+        """An observer for one more stream of single rows; use each from one thread at a time."""
+
+    def add(self, row: Trajectory) -> None:
+        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams."""
+
+    def as_dataset(
+        self, sample_batch_size: int | None = None, num_steps: int | None = None, *, prefetch: int = 2, device: Any = None
+    ) -> Iterator[Sample]:
+        """An endless iterator of samples `[B, T, ...]`, drawn with replacement; one unbatched item `[T, ...]` for None."""
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); items that are gone are passed over."""
+
+    def can_sample(self, n: int = 1) -> bool:
+        """True once at least n items, and the buffer's `min_size`, can be sampled."""
+
+    def save(self, path: str | Path) -> None:
+        """Writes the whole buffer into the folder `path`, atomically, and touches nothing else there."""
+
+    def load(self, path: str | Path) -> None:
+        """Replaces the buffer's contents by what `save` wrote; this object's configuration holds where the two differ."""
+
+    def clear(self) -> None:
+        """Drops all rows."""
+
+    def close(self) -> None:
+        """Ends every blocked or later `next()` with StopIteration; may be called twice, and from any thread."""
+
+
+def check_config(
+    *, capacity: int, sequence_length: int, stride: int, priority_exponent: float | None, min_size: int, timeout: float
+) -> None:
+    """Raises a ValueError that names the argument for a configuration that no buffer could serve."""
+    for name, value in (
+        ("capacity", capacity),
+        ("sequence_length", sequence_length),
+        ("stride", stride),
+        ("min_size", min_size),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            hint = "; pass sequence_length=agent.train_sequence_length or a number of rows" if value is None else ""
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}{hint}")
+    if capacity < sequence_length:
+        raise ValueError(f"capacity={capacity} rows cannot hold one window of sequence_length={sequence_length} rows")
+    if min_size > capacity:
+        raise ValueError(f"min_size={min_size} items can never be reached with capacity={capacity} rows")
+    if priority_exponent is not None and not 0.0 <= priority_exponent < np.inf:
+        raise ValueError(f"priority_exponent must be None (uniform) or a finite number >= 0, got {priority_exponent!r}")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+
+
+def check_dataset(sample_batch_size: int | None, num_steps: int | None, prefetch: int, sequence_length: int) -> None:
+    """Raises a ValueError for arguments of `as_dataset` that a buffer of `sequence_length` cannot serve."""
+    if num_steps is not None and num_steps != sequence_length:
+        raise ValueError(
+            f"num_steps={num_steps}, but this buffer was built with sequence_length={sequence_length}, which fixes the length "
+            f"of its windows; leave num_steps out, or build the buffer with sequence_length={num_steps}"
+        )
+    if sample_batch_size is not None and sample_batch_size < 1:
+        raise ValueError(f"sample_batch_size must be at least 1, or None for one unbatched item, got {sample_batch_size}")
+    if prefetch < 0:
+        raise ValueError(f"prefetch must be at least 0, got {prefetch}")
+
+
+def check_priorities(keys: Array, priorities: Array, priority_exponent: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """The keys `[n]` as uint64 and the priorities `[n]` as float64, on the host.
+
+    Raises:
+      ValueError: a priority is NaN, infinite or negative, the lengths differ, or the buffer is uniform.
+      TypeError: the keys have passed through JAX, which cuts uint64 to 32 bits, so that they would match nothing.
+    """
+    if priority_exponent is None:
+        raise ValueError("this buffer samples uniformly; build it with priority_exponent=0.6, say, to set priorities")
+    keys, priorities = np.asarray(keys), np.asarray(priorities, np.float64)
+    if keys.size and (keys.dtype.kind not in "ui" or keys.dtype.itemsize < 8):
+        raise TypeError(f"keys must be the uint64 array info.key, got {keys.dtype}; keep it in NumPy: JAX cuts it to 32 bits")
+    if keys.shape != priorities.shape or keys.ndim > 1:
+        raise ValueError(f"expected one priority for each key, got keys {keys.shape} and priorities {priorities.shape}")
+    bad = ~(np.isfinite(priorities) & (priorities >= 0))
+    if bad.any():
+        raise ValueError(
+            f"priorities must be finite and >= 0, got {np.atleast_1d(priorities)[np.atleast_1d(bad)][:5].tolist()}"
+        )
+    return keys.reshape(-1).astype(np.uint64), priorities.reshape(-1)
