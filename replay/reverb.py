@@ -1,0 +1,429 @@
+"""Replay on a Reverb server: embedded in this process, or at an address where other processes write too."""
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..envs.specs import SpecError, validate
+from ..envs.types import Array, Sample, Trajectory
+from . import reverb_checkpoint
+from .packing import RowLayout
+from .replay import Observer, check_config, check_dataset, check_priorities
+from .reverb_dataset import ReverbDataset
+from .reverb_runtime import import_reverb, quiet
+from .reverb_writer import PRIORITY, Stream
+
+_open_buffers: "weakref.WeakSet[ReverbReplay]" = weakref.WeakSet()
+
+
+class ReverbReplay:
+    """A `Replay` whose items live in a Reverb table.
+
+    A Reverb item is a window that is fixed when its last row is written, and a table holds a number of items: that of one
+    stream of `capacity` rows, 1 + (capacity - sequence_length) // stride. With n streams it holds up to
+    (n - 1) * (sequence_length - 1) rows more. A row becomes visible when its chunk is complete, usually within 4 rows;
+    `next()` and `can_sample` complete the chunks where too little is visible. `len()` counts the rows that were added here,
+    or as many as the items in the table need, if that is more (other processes write too).
+
+    Batches are read ahead of their use, from 1 early on up to about 2 % of the rows added so far: priorities take effect,
+    and new rows are drawn, that many batches later. `as_dataset(..., prefetch=0)` reads nothing ahead.
+
+    Reverb cannot be seeded: runs are not reproducible; use `HostReplay` where they must be. A process must not fork once
+    a server or client exists in it (gRPC would hang): start workers first, or with the "spawn" method; a forked child that
+    uses the buffer gets an error. The server listens on all interfaces without authentication: keep it behind a firewall.
+
+    Args:
+      spec: a tree of specs of one row, `agent.collect_data_spec`.
+      capacity: the most rows kept; the oldest go first.
+      sequence_length: rows T in a window.
+      stride: rows between the beginnings of windows.
+      priority_exponent: None samples uniformly; alpha samples with probability proportional to priority ** alpha
+        (Schaul et al. 2016, arXiv:1511.05952, equation 1). New items get the largest priority that this object has set, at
+        least 1.
+      min_size: items that must be there before any can be sampled.
+      timeout: seconds after which a blocked call raises.
+      seed: must be None.
+      address: "host:port" of a server that another `ReverbReplay` with the same arguments started (see `address`);
+        None starts one in this process.
+      table: the table's name.
+      checkpoint_dir: the folder in which the embedded server makes a private folder for checkpoints under way; on the file
+        system that `save` writes to, saving is a rename. None: the system's temporary folder.
+
+    Raises:
+      ImportError: Reverb is not installed.
+      ValueError: an argument no buffer can serve, or one that the table at `address` contradicts.
+      ConnectionError: no server answers at `address`.
+    """
+
+    def __init__(
+        self,
+        spec: Trajectory,
+        *,
+        capacity: int,
+        sequence_length: int = 2,
+        stride: int = 1,
+        priority_exponent: float | None = None,
+        min_size: int = 1,
+        timeout: float = 30.0,
+        seed: None = None,
+        address: str | None = None,
+        table: str = "experience",
+        checkpoint_dir: str | Path | None = None,
+    ):
+        check_config(
+            capacity=capacity,
+            sequence_length=sequence_length,
+            stride=stride,
+            priority_exponent=priority_exponent,
+            min_size=min_size,
+            timeout=timeout,
+        )
+        if seed is not None:
+            raise ValueError(f"Reverb cannot be seeded, got seed={seed!r}; leave it out, or use HostReplay, which can")
+        self.max_items = 1 + (capacity - sequence_length) // stride
+        if min_size > self.max_items:
+            raise ValueError(f"min_size={min_size} items can never be reached: capacity={capacity} rows hold {self.max_items}")
+        self.layout, self.table, self.timeout = RowLayout(spec), table, timeout
+        self.sequence_length, self.stride = sequence_length, stride
+        self.min_size, self.priority_exponent = min_size, priority_exponent
+        self.columns = dict(self.layout.columns)
+        if priority_exponent is not None:  # a writer's priority is a constant, or computed from a column
+            self.columns[PRIORITY] = ((), np.dtype(np.float32))
+        self.item_bytes = sequence_length * self.layout.row_bytes
+        self.generation = 0  # changes when readers must forget what they have read ahead
+        self._spec, self._capacity, self._pid = spec, int(capacity), os.getpid()
+        self._leaves, self._structure = jax.tree.flatten(spec)
+        self._expected = [(leaf.shape, leaf.dtype) for leaf in self._leaves]
+        self._lock = threading.RLock()  # Reverb's writers are not thread safe, and a concurrent use aborts the process
+        self._closed = threading.Event()
+        self._readers: weakref.WeakSet[ReverbDataset] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._own_streams: list[Stream] = []
+        self._rows = 0
+        self._max_priority = 1.0
+        self._reverb, self._tf = import_reverb()
+        self._server, self._folder, self._checkpoint_dir = None, None, checkpoint_dir
+        if address is None:
+            self._serve(reverb_checkpoint.private_folder(checkpoint_dir))
+        else:
+            self.address = address
+            self.client = self._reverb.Client(address)
+            reverb_checkpoint.check_table(self._info(), self.signature(), self._settings())
+        _open_buffers.add(self)
+
+    @property
+    def capacity(self) -> int:
+        """The most rows that are kept."""
+        return self._capacity
+
+    @property
+    def owns_server(self) -> bool:
+        """True if the server runs in this process and belongs to this object."""
+        return self._folder is not None
+
+    def __len__(self) -> int:
+        items = self._info().current_size
+        needed = items * self.stride + self.sequence_length - self.stride if items else 0
+        return min(self._capacity, max(self._rows, needed))
+
+    def add(self, row: Trajectory) -> None:
+        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams.
+
+        Raises:
+          SpecError: the row does not meet the spec.
+          TimeoutError: the server did not take the rows within `timeout` seconds.
+        """
+        size = self._check_row(row)
+        while len(self._own_streams) < (size or 1):
+            self._own_streams.append(self._stream())
+        self._write(self._own_streams, row, size)
+
+    def writer(self) -> Observer:
+        """An observer for one more stream of single rows."""
+        stream = self._stream()
+
+        def write(row: Trajectory) -> None:
+            if self._check_row(row) is not None:
+                raise SpecError("a writer takes single rows, got a batch; use `add`, or one writer for each environment")
+            self._write([stream], row, None)
+
+        return write
+
+    def as_dataset(
+        self, sample_batch_size: int | None = None, num_steps: int | None = None, *, prefetch: int = 2, device: Any = None
+    ) -> Iterator[Sample]:
+        """An endless iterator of samples `[B, T, ...]`, drawn with replacement; one unbatched item `[T, ...]` for None.
+
+        Args:
+          sample_batch_size: B.
+          num_steps: None, or the buffer's `sequence_length`.
+          prefetch: how many hand-overs, of up to 16 batches each, are read ahead; 0: none, for the freshest data.
+          device: a device or sharding to put experience on, up to `prefetch` batches ahead. None leaves NumPy arrays. The
+            info stays in NumPy.
+        """
+        check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
+        self._check_open()
+        reader = ReverbDataset(self, sample_batch_size, prefetch, device)
+        self._readers.add(reader)
+        return reader
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); items that are gone are passed over.
+
+        Raises:
+          ValueError: a priority is NaN, infinite or negative, or the buffer is uniform.
+          TypeError: the keys have lost their upper half in JAX.
+        """
+        self._check_open()
+        keys, priorities = check_priorities(keys, priorities, self.priority_exponent)
+        if keys.size:
+            self.client.mutate_priorities(self.table, dict(zip(keys.tolist(), priorities.tolist(), strict=True)))
+            self._max_priority = max(self._max_priority, float(priorities.max()))
+
+    def can_sample(self, n: int = 1) -> bool:
+        """True once at least n items, and the buffer's `min_size`, can be sampled."""
+        need, items = max(n, self.min_size), self._info().current_size
+        with self._lock:
+            hidden = sum(stream.unconfirmed for stream in self._streams)
+            if items < need <= items + hidden:
+                self._flush()
+                items = self._info().current_size
+        return items >= need
+
+    def save(self, path: str | Path) -> None:
+        """Writes the whole buffer into the folder `path`, atomically, and touches nothing else there.
+
+        Raises:
+          RuntimeError: the server is not this object's own.
+          OSError: the disk is full, or `path` cannot be written; what was saved there before is still whole.
+        """
+        self._check_open()
+        self._check_owner("save")
+        with self._lock:
+            self._flush()
+            with quiet():
+                written = self.client.checkpoint()
+            contents = {"rows": len(self), "items": self._info().current_size, "max_priority": self._max_priority}
+        reverb_checkpoint.publish(Path(written), Path(path), self._settings() | contents)
+
+    def load(self, path: str | Path) -> None:
+        """Replaces the buffer's contents by what `save` wrote; this object's configuration holds where the two differ.
+
+        A new server starts from the files, at a new `address`, and the old one stops; if loading fails, nothing changes.
+
+        Raises:
+          FileNotFoundError: nothing was saved there.
+          ValueError: the files are damaged, or cannot serve this configuration: another spec, window or stride, more items.
+          RuntimeError: the server is not this object's own.
+        """
+        self._check_open()
+        self._check_owner("load")
+        saved, folder = reverb_checkpoint.restore(Path(path), self._settings(), self._checkpoint_dir, self._tf)
+        with self._lock:
+            old = self._server, self._folder
+            try:
+                self._serve(folder)
+            except RuntimeError as error:
+                reverb_checkpoint.discard(folder)
+                raise ValueError(f"{path}: the saved replay buffer is damaged ({error}); load an older one") from error
+            reverb_checkpoint.discard(folder / reverb_checkpoint.RESTORED)
+            self._forget(max(1.0, saved["max_priority"]))
+            self._rows = min(saved["rows"], self._capacity)
+        for reader in list(self._readers):
+            reader.release()
+        with quiet():
+            old[0].stop()
+        reverb_checkpoint.discard(old[1])
+
+    def clear(self) -> None:
+        """Drops all rows; the streams' next rows begin new windows."""
+        self._check_open()
+        with self._lock:
+            self._flush()
+            self.client.reset(self.table)
+            self._forget(1.0)
+
+    def close(self) -> None:
+        """Ends every blocked or later `next()` with StopIteration; may be called twice, and from any thread."""
+        if self._closed.is_set() or os.getpid() != self._pid:
+            return
+        self._closed.set()
+        self.generation += 1
+        for reader in list(self._readers):  # before the server stops: Reverb's readers would wait for its return for ever
+            reader.release(timeout=1.0)
+        locked = self._lock.acquire(timeout=0.5)
+        flushed = self.owns_server or (locked and self._flush_last())
+        for stream in list(self._streams):
+            stream.drop(leak=not flushed)
+        if locked:
+            self._lock.release()
+        if self.owns_server:
+            with quiet():
+                self._server.stop()
+            self._server = None
+            reverb_checkpoint.discard(self._folder)
+
+    # What readers and streams use.
+
+    def check_reader(self) -> None:
+        """Ends an iteration over a closed buffer.
+
+        Raises:
+          StopIteration: always then.
+        """
+        if self._closed.is_set():
+            raise StopIteration
+
+    def wait_for_items(self, deadline: float) -> int:
+        """Waits until the table can be sampled, completing chunks where it cannot; the number of rows in it."""
+        while True:
+            self.check_reader()
+            self._check_open()
+            items = self._info().current_size
+            if items >= self.min_size:
+                return items * self.stride
+            with self._lock:
+                if not self._closed.is_set() and any(stream.unconfirmed for stream in self._streams):
+                    self._flush()
+                    continue
+            if time.monotonic() > deadline:
+                raise self.timeout_error("sampling")
+            self._closed.wait(0.01)
+
+    def timeout_error(self, what: str) -> TimeoutError:
+        """An error that tells what the table was waiting for."""
+        unconfirmed = sum(stream.unconfirmed for stream in list(self._streams))
+        try:
+            info = self._info()
+        except ConnectionError as error:
+            return TimeoutError(f"{what} took longer than timeout={self.timeout} s: {error}")
+        limiter = info.rate_limiter_info
+        return TimeoutError(
+            f"{what} took longer than timeout={self.timeout} s. Table {self.table!r} at {self.address} has {info.current_size} "
+            f"items of at most {info.max_size}, and can be sampled from {limiter.min_size_to_sample} on (an item is "
+            f"{self.sequence_length} consecutive rows); inserts: {limiter.insert_stats.completed}, samples: "
+            f"{limiter.sample_stats.completed}; rows added here: {self._rows}, not confirmed yet: at most {unconfirmed}. "
+            "Add rows first, or lower min_size"
+        )
+
+    def signature(self) -> dict[str, Any]:
+        """The table's signature: for each column its `TensorSpec` `[T, ...]`."""
+        tf, rows = self._tf, self.sequence_length
+        return {name: tf.TensorSpec([rows, *shape], dtype, name) for name, (shape, dtype) in self.columns.items()}
+
+    def _serve(self, folder: Path) -> None:
+        reverb, alpha = self._reverb, self.priority_exponent
+        table = reverb.Table(
+            self.table,
+            reverb.selectors.Uniform() if alpha is None else reverb.selectors.Prioritized(alpha),
+            reverb.selectors.Fifo(),
+            self.max_items,
+            reverb.rate_limiters.MinSize(self.min_size),
+            signature=self.signature(),
+        )
+        with quiet():  # the checkpointer deletes all else in its folder, hence a private one
+            self._server = reverb.Server([table], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)))
+        self._folder = folder
+        self.address = f"localhost:{self._server.port}"  # the loopback name lets readers bypass gRPC
+        self.client = reverb.Client(self.address)
+
+    def _settings(self) -> dict[str, Any]:
+        specs = {name: str(leaf) for name, leaf in zip(self.layout.names, self._leaves, strict=True)}
+        return {
+            "spec": specs,
+            "sequence_length": self.sequence_length,
+            "stride": self.stride,
+            "table": self.table,
+            "priority_exponent": self.priority_exponent,
+            "max_items": self.max_items,
+            "min_size": self.min_size,
+        }
+
+    def _info(self) -> Any:
+        # Always over the client: after a restore, Reverb 0.14's `Table` objects describe an empty table.
+        self._check_open()
+        try:
+            tables = self.client.server_info(timeout=max(1, round(self.timeout)))
+        except Exception as error:
+            raise ConnectionError(
+                f"no Reverb server answers at {self.address} ({type(error).__name__}: {error}); is it running?"
+            ) from error
+        if self.table not in tables:
+            raise ValueError(f"the server at {self.address} has no table {self.table!r}, only {sorted(tables)}; pass table=...")
+        return tables[self.table]
+
+    def _write(self, streams: list[Stream], row: Trajectory, size: int | None) -> None:
+        columns = self.layout.pack(row)
+        step_type, next_step_type = np.asarray(row.step_type).tolist(), np.asarray(row.next_step_type).tolist()
+        with self._lock:
+            self._check_open()
+            if self.priority_exponent is not None:
+                columns[PRIORITY] = np.full((1 if size is None else size), self._max_priority, np.float32)
+                columns[PRIORITY] = columns[PRIORITY][0] if size is None else columns[PRIORITY]
+            if size is None:
+                streams[0].append(columns, step_type, next_step_type)
+            for i in range(size or 0):
+                streams[i].append({name: column[i] for name, column in columns.items()}, step_type[i], next_step_type[i])
+            self._rows += 1 if size is None else size
+
+    def _check_row(self, row: Trajectory) -> int | None:
+        """None for a single row, n for a batch `[n, ...]`; the quick form of `validate`, which then words the errors."""
+        leaves, structure = jax.tree.flatten(row)
+        batch = np.shape(leaves[0])[:1] if leaves else ()
+        met = [(getattr(x, "shape", None), getattr(x, "dtype", None)) for x in leaves]
+        if structure != self._structure or met != [(batch + shape, dtype) for shape, dtype in self._expected]:
+            validate(row, self._spec, batch_ndim=len(batch))
+            raise SpecError(f"expected one row {self._structure} or a batch [n] of rows, got {structure} of shapes {met}")
+        return batch[0] if batch else None
+
+    def _stream(self) -> Stream:
+        stream = Stream(self)
+        with self._lock:
+            self._streams.add(stream)
+        return stream
+
+    def _flush(self) -> None:
+        for stream in list(self._streams):
+            stream.flush(self.timeout)
+
+    def _flush_last(self) -> bool:
+        deadline = time.monotonic() + 0.5
+        try:
+            for stream in list(self._streams):
+                stream.flush(max(0.0, deadline - time.monotonic()))
+            return True
+        except Exception:
+            return False
+
+    def _forget(self, max_priority: float) -> None:
+        for stream in list(self._streams):
+            stream.drop()
+        self.generation += 1
+        self._rows, self._max_priority = 0, max_priority
+
+    def _check_open(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "this ReverbReplay was made in another process and does not survive a fork; start processes with the "
+                '"spawn" method and make one there with address=...'
+            )
+        if self._closed.is_set():
+            raise RuntimeError("this ReverbReplay is closed")
+
+    def _check_owner(self, what: str) -> None:
+        if not self.owns_server:
+            raise RuntimeError(f"{what} works in the process that started the server, not through address={self.address!r}")
+
+
+@atexit.register
+def _close_open_buffers() -> None:
+    for replay in list(_open_buffers):
+        replay.close()
