@@ -164,17 +164,19 @@ class Program:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         self._errors: list[str] = []
-        threading.Thread(target=self._errors.extend, args=(self._process.stderr,), daemon=True).start()
+        self._reader = threading.Thread(target=self._errors.extend, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
 
     def read(self) -> dict:
-        """The process's next report. Raises `RuntimeError` with the end of its standard error if there is none."""
+        """The process's next report. Exits with the end of its standard error if there is none."""
         timer = threading.Timer(WINDOW_TIMEOUT, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
         if not line:
             code = self._process.wait()
-            raise RuntimeError(f"{self._script} ended with code {code}:\n{''.join(self._errors[-20:])}")
+            self._reader.join()
+            raise SystemExit(f"{self._script} ended with code {code}:\n{''.join(self._errors[-20:])}")
         return json.loads(line)
 
     def window(self) -> float:
