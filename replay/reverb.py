@@ -12,13 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.specs import SpecError, validate
 from ..envs.types import Array, Sample, Trajectory
 from . import reverb_checkpoint
 from .packing import RowLayout
 from .replay import Observer, check_config, check_dataset, check_priorities
 from .reverb_dataset import ReverbDataset
-from .reverb_runtime import import_reverb, quiet
+from .reverb_runtime import EmbeddedServer, import_reverb, quiet, serve, table_info
 from .reverb_writer import PRIORITY, Stream
 
 _open_buffers: "weakref.WeakSet[ReverbReplay]" = weakref.WeakSet()
@@ -99,23 +98,23 @@ class ReverbReplay:
             self.columns[PRIORITY] = ((), np.dtype(np.float32))
         self.item_bytes = sequence_length * self.layout.row_bytes
         self.generation = 0  # changes when readers must forget what they have read ahead
-        self._spec, self._capacity, self._pid = spec, int(capacity), os.getpid()
-        self._leaves, self._structure = jax.tree.flatten(spec)
-        self._expected = [(leaf.shape, leaf.dtype) for leaf in self._leaves]
+        self._capacity, self._pid = int(capacity), os.getpid()
+        self._leaves = jax.tree.leaves(spec)
         self._lock = threading.RLock()  # Reverb's writers are not thread safe, and a concurrent use aborts the process
         self._closed = threading.Event()
         self._readers: weakref.WeakSet[ReverbDataset] = weakref.WeakSet()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._own_streams: list[Stream] = []
+        self._batch_shape: tuple[int, ...] | None = None  # of the rows given to `add`
         self._rows = 0
         self._max_priority = 1.0
         self._reverb, self._tf = import_reverb()
-        self._server, self._folder, self._checkpoint_dir = None, None, checkpoint_dir
+        self._server, self._checkpoint_dir = None, checkpoint_dir
         if address is None:
-            self._serve(reverb_checkpoint.private_folder(checkpoint_dir))
+            self._server = self._serve(reverb_checkpoint.private_folder(checkpoint_dir))
+            self.address, self.client = self._server.address, self._server.client
         else:
-            self.address = address
-            self.client = self._reverb.Client(address)
+            self.address, self.client = address, self._reverb.Client(address)
             reverb_checkpoint.check_table(self._info(), self.signature(), self._settings())
         _open_buffers.add(self)
 
@@ -127,7 +126,7 @@ class ReverbReplay:
     @property
     def owns_server(self) -> bool:
         """True if the server runs in this process and belongs to this object."""
-        return self._folder is not None
+        return self._server is not None
 
     def __len__(self) -> int:
         items = self._info().current_size
@@ -138,22 +137,27 @@ class ReverbReplay:
         """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams.
 
         Raises:
-          SpecError: the row does not meet the spec.
+          SpecError: the row does not meet the spec; nothing is added.
+          ValueError: another n than before.
           TimeoutError: the server did not take the rows within `timeout` seconds.
         """
-        size = self._check_row(row)
-        while len(self._own_streams) < (size or 1):
-            self._own_streams.append(self._stream())
-        self._write(self._own_streams, row, size)
+        shape = np.shape(row.step_type)
+        self.layout.leaves(row, shape[:1])
+        if self._batch_shape is None:
+            self._batch_shape, self._own_streams = shape, [self._stream() for _ in range(shape[0] if shape else 1)]
+        if shape != self._batch_shape:
+            raise ValueError(
+                f"`add` takes rows of batch shape {self._batch_shape}, as first given, got {shape}; use writer() for others"
+            )
+        self._write(self._own_streams, row, shape)
 
     def writer(self) -> Observer:
         """An observer for one more stream of single rows."""
-        stream = self._stream()
+        streams = [self._stream()]
 
         def write(row: Trajectory) -> None:
-            if self._check_row(row) is not None:
-                raise SpecError("a writer takes single rows, got a batch; use `add`, or one writer for each environment")
-            self._write([stream], row, None)
+            self.layout.leaves(row)
+            self._write(streams, row, ())
 
         return write
 
@@ -166,11 +170,13 @@ class ReverbReplay:
           sample_batch_size: B.
           num_steps: None, or the buffer's `sequence_length`.
           prefetch: how many hand-overs, of up to 16 batches each, are read ahead; 0: none, for the freshest data.
-          device: a device or sharding to put experience on, up to `prefetch` batches ahead. None leaves NumPy arrays. The
-            info stays in NumPy.
+          device: a device or sharding to put experience on, up to `prefetch` batches ahead. None: the first accelerator;
+            on a CPU NumPy arrays, which a jitted function takes faster. The info stays in NumPy.
         """
         check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
         self._check_open()
+        if device is None and jax.default_backend() != "cpu":
+            device = jax.local_devices()[0]
         reader = ReverbDataset(self, sample_batch_size, prefetch, device)
         self._readers.add(reader)
         return reader
@@ -228,20 +234,22 @@ class ReverbReplay:
         self._check_owner("load")
         saved, folder = reverb_checkpoint.restore(Path(path), self._settings(), self._checkpoint_dir, self._tf)
         with self._lock:
-            old = self._server, self._folder
+            old, server = self._server, None
             try:
-                self._serve(folder)
-            except RuntimeError as error:
+                server = self._serve(folder)
+                reverb_checkpoint.check_restored(table_info(server.client, server.address, self.table, self.timeout), saved)
+            except (RuntimeError, ValueError) as error:
+                if server is not None:
+                    server.stop()
                 reverb_checkpoint.discard(folder)
                 raise ValueError(f"{path}: the saved replay buffer is damaged ({error}); load an older one") from error
             reverb_checkpoint.discard(folder / reverb_checkpoint.RESTORED)
             self._forget(max(1.0, saved["max_priority"]))
             self._rows = min(saved["rows"], self._capacity)
+            self._server, self.address, self.client = server, server.address, server.client
         for reader in list(self._readers):
             reader.release()
-        with quiet():
-            old[0].stop()
-        reverb_checkpoint.discard(old[1])
+        old.stop()
 
     def clear(self) -> None:
         """Drops all rows; the streams' next rows begin new windows."""
@@ -266,10 +274,7 @@ class ReverbReplay:
         if locked:
             self._lock.release()
         if self.owns_server:
-            with quiet():
-                self._server.stop()
-            self._server = None
-            reverb_checkpoint.discard(self._folder)
+            self._server.stop()
 
     # What readers and streams use.
 
@@ -319,21 +324,8 @@ class ReverbReplay:
         tf, rows = self._tf, self.sequence_length
         return {name: tf.TensorSpec([rows, *shape], dtype, name) for name, (shape, dtype) in self.columns.items()}
 
-    def _serve(self, folder: Path) -> None:
-        reverb, alpha = self._reverb, self.priority_exponent
-        table = reverb.Table(
-            self.table,
-            reverb.selectors.Uniform() if alpha is None else reverb.selectors.Prioritized(alpha),
-            reverb.selectors.Fifo(),
-            self.max_items,
-            reverb.rate_limiters.MinSize(self.min_size),
-            signature=self.signature(),
-        )
-        with quiet():  # the checkpointer deletes all else in its folder, hence a private one
-            self._server = reverb.Server([table], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)))
-        self._folder = folder
-        self.address = f"localhost:{self._server.port}"  # the loopback name lets readers bypass gRPC
-        self.client = reverb.Client(self.address)
+    def _serve(self, folder: Path) -> EmbeddedServer:
+        return serve(self.table, self.signature(), self.max_items, self.min_size, self.priority_exponent, folder)
 
     def _settings(self) -> dict[str, Any]:
         specs = {name: str(leaf) for name, leaf in zip(self.layout.names, self._leaves, strict=True)}
@@ -350,39 +342,20 @@ class ReverbReplay:
     def _info(self) -> Any:
         # Always over the client: after a restore, Reverb 0.14's `Table` objects describe an empty table.
         self._check_open()
-        try:
-            tables = self.client.server_info(timeout=max(1, round(self.timeout)))
-        except Exception as error:
-            raise ConnectionError(
-                f"no Reverb server answers at {self.address} ({type(error).__name__}: {error}); is it running?"
-            ) from error
-        if self.table not in tables:
-            raise ValueError(f"the server at {self.address} has no table {self.table!r}, only {sorted(tables)}; pass table=...")
-        return tables[self.table]
+        return table_info(self.client, self.address, self.table, self.timeout)
 
-    def _write(self, streams: list[Stream], row: Trajectory, size: int | None) -> None:
+    def _write(self, streams: list[Stream], row: Trajectory, shape: tuple[int, ...]) -> None:
         columns = self.layout.pack(row)
         step_type, next_step_type = np.asarray(row.step_type).tolist(), np.asarray(row.next_step_type).tolist()
         with self._lock:
             self._check_open()
             if self.priority_exponent is not None:
-                columns[PRIORITY] = np.full((1 if size is None else size), self._max_priority, np.float32)
-                columns[PRIORITY] = columns[PRIORITY][0] if size is None else columns[PRIORITY]
-            if size is None:
+                columns[PRIORITY] = np.full(shape, self._max_priority, np.float32)
+            if not shape:
                 streams[0].append(columns, step_type, next_step_type)
-            for i in range(size or 0):
+            for i in range(len(streams) if shape else 0):
                 streams[i].append({name: column[i] for name, column in columns.items()}, step_type[i], next_step_type[i])
-            self._rows += 1 if size is None else size
-
-    def _check_row(self, row: Trajectory) -> int | None:
-        """None for a single row, n for a batch `[n, ...]`; the quick form of `validate`, which then words the errors."""
-        leaves, structure = jax.tree.flatten(row)
-        batch = np.shape(leaves[0])[:1] if leaves else ()
-        met = [(getattr(x, "shape", None), getattr(x, "dtype", None)) for x in leaves]
-        if structure != self._structure or met != [(batch + shape, dtype) for shape, dtype in self._expected]:
-            validate(row, self._spec, batch_ndim=len(batch))
-            raise SpecError(f"expected one row {self._structure} or a batch [n] of rows, got {structure} of shapes {met}")
-        return batch[0] if batch else None
+            self._rows += len(streams)
 
     def _stream(self) -> Stream:
         stream = Stream(self)
@@ -416,7 +389,7 @@ class ReverbReplay:
                 '"spawn" method and make one there with address=...'
             )
         if self._closed.is_set():
-            raise RuntimeError("this ReverbReplay is closed")
+            raise RuntimeError("this replay buffer is closed; build another one to go on")
 
     def _check_owner(self, what: str) -> None:
         if not self.owns_server:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ def restore(path: Path, settings: dict[str, Any], parent: str | Path | None, tf:
         saved = json.loads((path / MANIFEST).read_text())
         data = path / saved["data"]
         differing = [name for name in _FIXED if saved[name] != settings[name]]
+        missing = {"priority_exponent", "max_items", "min_size", "items", "rows", "max_priority"} - set(saved)
+        if missing:
+            raise KeyError(*sorted(missing))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no replay buffer was saved in {path}: {MANIFEST} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -73,6 +77,10 @@ def restore(path: Path, settings: dict[str, Any], parent: str | Path | None, tf:
             f"{path}: priority_exponent: saved {saved['priority_exponent']}, this buffer has {settings['priority_exponent']}; "
             "a uniform and a prioritised table cannot be exchanged"
         )
+    differing = [name for name in ("max_items", "min_size", "priority_exponent") if saved[name] != settings[name]]
+    if differing:
+        told = "; ".join(f"{name}: saved {saved[name]}, now {settings[name]}" for name in differing)
+        warnings.warn(f"{path}: this buffer's configuration holds where the saved one differs: {told}", stacklevel=3)
     if saved["items"] > settings["max_items"]:
         raise ValueError(
             f"{path} holds {saved['items']} items, this buffer at most {settings['max_items']}; raise its capacity"
@@ -88,6 +96,12 @@ def restore(path: Path, settings: dict[str, Any], parent: str | Path | None, tf:
             raise
         raise ValueError(f"{path}: the saved replay buffer is damaged ({error}); load an older one") from error
     return saved, folder
+
+
+def check_restored(info: Any, saved: dict[str, Any]) -> None:
+    """Raises a ValueError if a server did not get all that was saved: Reverb passes over what it takes for unfinished."""
+    if info.current_size != saved["items"]:
+        raise ValueError(f"{saved['items']} items were saved, and {info.current_size} were read back")
 
 
 def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
-"""Reverb and TensorFlow, imported in this one place, when the first buffer is made (7 s and 500 MB)."""
+"""Reverb and TensorFlow, imported when the first buffer is made (7 s and 500 MB), and the server inside this process."""
 
 import contextlib
 import functools
 import os
+import shutil
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _QUIET_LOCK = threading.Lock()
 _ROUTINE = (
@@ -65,3 +68,55 @@ def quiet() -> Iterator[None]:
                 if not (line.startswith(b"[reverb/") and any(text in line for text in _ROUTINE)):
                     os.write(2, line)
             os.close(stderr)
+
+
+class EmbeddedServer:
+    """A Reverb server in this process, its address and a client, and the folder that its checkpointer has to itself."""
+
+    def __init__(self, server: Any, client: Any, folder: Path):
+        self._server, self.client, self._folder = server, client, folder
+        self.address = client.server_address
+
+    def stop(self) -> None:
+        """Stops the server and deletes its folder. Readers must have gone: they would wait for its return for ever."""
+        with quiet():
+            self._server.stop()
+        self._server = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def serve(
+    table: str, signature: dict[str, Any], max_items: int, min_size: int, priority_exponent: float | None, folder: Path
+) -> EmbeddedServer:
+    """Starts a server with one table on a free port, from the checkpoint in `folder` where there is one."""
+    reverb, _ = import_reverb()
+    uniform = priority_exponent is None
+    made = reverb.Table(
+        table,
+        reverb.selectors.Uniform() if uniform else reverb.selectors.Prioritized(priority_exponent),
+        reverb.selectors.Fifo(),
+        max_items,
+        reverb.rate_limiters.MinSize(min_size),  # never blocks a writer, so that one thread can write and read
+        signature=signature,
+    )
+    with quiet():
+        server = reverb.Server([made], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)))
+    # Under this name readers notice that they share the process, and bypass gRPC.
+    return EmbeddedServer(server, reverb.Client(f"localhost:{server.port}"), folder)
+
+
+def table_info(client: Any, address: str, table: str, timeout: float) -> Any:
+    """What the server says of a table; through the client, since after a restore Reverb 0.14's `Table` objects are dead.
+
+    Raises:
+      ConnectionError: no answer within `timeout` seconds.
+      ValueError: there is no such table.
+    """
+    try:
+        tables = client.server_info(timeout=max(1, round(timeout)))
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ConnectionError(f"no Reverb server answers at {address} ({told}); is it running?") from error
+    if table not in tables:
+        raise ValueError(f"the server at {address} has no table {table!r}, only {sorted(tables)}; pass table=...")
+    return tables[table]
