@@ -220,11 +220,11 @@ class HostReplay:
                 starts = self._tree.sample(self._rng, num)
                 probability, priority = self._tree[starts] / self._tree.total, self._priorities[starts]
             window = self._window(starts)
-            columns = {name: column[window] for name, column in self._columns.items()}
+            columns = {name: column.take(window, axis=0) for name, column in self._columns.items()}
             times = self._count(starts)
             size = np.full(num, self._items, np.int64)
             lap, head = divmod(self._total, self._capacity)
-        keys = ((lap - (starts >= head)).astype(np.uint64) << np.uint64(32)) | starts.astype(np.uint64)
+        keys = (starts + (lap << 32) - ((starts >= head).astype(np.int64) << 32)).view(np.uint64)
         sample = Sample(self._layout.unpack(columns), SampleInfo(keys, probability, size, priority, times))
         return sample if batch_size else jax.tree.map(lambda x: x[0], sample)
 
@@ -256,7 +256,7 @@ class HostReplay:
         filled = len(self)
         if self._items * 64 < filled:  # too few to hit by chance
             return np.flatnonzero(self._links[:filled] >= 0)[self._rng.integers(self._items, size=num)]
-        slots = self._rng.integers(filled, size=num)
+        slots = (self._rng.random(num) * filled).astype(np.int64)
         while len(bad := np.flatnonzero(self._links[slots] < 0)):
             again = self._rng.integers(filled, size=8 + 2 * len(bad) * filled // self._items)
             again = again[self._links[again] >= 0][: len(bad)]
