@@ -1,0 +1,136 @@
+"""The return of a policy: over whole episodes of a host environment, or on device as a pure function."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..envs import specs as specs_lib
+from ..envs.types import Array, TimeStep, Tree
+from ..policies.policy import Policy, act
+
+
+def compute_avg_return(
+    env: Any, policy: Policy, num_episodes: int = 10, params: Tree = None, *, seed: int = 0, max_steps: int = 100_000
+) -> float:
+    """The mean undiscounted return of `policy` over `num_episodes` episodes: the mean of `compute_returns`."""
+    return float(compute_returns(env, policy, num_episodes, params, seed=seed, max_steps=max_steps).mean())
+
+
+def compute_returns(
+    env: Any, policy: Policy, num_episodes: int = 10, params: Tree = None, *, seed: int = 0, max_steps: int = 100_000
+) -> np.ndarray:
+    """The undiscounted returns of `policy` over whole episodes, float64 `[num_episodes]`.
+
+    With n environments in parallel, how many episodes each of them contributes is fixed beforehand: the first to finish would
+    be the short ones, and their mean would be biased. They come in order: first episode of every environment, then second.
+
+    Args:
+      env: a host environment, unbatched or of n environments. It is reset, with `seed`, first.
+      policy: what acts; `agent.policy` is the one to evaluate. It is compiled once per policy object.
+      num_episodes: how many episodes to play.
+      params: what the policy needs, `agent.policy_params(state)`; None for policies without parameters.
+      seed: of the environment and of the policy's draws: the same seed gives the same episodes.
+      max_steps: the most steps that an episode may take.
+
+    Raises:
+      ValueError: if `num_episodes` is less than 1, or the policy does not fit the environment.
+      RuntimeError: if an episode takes more than `max_steps` steps.
+    """
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes: expected at least 1, got {num_episodes}")
+    num_envs = env.num_envs or 1
+    wanted = np.bincount(np.arange(num_episodes) % num_envs, minlength=num_envs)
+    returns: list[list[float]] = [[] for _ in range(num_envs)]
+    total, length, finished = np.zeros(num_envs), np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+    for time_step in play(env, policy, params, seed):
+        # A FIRST time step answers no action of its episode, so its reward counts nowhere.
+        first, last = (np.atleast_1d(flag) for flag in (time_step.is_first(), time_step.is_last()))
+        total = np.where(first, 0, total + time_step.reward)
+        length = np.where(first, 0, length + 1)
+        counted = last & (finished < wanted)
+        for i in np.flatnonzero(counted):
+            returns[i].append(float(total[i]))
+        finished += counted
+        if (finished >= wanted).all():
+            break
+        _check_length(length[~last & (finished < wanted)], max_steps)
+    return np.array([returns[k % num_envs][k // num_envs] for k in range(num_episodes)])
+
+
+def evaluate_on_device(
+    env: Any, policy: Policy, params: Tree, key: Array, num_episodes: int = 10, max_steps: int = 10_000
+) -> Array:
+    """The undiscounted returns of the first episode in each of `num_episodes` environments, float32 `[num_episodes]`.
+
+    A pure function: jit it with `env`, `policy` and the two numbers static, vmap it over `params` and `key`. It stops when all
+    episodes have ended; one that lasts longer than `max_steps` counts with what it has earned by then.
+
+        jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))(env, agent.policy, agent.policy_params(state), key)
+
+    Raises:
+      ValueError: if a number is less than 1.
+    """
+    if num_episodes < 1 or max_steps < 1:
+        raise ValueError(f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}")
+    reset_key, act_key = jax.random.split(key)
+    env_state, time_step = jax.vmap(env.reset)(jax.random.split(reset_key, num_episodes))
+    policy_state = policy.initial_state((num_episodes,))
+    returns, running = jnp.zeros(num_episodes, jnp.float32), jnp.ones(num_episodes, bool)
+
+    def unfinished(carry):
+        return (carry[0] < max_steps) & carry[-1].any()
+
+    def step(carry):
+        row, env_state, time_step, policy_state, returns, running = carry
+        decision = policy.action(params, time_step, policy_state, jax.random.fold_in(act_key, row))
+        env_state, time_step = jax.vmap(env.step)(env_state, decision.action)
+        returns = returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
+        return row + 1, env_state, time_step, decision.state, returns, running & ~time_step.is_last()
+
+    carry = (jnp.int32(0), env_state, time_step, policy_state, returns, running)
+    return jax.lax.while_loop(unfinished, step, carry)[-2]
+
+
+def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:
+    """Endless time steps of `policy` in a host environment, from the one that `env.reset(seed)` returns.
+
+    Raises:
+      ValueError: at the first action, if the policy does not fit the environment.
+    """
+    batch_shape = () if env.num_envs is None else (env.num_envs,)
+    key, state, row = jax.random.key(seed), policy.initial_state(batch_shape), 0
+    time_step = env.reset(seed=seed)
+    yield time_step
+    while True:
+        try:
+            action, state, _ = act(policy, params, time_step, state, key, np.int32(row))
+            action = jax.device_get(action)
+            if row == 0:
+                specs_lib.validate(action, env.specs.action, batch_ndim=len(batch_shape))
+        except Exception as error:
+            if row > 0:
+                raise
+            raise ValueError(_mismatch(env, policy, params, error)) from error
+        time_step = env.step(action)
+        row += 1
+        yield time_step
+
+
+def _check_length(length: np.ndarray, max_steps: int) -> None:
+    if length.size and length.max() >= max_steps:
+        raise RuntimeError(
+            f"an episode has not ended within max_steps={max_steps} steps; give the environment a time limit "
+            "(gymnasium.wrappers.TimeLimit), or pass a larger max_steps"
+        )
+
+
+def _mismatch(env: Any, policy: Policy, params: Tree, error: Exception) -> str:
+    given = "no params; pass params=agent.policy_params(state)" if params is None else "the params given"
+    shapes = jax.tree.map(str, (env.specs.observation, env.specs.action))
+    return (
+        f"{type(policy).__name__} does not act in this environment (observation {shapes[0]}, action {shapes[1]}) with {given}. "
+        f"Was it built from these specs? {type(error).__name__}: {error}"
+    )
