@@ -83,8 +83,16 @@ def _observation(space: Any, num_envs: int | None, copy: bool, name: str) -> Con
         return Conversion(spec, lambda value: np.int32(value - start))
 
     shifted, make_array = bool(np.any(start)), np.array if copy else np.asarray
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    saturates = (
+        limits is not None
+        and isinstance(space, spaces.Box)
+        and (space.low < limits.min).any() | (space.high > limits.max).any()
+    )
 
     def convert(value):
+        if saturates:  # a number that 32 bits do not hold would wrap around
+            value = np.clip(value, limits.min, limits.max)
         array = make_array(value - start if shifted else value, dtype)
         if array.shape != shape:
             raise SpecError(
