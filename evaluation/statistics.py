@@ -40,8 +40,8 @@ def stratified_bootstrap_interval(
     Args:
       scores: `[runs, tasks]`, or `[runs]` of a single task.
       statistic: a function of `[runs, tasks]`; its result, and so each end of the interval, may be an array.
-      confidence: the probability that the interval should cover the true value. With few runs it covers less: percentile
-        intervals of 5 runs are too narrow, those of 10 nearly right.
+      confidence: the probability that the interval should cover the true value. With few runs it covers less: of normal
+        scores in one task, an interval of 0.95 was seen to cover 0.74 with 3 runs, 0.91 with 5 or 10 and 0.95 with 20.
       repetitions: how many times to resample.
       seed: of the resampling: the same seed gives the same interval.
 
