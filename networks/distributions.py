@@ -197,10 +197,14 @@ class TanhNormal(_Distribution):
         return self._squash(x), self._log_prob_before_tanh(x)
 
     def log_prob(self, action: Array) -> Array:
-        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of half the range."""
-        centre, half = self._centre_and_half()
-        y = (jnp.asarray(action, jnp.promote_types(jnp.result_type(action), jnp.float32)) - centre) / half
-        return self._log_prob_before_tanh(jnp.arctanh(jnp.clip(y, -1.0 + 1e-6, 1.0 - 1e-6)))
+        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of half the range.
+
+        An action in float32 near a bound has lost digits: prefer `sample_and_log_prob` where actions are drawn.
+        """
+        low, high = self._bounds()
+        least = 1e-6 * (high - low) / 2
+        above, below = (jnp.maximum(distance, least) for distance in (action - low, high - action))
+        return self._log_prob_before_tanh(0.5 * (jnp.log(above) - jnp.log(below)))  # arctanh, better rounded than of a ratio
 
     def mode(self) -> Array:
         """The squashed mean, `[..., *event]`: the median, and what a greedy policy does. (The density may peak elsewhere.)"""
@@ -228,22 +232,22 @@ class TanhNormal(_Distribution):
     def _base(self) -> Normal:
         return Normal(self.loc, self.scale, self.event_ndim)
 
-    def _centre_and_half(self) -> tuple[np.ndarray, np.ndarray]:
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.asarray(self.minimum, np.float32), np.asarray(self.maximum, np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(
                 f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} and {self.maximum}; "
                 "rescale the action space (gymnasium.wrappers.RescaleAction) or use Normal"
             )
-        return (low + high) / 2, (high - low) / 2
+        return low, high
 
     def _squash(self, x: Array) -> Array:
-        centre, half = self._centre_and_half()
-        return jnp.clip(centre + half * jnp.tanh(x), centre - half, centre + half)  # rounding may step outside
+        low, high = self._bounds()
+        return jnp.clip((low + high) / 2 + (high - low) / 2 * jnp.tanh(x), low, high)  # rounding may step outside
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
-        _, half = self._centre_and_half()
-        log_slope = 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x)) + np.log(half)  # of half tanh(x), for any x
+        low, high = self._bounds()
+        log_slope = 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x)) + np.log((high - low) / 2)  # stable for any x
         return self._base().log_prob(x) - _sum_last(log_slope, self.event_ndim)
 
 
