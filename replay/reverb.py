@@ -28,9 +28,9 @@ class ReverbReplay:
 
     A Reverb item is a window that is fixed when its last row is written, and a table holds a number of items: that of one
     stream of `capacity` rows, 1 + (capacity - sequence_length) // stride. With n streams it holds up to
-    (n - 1) * (sequence_length - 1) rows more. A row becomes visible when its chunk is complete, usually within 4 rows;
-    `next()` and `can_sample` complete the chunks where too little is visible. `len()` counts the rows that were added here,
-    or as many as the items in the table need, if that is more (other processes write too).
+    (n - 1) * (sequence_length - 1) rows more. A row becomes visible when its chunk is complete, usually within 4 rows; a
+    new dataset, `can_sample` and `next()` complete the chunks first where it matters. `len()` counts the rows that were
+    added here, or as many as the items in the table need, if that is more (other processes write too).
 
     Batches are read ahead of their use, from 1 early on up to about 2 % of the rows added so far: priorities take effect,
     and new rows are drawn, that many batches later. `as_dataset(..., prefetch=0)` reads nothing ahead.
@@ -174,7 +174,6 @@ class ReverbReplay:
             on a CPU NumPy arrays, which a jitted function takes faster. The info stays in NumPy.
         """
         check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
-        self._check_open()
         if device is None and jax.default_backend() != "cpu":
             device = jax.local_devices()[0]
         reader = ReverbDataset(self, sample_batch_size, prefetch, device)
@@ -288,17 +287,14 @@ class ReverbReplay:
             raise StopIteration
 
     def wait_for_items(self, deadline: float) -> int:
-        """Waits until the table can be sampled, completing chunks where it cannot; the number of rows in it."""
+        """Makes all rows added so far visible and waits until the table can be sampled; the rows in its items, about."""
         while True:
             self.check_reader()
-            self._check_open()
+            with self._lock:
+                self._flush()
             items = self._info().current_size
             if items >= self.min_size:
                 return items * self.stride
-            with self._lock:
-                if not self._closed.is_set() and any(stream.unconfirmed for stream in self._streams):
-                    self._flush()
-                    continue
             if time.monotonic() > deadline:
                 raise self.timeout_error("sampling")
             self._closed.wait(0.01)
@@ -309,14 +305,14 @@ class ReverbReplay:
         try:
             info = self._info()
         except ConnectionError as error:
-            return TimeoutError(f"{what} took longer than timeout={self.timeout} s: {error}")
+            return TimeoutError(f"{what} took longer than timeout={self.timeout:g} s: {error}")
         limiter = info.rate_limiter_info
         return TimeoutError(
-            f"{what} took longer than timeout={self.timeout} s. Table {self.table!r} at {self.address} has {info.current_size} "
-            f"items of at most {info.max_size}, and can be sampled from {limiter.min_size_to_sample} on (an item is "
-            f"{self.sequence_length} consecutive rows); inserts: {limiter.insert_stats.completed}, samples: "
-            f"{limiter.sample_stats.completed}; rows added here: {self._rows}, not confirmed yet: at most {unconfirmed}. "
-            "Add rows first, or lower min_size"
+            f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at {self.address} has "
+            f"{info.current_size} items of the {limiter.min_size_to_sample} needed, at most {info.max_size}; inserts: "
+            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}. {self._rows} row(s) were added "
+            f"here, of which at most {unconfirmed} are not confirmed yet; an item needs {self.sequence_length} consecutive "
+            "rows of one stream. Add rows first, or from another thread meanwhile, or lower min_size"
         )
 
     def signature(self) -> dict[str, Any]:

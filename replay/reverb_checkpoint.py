@@ -77,14 +77,14 @@ def restore(path: Path, settings: dict[str, Any], parent: str | Path | None, tf:
             f"{path}: priority_exponent: saved {saved['priority_exponent']}, this buffer has {settings['priority_exponent']}; "
             "a uniform and a prioritised table cannot be exchanged"
         )
-    differing = [name for name in ("max_items", "min_size", "priority_exponent") if saved[name] != settings[name]]
-    if differing:
-        told = "; ".join(f"{name}: saved {saved[name]}, now {settings[name]}" for name in differing)
-        warnings.warn(f"{path}: this buffer's configuration holds where the saved one differs: {told}", stacklevel=3)
     if saved["items"] > settings["max_items"]:
         raise ValueError(
             f"{path} holds {saved['items']} items, this buffer at most {settings['max_items']}; raise its capacity"
         )
+    differing = [name for name in ("max_items", "min_size", "priority_exponent") if saved[name] != settings[name]]
+    if differing:
+        told = "; ".join(f"{name}: saved {saved[name]}, now {settings[name]}" for name in differing)
+        warnings.warn(f"{path}: this buffer's configuration holds where the saved one differs: {told}", stacklevel=3)
     folder = private_folder(parent)
     try:
         copy = folder / RESTORED
