@@ -39,7 +39,7 @@ def greedy(q: Array, mask: Array | None = None) -> Array:
     """
     if mask is None:
         return jnp.argmax(q)
-    return jnp.argmax(jnp.where(mask | ~jnp.any(mask), q, _FORBIDDEN))
+    return jnp.argmax(jnp.where(mask.astype(bool) | ~jnp.any(mask), q, _FORBIDDEN))
 
 
 def td_target(r_t: Array, discount_t: Array, v_t: Array) -> Array:

@@ -5,6 +5,7 @@ through `scan`: what is not an array is a static field.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ class _Distribution:
 
     event_ndim = 0
 
-    def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
+    def sample_and_log_prob(self: Any, key: Array) -> tuple[Array, Array]:
         """Draws actions `[..., *event]` and their log-probabilities `[...]`."""
         action = self.sample(key)
         return action, self.log_prob(action)
@@ -334,7 +335,7 @@ def epsilon_greedy(q_values: Array, epsilon: Array | float, mask: Array | None =
       mask: boolean `[..., n]`, True where allowed. Where it forbids everything, the choice is uniform over all n.
     """
     q_values = jnp.asarray(q_values)
-    allowed = jnp.ones(q_values.shape, bool) if mask is None else jnp.broadcast_to(mask, q_values.shape)
+    allowed = jnp.ones(q_values.shape, bool) if mask is None else jnp.broadcast_to(mask, q_values.shape).astype(bool)
     best = jax.nn.one_hot(Categorical(q_values, allowed).mode(), q_values.shape[-1])
     epsilon = jnp.asarray(epsilon)[..., None]
     uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)

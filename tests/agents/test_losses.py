@@ -46,6 +46,7 @@ def test_greedy():
     q = jnp.array([1.0, 3, 2])
     assert losses.greedy(q) == 1
     assert losses.greedy(q, jnp.array([True, False, True])) == 2
+    assert losses.greedy(q, jnp.array([1, 0, 1], jnp.int8)) == 2  # gymnasium's masks
     assert losses.greedy(q, jnp.zeros(3, bool)) == 1  # what forbids everything forbids nothing
 
 

@@ -96,6 +96,7 @@ def test_epsilon_greedy_is_the_marginal_distribution():
     # 1 - .3 + .3 / 3 and .3 / 3; then among two, among one, and uniform where nothing is allowed
     np.testing.assert_allclose(d.probs, [[0.1, 0.8, 0.1], [0.15, 0, 0.85], [0, 0, 1], [1 / 3] * 3], **CLOSE)
     np.testing.assert_array_equal(d.mode()[:3], [1, 2, 2])
+    np.testing.assert_allclose(epsilon_greedy(q, 0.3, mask.astype(jnp.int8)).probs, d.probs, **CLOSE)  # gymnasium's masks
     np.testing.assert_array_equal(d.probs == 0, [[False] * 3, [False, True, False], [True, True, False], [False] * 3])
 
 
