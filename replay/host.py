@@ -154,17 +154,14 @@ class HostReplay:
 
     def _claim(self, stream: "_Stream", rows: int) -> tuple[int, int]:
         """Takes the numbers of the next rows; the first one's number and slot."""
-        self._check_open()
+        if self._closed:
+            raise RuntimeError("this replay buffer is closed; build another one to go on")
         if stream is not self._source:
             self._regular = self._regular and self._source is None
             self._source = stream
         number = self._total
         self._total += rows
         return number, number % self._capacity
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this replay buffer is closed; build another one to go on")
 
     def _insert(self, slots: Any, num: int) -> None:
         """Windows begin at `slots`, an int or an array without repeats."""
@@ -196,11 +193,9 @@ class HostReplay:
 
         Raises:
           ValueError: `num_steps` is not the buffer's sequence length.
-          RuntimeError: the buffer is closed.
           TimeoutError: from `next()`, after `timeout` seconds with too little to sample; it may be called again.
         """
         check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
-        self._check_open()
         if device is None and jax.default_backend() != "cpu":
             device = jax.local_devices()[0]
         return Dataset(self, sample_batch_size, prefetch, device)

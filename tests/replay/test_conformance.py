@@ -391,7 +391,7 @@ def test_a_wait_that_is_too_long_raises_with_the_state_and_can_be_repeated(make)
     samples = replay.as_dataset(sample_batch_size=2)
     replay.add(make_row(0))
     start = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"0 items.*(1 row was added|rows added here: 1)"):
+    with pytest.raises(TimeoutError, match=r"0 items.*1 row.*2"):
         next(samples)
     assert 0.3 < time.monotonic() - start < 10
     replay.add(make_row(1))
@@ -447,8 +447,8 @@ def test_close_ends_a_blocked_reader_at_once(make):
     assert done
     with pytest.raises(StopIteration):
         next(samples)
-    with pytest.raises(RuntimeError, match="closed"):
-        replay.as_dataset()
+    with pytest.raises(StopIteration):
+        next(replay.as_dataset())
     with pytest.raises(RuntimeError, match="closed"):
         replay.add(make_row(1))
 
