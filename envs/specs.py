@@ -145,6 +145,8 @@ def zeros(spec: Tree, batch_shape: tuple[int, ...] = ()) -> Tree:
 
 def sample(spec: Tree, key: jax.Array, batch_shape: tuple[int, ...] = ()) -> Tree:
     """Draws a tree `[*batch_shape, *spec.shape]` uniformly within bounds; a normal draw where a bound is infinite."""
+    leaves: list[Spec]
+    treedef: Any
     leaves, treedef = jax.tree.flatten(spec)
     keys = jax.random.split(key, max(len(leaves), 1))
     return treedef.unflatten([_sample_leaf(s, k, tuple(batch_shape) + s.shape) for s, k in zip(leaves, keys, strict=False)])
@@ -178,6 +180,8 @@ def _leaf_problems(name: str, value: Any, spec: Spec, batch_ndim: int | None, va
 
 
 def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
+    low: Any
+    high: Any
     if not isinstance(spec, (BoundedSpec, DiscreteSpec)):
         low, high = -np.inf, np.inf
     elif isinstance(spec, DiscreteSpec):

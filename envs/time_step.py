@@ -30,9 +30,7 @@ def truncation(reward: Array, observation: Tree, discount: Array = 1.0, batch_sh
     return _time_step(StepType.LAST, reward, discount, observation, batch_shape)
 
 
-def _time_step(
-    step_type: np.int32, reward: Array, discount: Array, observation: Tree, batch_shape: tuple[int, ...]
-) -> TimeStep:
+def _time_step(step_type: Array, reward: Array, discount: Array, observation: Tree, batch_shape: tuple[int, ...]) -> TimeStep:
     reward, discount = _as_float32(reward), _as_float32(discount)
     if batch_shape:
         step_type = np.full(batch_shape, step_type, np.int32)

@@ -1,7 +1,7 @@
 """`validate_environment`: does an environment keep the conventions that the rest of the library relies on?"""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -37,8 +37,12 @@ def validate_environment(env: Environment | JaxEnvironment, num_steps: int = 100
             f"specs: expected EnvironmentSpecs, got {type(env.specs).__name__}; it holds observation and action specs"
         )
     if not hasattr(env, "num_envs"):
-        _check_state(env)
-        env = HostEnvironment(env)
+        _check_state(cast(JaxEnvironment, env))
+        env = HostEnvironment(cast(JaxEnvironment, env))
+    _check_host(cast(Environment, env), num_steps, seed)
+
+
+def _check_host(env: Environment, num_steps: int, seed: int) -> None:
     batch = () if env.num_envs is None else (env.num_envs,)
     rng = np.random.default_rng(seed)
     time_step = env.reset(seed)
@@ -75,9 +79,10 @@ def _check_state(env: JaxEnvironment) -> None:
     except TypeError as error:
         raise SpecError(f"step: tracing it failed ({error}); it has to be a pure function of JAX arrays") from error
     for name, one, two in (("state", state, after[0]), ("time step", time_step, after[1])):
-        if jax.tree.structure(one) != jax.tree.structure(two):
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (one, two)]
+        if structures[0] != structures[1]:
             raise SpecError(
-                f"{name}: step returns the structure {jax.tree.structure(two)}, reset returned {jax.tree.structure(one)}; "
+                f"{name}: step returns the structure {structures[1]}, reset returned {structures[0]}; "
                 "both have to be the same for lax.scan"
             )
         for path, a, b in _leaf_pairs(one, two):

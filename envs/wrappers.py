@@ -58,13 +58,13 @@ class TimeLimit:
         select = partial(jnp.where, cut)
         inner, time_step = jax.tree.map(select, (fresh.inner, fresh_step), self.env.step(state.inner, action))
         steps = jnp.where(time_step.is_first(), 0, state.steps + 1)
-        cut_now = (steps >= self.max_steps) & ~time_step.is_last()
+        cut_now = steps >= self.max_steps
         time_step = time_step._replace(step_type=jnp.where(cut_now, StepType.LAST, time_step.step_type))
         return TimeLimitState(inner, select(fresh.key, state.key), jnp.where(cut_now, _CUT, steps)), time_step
 
     def render(self, state: TimeLimitState) -> np.ndarray:
         """The wrapped environment's picture, uint8 `[H, W, 3]`."""
-        return self.env.render(state.inner)
+        return _render(self.env, state.inner)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class MapObservation:
 
     def render(self, state: Any) -> np.ndarray:
         """The wrapped environment's picture, uint8 `[H, W, 3]`."""
-        return self.env.render(state)
+        return _render(self.env, state)
 
 
 def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObservation:
@@ -111,3 +111,9 @@ def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObserv
     else:
         selected = ArraySpec(index.shape, spec.dtype)
     return MapObservation(env, lambda observation: observation[index], selected)
+
+
+def _render(env: Any, state: Any) -> np.ndarray:
+    if not hasattr(env, "render"):
+        raise NotImplementedError(f"{type(env).__name__} has no render(state); add one that returns uint8 [H, W, 3]")
+    return env.render(state)

@@ -69,6 +69,17 @@ def test_everything_is_cast_once_and_belongs_to_the_caller():
     validate_environment(envs.gym.from_gym(Scripted()), 20)
 
 
+def test_an_array_that_the_environment_overwrites_is_copied_even_if_it_needs_no_cast():
+    class Float32(Scripted):
+        observation_space = spaces.Box(0, 100, (1,), np.float32)
+
+        def __init__(self):
+            super().__init__()
+            self.buffer = np.zeros(1, np.float32)
+
+    validate_environment(envs.gym.from_gym(Float32()), 20)
+
+
 def test_vector_environments_end_one_by_one():
     lengths = iter([1, 2, 3])
     env = envs.gym.make(lambda: Scripted(((False, False),) * next(lengths) + ((True, False),)), 3)

@@ -28,6 +28,21 @@ def test_falling_exactly_at_the_limit_is_a_termination():
     assert int(time_step.step_type) == 2 and float(time_step.discount) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("physics", "fallen"),
+    [
+        ([2.399, 0, 0, 0], False),
+        ([2.401, 0, 0, 0], True),
+        ([-2.401, 0, 0, 0], True),
+        ([0, 0, 0.2094, 0], False),
+        ([0, 0, 0.2095, 0], True),
+        ([0, 0, -0.2095, 0], True),
+    ],
+)
+def test_the_limits(physics, fallen):
+    assert bool(CartPole().dynamics(jnp.array(physics, jnp.float32), jnp.int32(0))[2]) == fallen
+
+
 def test_one_step_by_hand():
     # at rest in the middle: push = 10 / 1.1; angle_acc = -push / (0.5 (4/3 - 0.1/1.1)); x_acc = push - 0.05 angle_acc / 1.1
     env = CartPole()

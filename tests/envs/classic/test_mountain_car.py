@@ -22,6 +22,14 @@ def test_the_wall_stops_the_car():
     assert reward == -1.0 and not terminated
 
 
+@pytest.mark.parametrize(("position", "velocity", "reached"), [(0.48, 0.021, True), (0.48, 0.019, False)])
+def test_the_goal_is_at_a_half(position, velocity, reached):
+    state = jnp.array([position, velocity + 0.0025 * np.cos(3 * position)], jnp.float32)
+    physics, _, terminated = MountainCar().dynamics(state, jnp.int32(1))
+    np.testing.assert_allclose(physics, [position + velocity, velocity], rtol=1e-5)
+    assert bool(terminated) == reached
+
+
 def test_render():
     env = MountainCar()
     assert env.render(env.reset(jax.random.key(0))[0]).shape == (400, 600, 3)

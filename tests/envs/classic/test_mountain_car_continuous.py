@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax_agents.envs.classic import MountainCarContinuous
 
 
@@ -23,6 +24,13 @@ def test_the_wall_stops_the_car():
     np.testing.assert_allclose(physics, [-1.2, 0.0], rtol=1e-6)
     np.testing.assert_allclose(reward, -0.4, rtol=1e-6)
     assert not terminated
+
+
+@pytest.mark.parametrize(("velocity", "reached"), [(0.021, True), (0.019, False)])
+def test_the_goal(velocity, reached):
+    state = jnp.array([0.43, velocity + 0.0025 * np.cos(3 * 0.43)], jnp.float32)
+    _, reward, terminated = MountainCarContinuous().dynamics(state, jnp.zeros(1))
+    assert bool(terminated) == reached and float(reward) == 100.0 * reached
 
 
 def test_render():
