@@ -306,13 +306,13 @@ class ReverbReplay:
             info = self._info()
         except ConnectionError as error:
             return TimeoutError(f"{what} took longer than timeout={self.timeout:g} s: {error}")
-        limiter = info.rate_limiter_info
+        limiter, rows = info.rate_limiter_info, f"{self._rows} row{' was' if self._rows == 1 else 's were'} added"
         return TimeoutError(
             f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at {self.address} has "
             f"{info.current_size} items of the {limiter.min_size_to_sample} needed, at most {info.max_size}; inserts: "
-            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}. {self._rows} row(s) were added "
-            f"here, of which at most {unconfirmed} are not confirmed yet; an item needs {self.sequence_length} consecutive "
-            "rows of one stream. Add rows first, or from another thread meanwhile, or lower min_size"
+            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}; {rows} here, of which at most "
+            f"{unconfirmed} are not confirmed yet; an item needs {self.sequence_length} consecutive rows of one stream. Add "
+            "rows first, or from another thread meanwhile, or lower min_size"
         )
 
     def signature(self) -> dict[str, Any]:
