@@ -248,7 +248,8 @@ class ReverbReplay:
             self._server, self.address, self.client = server, server.address, server.client
         for reader in list(self._readers):
             reader.release()
-        old.stop()
+        if old is not None:
+            old.stop()
 
     def clear(self) -> None:
         """Drops all rows; the streams' next rows begin new windows."""
@@ -272,7 +273,7 @@ class ReverbReplay:
             stream.drop(leak=not flushed)
         if locked:
             self._lock.release()
-        if self.owns_server:
+        if self._server is not None:
             self._server.stop()
 
     # What readers and streams use.

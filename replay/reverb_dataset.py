@@ -124,7 +124,8 @@ class ReverbDataset(Iterator[Sample]):
         if self._replay.owns_server:
             return next(self._source, None)
         # A server elsewhere may die, and Reverb then retries for ever, deaf to timeouts and to Ctrl-C; hence a thread.
-        source, box = self._source, queue.SimpleQueue()
+        source = self._source
+        box: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=lambda: box.put(_next_or_error(source)), daemon=True).start()
         while True:
             try:
@@ -147,7 +148,7 @@ class ReverbDataset(Iterator[Sample]):
             return [jax.tree.map(lambda x: x[0], whole)]
         leaves, treedef = jax.tree.flatten(whole)
         size, count = self._batch_size, self._batches_per_handover
-        return [treedef.unflatten([x[i * size : (i + 1) * size] for x in leaves]) for i in range(count)]
+        return [jax.tree.unflatten(treedef, [x[i * size : (i + 1) * size] for x in leaves]) for i in range(count)]
 
 
 def _next_or_error(source: Any) -> Any:

@@ -64,6 +64,8 @@ class Stream:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(writer))
 
     def _continues(self, step_type: int) -> bool:
+        if self._last is None:
+            return False
         last_step_type, expected = self._last
         # FIRST follows LAST only: a bootstrap row also says FIRST, since it is zero there.
         return step_type == expected and (expected != StepType.FIRST or last_step_type == StepType.LAST)
