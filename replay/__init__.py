@@ -3,12 +3,13 @@
 import importlib.util
 from typing import Any
 
+from .device import DeviceReplay, DeviceReplayState
 from .host import HostReplay
 from .packing import RowLayout
 from .replay import Observer, Replay
 
 # ReverbReplay is left out, so that `from jax_agents.replay import *` works where Reverb is not installed.
-__all__ = ["HostReplay", "Observer", "Replay", "RowLayout", "has_reverb"]
+__all__ = ["DeviceReplay", "DeviceReplayState", "HostReplay", "Observer", "Replay", "RowLayout", "has_reverb"]
 
 
 def has_reverb() -> bool:
