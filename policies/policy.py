@@ -1,7 +1,7 @@
 """What every policy is, and the one compiled call that asks it for an action."""
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
@@ -33,8 +33,8 @@ class Policy(Protocol):
     def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
         """The action for a time step with any leading axes; one key draws for the whole batch."""
 
-    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> Any:
-        """The distribution that `action` draws from."""
+    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
+        """A `PolicyStep` whose `action` is the `Distribution` that `action` draws from, with the next state."""
 
 
 @partial(jax.jit, static_argnums=0)

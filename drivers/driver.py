@@ -1,0 +1,99 @@
+"""The Python loop that steps a host environment and shows each row to observers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..envs.types import TimeStep, Trajectory, Tree, make_row
+from ..policies.policy import Policy, act
+
+
+class Driver:
+    """Steps an environment with a policy; every run continues where the last one stopped.
+
+    Observers get each row as NumPy, single or `[n]`, boundary rows (LAST -> FIRST) included; these are not counted as steps.
+    The key of row r is `fold_in(key, r)`, for all n environments, where r counts the driver's rows from its first one.
+
+    Args:
+      env: a host environment, unbatched or of n environments.
+      policy: how to act.
+      observers: callables that take a row: `buffer.add`, a metric, any function.
+      key: the typed key of the policy's draws.
+      seed: of the environment's first reset; None leaves it to the environment.
+
+    Attributes:
+      time_step: the last time step; None before the first run.
+      num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are summed over environments.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        policy: Policy,
+        observers: Sequence[Callable[[Trajectory], Any]] = (),
+        *,
+        key: jax.Array | None = None,
+        seed: int | None = None,
+    ):
+        self.env = env
+        self.policy = policy
+        self.observers = tuple(observers)
+        self.time_step: TimeStep | None = None
+        self.num_rows = self.num_steps = self.num_episodes = 0
+        self._key = jax.random.key(0) if key is None else key
+        self._seed = seed
+        self._batch_shape = () if env.num_envs is None else (env.num_envs,)
+        self._policy_state: Tree = ()
+
+    def run(
+        self,
+        *,
+        num_steps: int | None = None,
+        num_episodes: int | None = None,
+        num_rows: int | None = None,
+        params: Tree = None,
+    ) -> TimeStep:
+        """Runs until the first of the given limits is reached, and returns the time step where it stopped.
+
+        Args:
+          num_steps: environment steps, boundary rows not counted, summed over environments.
+          num_episodes: episodes that end, each counted with its boundary row, summed over environments.
+          num_rows: rows (batches of them), boundary rows counted.
+          params: what the policy needs, `agent.policy_params(state)`.
+
+        Raises:
+          ValueError: if no limit is given, or one is less than 1.
+        """
+        limits = {"num_steps": num_steps, "num_episodes": num_episodes, "num_rows": num_rows}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        if not given or any(limit < 1 for limit in given.values()):
+            raise ValueError(f"Driver.run: expected at least one limit of at least 1, got {limits}")
+        stops = [(name, getattr(self, name) + limit) for name, limit in given.items()]
+        if self.time_step is None:
+            self.time_step = self.env.reset(self._seed)
+            self._policy_state = self.policy.initial_state(self._batch_shape)
+        while all(getattr(self, name) < stop for name, stop in stops):
+            self.step(params)
+        return self.time_step
+
+    def step(self, params: Tree = None) -> Trajectory:
+        """Makes one row (a batch of n), shows it to the observers and returns it; the environment must have been reset."""
+        policy_step = act(self.policy, params, self.time_step, self._policy_state, self._key, np.int32(self.num_rows))
+        return self.take(policy_step)
+
+    def take(self, policy_step: Any) -> Trajectory:
+        """Makes the row of an action that was chosen already, as `step` does; for loops that fuse acting with training."""
+        self._policy_state = policy_step.state
+        action, info = jax.tree.map(np.asarray, (policy_step.action, policy_step.info))
+        next_time_step = self.env.step(action)
+        row = make_row(self.time_step, policy_step._replace(action=action, info=info), next_time_step)
+        self.time_step = next_time_step
+        self.num_rows += 1
+        boundaries = int(np.count_nonzero(row.is_last()))
+        self.num_episodes += boundaries
+        self.num_steps += (self._batch_shape[0] if self._batch_shape else 1) - boundaries
+        for observer in self.observers:
+            observer(row)
+        return row

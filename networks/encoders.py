@@ -1,0 +1,121 @@
+"""Encoders: modules that turn an observation `[..., *shape]` into features `[..., size]`, whatever the leading axes."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ..envs.specs import DiscreteSpec, Spec
+from ..envs.types import Array, Tree
+
+Activation = Callable[[Array], Array]
+Initializer = nn.initializers.Initializer
+
+# The initialiser of the tutorial's hidden layers: variance 2 / fan_in, truncated normal (He et al. 2015).
+he_truncated_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
+class MLP(nn.Module):
+    """Dense layers of the sizes `hidden`, each followed by `activation`. Maps `[..., size]` to `[..., hidden[-1]]`."""
+
+    hidden: Sequence[int]
+    activation: Activation = nn.relu
+    kernel_init: Initializer = he_truncated_normal
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        hidden = inputs
+        for size in self.hidden:
+            hidden = self.activation(nn.Dense(size, kernel_init=self.kernel_init)(hidden))
+        return hidden
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions over images `[..., height, width, channels]`, flattened to `[..., size]`.
+
+    uint8 images are scaled to 0..1. The defaults are the network of Mnih et al. 2015 (Nature), without its dense layer.
+    """
+
+    features: Sequence[int] = (32, 64, 64)
+    kernels: Sequence[int] = (8, 4, 3)
+    strides: Sequence[int] = (4, 2, 1)
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        if images.ndim < 3:
+            raise ValueError(f"ConvEncoder: expected images [..., height, width, channels], got shape {images.shape}")
+        hidden = images / 255.0 if images.dtype == jnp.uint8 else images
+        for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
+            conv = nn.Conv(size, (kernel, kernel), (stride, stride), padding="VALID", kernel_init=he_truncated_normal)
+            hidden = self.activation(conv(hidden))
+        if hidden.size == 0:
+            raise ValueError(f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones")
+        return hidden.reshape(*images.shape[:-3], -1)
+
+
+class OneHot(nn.Module):
+    """One-hot codes of integers: `[..., *shape]` to `[..., sum of the numbers of values]`."""
+
+    spec: DiscreteSpec
+
+    @nn.compact
+    def __call__(self, values: Array) -> Array:
+        if not self.spec.shape:
+            return jax.nn.one_hot(values, self.spec.num_values)
+        codes = [jax.nn.one_hot(values[..., i], n) for i, n in enumerate(self.spec.num_values)]
+        return jnp.concatenate(codes, axis=-1)
+
+
+class Flatten(nn.Module):
+    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`."""
+
+    ndim: int
+
+    @nn.compact
+    def __call__(self, values: Array) -> Array:
+        return values.reshape(*values.shape[: values.ndim - self.ndim], -1).astype(jnp.float32)
+
+
+class DictEncoder(nn.Module):
+    """Encodes each leaf of a dict or tuple observation, then combines the features by concatenating them.
+
+    `encoders` maps the names of leaves (indices, for a tuple) to modules; a leaf without one is used as it is, and so
+    must be a vector `[..., size]`.
+    """
+
+    encoders: Mapping[str | int, nn.Module]
+    combiner: Callable[[Sequence[Array]], Array] = lambda features: jnp.concatenate(features, axis=-1)
+
+    @nn.compact
+    def __call__(self, observation: Tree) -> Array:
+        items = dict(enumerate(observation)) if isinstance(observation, tuple | list) else dict(observation)
+        unknown = set(self.encoders) - set(items)
+        if unknown:
+            raise ValueError(f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves are {list(items)}")
+        order = sorted(items) if isinstance(observation, Mapping) else items
+        return self.combiner([self.encoders[name](items[name]) if name in self.encoders else items[name] for name in order])
+
+
+def default_encoder(spec: Tree) -> nn.Module | None:
+    """The encoder that suits an observation spec (without its action mask); None where the observation is a vector as it is.
+
+    Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the convolutions of `ConvEncoder`,
+    other leaves flat vectors; dicts and tuples a `DictEncoder` of these.
+    """
+    if isinstance(spec, Mapping):
+        return DictEncoder({name: e for name, leaf in spec.items() if (e := default_encoder(leaf)) is not None})
+    if isinstance(spec, tuple | list):
+        return DictEncoder({i: e for i, leaf in enumerate(spec) if (e := default_encoder(leaf)) is not None})
+    return _leaf_encoder(spec)
+
+
+def _leaf_encoder(spec: Spec) -> nn.Module | None:
+    if isinstance(spec, DiscreteSpec):
+        return OneHot(spec)
+    if len(spec.shape) == 3 and min(spec.shape[:2]) >= 36:
+        return ConvEncoder()
+    if len(spec.shape) == 1 and jnp.issubdtype(spec.dtype, jnp.floating):
+        return None
+    return Flatten(len(spec.shape))

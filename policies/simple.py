@@ -1,0 +1,88 @@
+"""Policies that need no parameters: random and scripted."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..envs import specs as specs_lib
+from ..envs.types import Array, PolicyStep, TimeStep, Tree, split_action_mask
+from ..networks.distributions import Categorical, Deterministic, MultiCategorical, Uniform
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RandomPolicy:
+    """Uniformly random actions: over the allowed ones where actions are discrete, within the bounds where continuous.
+
+    Args:
+      action_spec: one spec; continuous actions need finite bounds.
+
+    Raises:
+      ValueError: for a continuous spec without finite bounds.
+    """
+
+    action_spec: specs_lib.Spec
+
+    def __post_init__(self):
+        spec = self.action_spec
+        if isinstance(spec, specs_lib.DiscreteSpec):
+            return
+        if not (isinstance(spec, specs_lib.BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
+            raise ValueError(f"RandomPolicy: expected a discrete spec or one with finite bounds, got {spec}; rescale the actions")
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
+        return ()
+
+    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
+        spec, batch = self.action_spec, jnp.shape(time_step.step_type)
+        if not isinstance(spec, specs_lib.DiscreteSpec):
+            low, high = (jnp.broadcast_to(bound, batch + spec.shape) for bound in (spec.low, spec.high))
+            return PolicyStep(Uniform(low, high, len(spec.shape)), state)
+        _, mask = split_action_mask(time_step.observation)
+        logits = jnp.zeros((*batch, int(np.sum(spec.num_values))))
+        if spec.shape:
+            return PolicyStep(MultiCategorical(logits, spec.num_values, mask), state)
+        return PolicyStep(Categorical(logits, mask), state)
+
+    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+        step = self.distribution(params, time_step, state)
+        return step._replace(action=step.action.sample(key).astype(self.action_spec.dtype))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScriptedPolicy:
+    """Plays a script: each action a number of times, then the last one for ever. Its state counts the actions taken.
+
+    Args:
+      script: pairs (number of times, action).
+
+    >>> from jax_agents.envs.types import StepType, TimeStep
+    >>> policy = ScriptedPolicy([(2, 1), (1, 0)])
+    >>> step, state = TimeStep(StepType.FIRST, 0.0, 1.0, jnp.zeros(4)), policy.initial_state()
+    >>> for _ in range(3):
+    ...     action, state, _ = policy.action((), step, state)
+    ...     print(int(action), end=" ")
+    1 1 0
+    """
+
+    script: Sequence[tuple[int, Tree]]
+
+    def __post_init__(self):
+        if not self.script or any(times < 1 for times, _ in self.script):
+            raise ValueError(f"ScriptedPolicy: expected pairs (times >= 1, action), got {self.script!r}")
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
+        return jnp.zeros(batch_shape, jnp.int32)
+
+    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+        actions = [action for times, action in self.script for _ in range(times)]
+        table = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *actions)
+        index = jnp.minimum(state, len(actions) - 1)
+        return PolicyStep(jax.tree.map(lambda leaf: leaf[index], table), state + 1)
+
+    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
+        step = self.action(params, time_step, state)
+        return step._replace(action=Deterministic(step.action))
+
