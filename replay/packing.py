@@ -28,13 +28,15 @@ class RowLayout:
         self._spec = spec
         self._expected = [(tuple(leaf.shape), np.dtype(leaf.dtype)) for _, leaf in paths]
         sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self._expected]
-        self._fields = [f"f{i}" if size < large_leaf_bytes else None for i, size in enumerate(sizes)]
+        self._fields = [f"f{i}" if 0 < size < large_leaf_bytes else None for i, size in enumerate(sizes)]
         self._record = np.dtype(
             [(name, dtype, shape) for name, (shape, dtype) in zip(self._fields, self._expected, strict=True) if name]
         )
         self.names = [leaf_name(path) for path, _ in paths]
         self.row_bytes = sum(sizes)
-        self.columns: dict[str, tuple[tuple[int, ...], np.dtype]] = {"packed": ((self._record.itemsize,), np.dtype(np.uint8))}
+        self.columns: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        if any(self._fields):
+            self.columns["packed"] = ((self._record.itemsize,), np.dtype(np.uint8))
         self.columns |= {f"leaf{i}": self._expected[i] for i, name in enumerate(self._fields) if not name}
 
     def leaves(self, rows: Tree, batch_shape: tuple[int, ...] = ()) -> list[np.ndarray]:
@@ -65,7 +67,7 @@ class RowLayout:
 
     def views(self, columns: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The leaves `[..., *spec.shape]` of contiguous `columns` as views in the spec's order: writing to them packs."""
-        record = columns["packed"].view(self._record)[..., 0]
+        record = columns["packed"].view(self._record)[..., 0] if "packed" in columns else {}
         return [record[name] if name else columns[f"leaf{i}"] for i, name in enumerate(self._fields)]
 
     def pack(self, rows: Tree) -> dict[str, np.ndarray]:
@@ -79,6 +81,7 @@ class RowLayout:
 
     def unpack(self, columns: dict[str, np.ndarray]) -> Tree:
         """The inverse of `pack`: a tree of contiguous NumPy arrays. Small leaves are copies; large ones are as given."""
-        packed = {"packed": np.ascontiguousarray(columns["packed"])}
-        views = self.views({**columns, **packed})
+        if "packed" in columns:
+            columns = columns | {"packed": np.ascontiguousarray(columns["packed"])}
+        views = self.views(columns)
         return self._treedef.unflatten([x.copy() if name else x for x, name in zip(views, self._fields, strict=True)])
