@@ -8,14 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.types import Array, Sample, SampleInfo, Trajectory, Tree
+from ..envs.types import Array, Sample, Trajectory, Tree
 from . import host_files
 from .packing import RowLayout
 from .replay import Observer, check_config, check_dataset, check_priorities
-from .sum_tree import SumTree
-
-NO_NEXT = np.int32(-(2**31))  # the link of the newest row of a stream
-_MOST_SAMPLED = np.iinfo(np.uint16).max
+from .ring import Ring, Stream
 
 
 class HostReplay:
@@ -64,30 +61,17 @@ class HostReplay:
         self._rng = np.random.default_rng(seed)
         self._changed = threading.Condition(threading.Lock())
         self._waiting, self._closed = 0, False
-        self._streams: list[_Stream] = []
+        self._streams: list[Stream] = []
         self._saved_streams: deque[dict[str, Any]] = deque()  # states from a file, for writers that are yet to be made
-        self._own: _Stream | None = None
-        self._allocate(first_row=0)
-
-    def _allocate(self, first_row: int) -> None:
-        """An empty ring. Row number r since the buffer was made lies in slot r % capacity; r // capacity is its generation."""
-        self._columns = self._layout.allocate(self._capacity)
-        self._views = self._layout.views(self._columns)
-        # The slot of the next row of the same stream where a window starts, and ~slot (negative) where none does.
-        self._links = np.zeros(self._capacity, np.int32)
-        self._times_sampled = np.zeros(self._capacity, np.uint16)
-        self._base, self._total, self._items = first_row, first_row, 0
-        self._tree = None if self.priority_exponent is None else SumTree(self._capacity)
-        self._priorities = None if self.priority_exponent is None else np.zeros(self._capacity)
-        self._max_priority = 1.0
-        self._source: _Stream | None = None  # the stream that wrote all rows, which then are `num` slots apart
-        self._regular = True
+        self._own: Stream | None = None
+        self._ring = Ring(self._layout, self._capacity, self.sequence_length, self.stride, priority_exponent)
 
     # -- writing
 
     def writer(self) -> Observer:
-        """An observer for one more stream of single rows; use each from one thread at a time."""
-        return _Stream(self, None).add
+        """An observer for one more stream of single rows."""
+        stream = self._open_stream(None)
+        return lambda row: self._write(stream, row)
 
     def add(self, row: Trajectory) -> None:
         """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams; n is fixed by the first call).
@@ -100,84 +84,35 @@ class HostReplay:
         if self._own is None:
             shape = np.shape(row.step_type)
             self._layout.leaves(row, shape[:1])
-            self._own = _Stream(self, shape[0] if shape else None)
-        self._own.add(row)
+            self._own = self._open_stream(shape[0] if shape else None)
+        self._write(self._own, row)
 
-    def _write_one(self, stream: "_Stream", leaves: list[Array], step_type: int, next_step_type: int) -> None:
+    def _open_stream(self, num: int | None) -> Stream:
+        if num is not None and num * self.sequence_length > self._capacity:
+            need = f"{num} environments x sequence_length={self.sequence_length}"
+            raise ValueError(f"capacity={self._capacity} rows cannot hold one window of each stream: {need}")
+        stream = Stream(num, self.sequence_length)
         with self._changed:
-            number, slot = self._claim(stream, 1)
-            links = self._links
-            if number - self._capacity >= self._base and links[slot] >= 0:
-                self._remove(slot, 1)
-            for view, leaf in zip(self._views, leaves, strict=True):
-                view[slot] = leaf
-            links[slot] = NO_NEXT
-            oldest = max(self._base, self._total - self._capacity)
-            if stream.last != step_type:
-                stream.count = 0
-            elif stream.count and stream.numbers[-1] >= oldest:
-                previous = stream.numbers[-1] % self._capacity
-                links[previous] = slot if links[previous] >= 0 else ~slot
-            stream.last = next_step_type
-            stream.count += 1
-            stream.numbers.append(number)
-            beyond = stream.count - self.sequence_length
-            if beyond >= 0 and beyond % self.stride == 0 and stream.numbers[0] >= oldest:
-                self._insert(stream.numbers[0] % self._capacity, 1)
+            self._streams.append(stream)
+            if self._saved_streams:
+                stream.set_state(self._saved_streams.popleft())
+        return stream
 
-    def _write_batch(self, stream: "_Stream", leaves: list[Array], step_type: Array, next_step_type: Array) -> None:
+    def _write(self, stream: Stream, row: Trajectory) -> None:
+        shape = () if stream.num is None else (stream.num,)
+        if np.shape(row.step_type) != shape:
+            want = "single rows" if stream.num is None else f"batches of {stream.num} rows"
+            raise ValueError(f"this writer takes {want}, as first given, but step_type has shape {np.shape(row.step_type)}")
+        leaves = self._layout.leaves(row, shape)
         with self._changed:
-            number, _ = self._claim(stream, stream.num)
-            ids = np.arange(stream.num)
-            slots = (number + ids) % self._capacity
-            gone = slots[(number + ids - self._capacity >= self._base) & (self._links[slots] >= 0)]
-            if len(gone):
-                self._remove(gone, len(gone))
-            for view, leaf in zip(self._views, leaves, strict=True):
-                view[slots] = leaf
-            self._links[slots] = NO_NEXT
-            oldest = max(self._base, self._total - self._capacity)
-            counts = np.where(stream.last == step_type, stream.count, 0)
-            if stream.numbers:
-                linked = (counts > 0) & (stream.numbers[-1] + ids >= oldest)
-                previous = (stream.numbers[-1] + ids[linked]) % self._capacity
-                following = slots[linked].astype(np.int32)
-                self._links[previous] = np.where(self._links[previous] >= 0, following, ~following)
-            stream.last = np.array(next_step_type)
-            stream.count = counts + 1
-            stream.numbers.append(number)
-            beyond = stream.count - self.sequence_length
-            new = stream.numbers[0] + ids[(beyond >= 0) & (beyond % self.stride == 0)]
-            new = new[new >= oldest] % self._capacity
-            if len(new):
-                self._insert(new, len(new))
-
-    def _claim(self, stream: "_Stream", rows: int) -> tuple[int, int]:
-        """Takes the numbers of the next rows; the first one's number and slot."""
-        if self._closed:
-            raise RuntimeError("this replay buffer is closed; build another one to go on")
-        if stream is not self._source:
-            self._regular = self._regular and self._source is None
-            self._source = stream
-        number = self._total
-        self._total += rows
-        return number, number % self._capacity
-
-    def _insert(self, slots: Any, num: int) -> None:
-        """Windows begin at `slots`, an int or an array without repeats."""
-        self._links[slots] = ~self._links[slots]
-        self._times_sampled[slots] = 0
-        self._items += num
-        if self._tree is not None:
-            self._priorities[slots] = self._max_priority
-            self._tree.set(slots, self._max_priority**self.priority_exponent)
-        if self._waiting:
-            self._changed.notify_all()
-
-    def _remove(self, slots: Any, num: int) -> None:
-        self._items -= num
-        if self._tree is not None:
-            self._tree.set(slots, 0.0)
+            if self._closed:
+                raise RuntimeError("this replay buffer is closed; build another one to go on")
+            if stream.num is None:
+                self._ring.write(stream, leaves, int(row.step_type), int(row.next_step_type))
+            else:
+                self._ring.write_batch(stream, leaves, np.asarray(row.step_type), np.asarray(row.next_step_type))
+            if self._waiting:
+                self._changed.notify_all()
 
     # -- reading
 
@@ -202,36 +137,21 @@ class HostReplay:
 
     def can_sample(self, n: int = 1) -> bool:
         """True once at least n windows, and `min_size`, can be sampled."""
-        return self._items >= max(n, self.min_size) and (self._tree is None or self._tree_total() > 0)
-
-    def _tree_total(self) -> float:
         with self._changed:
-            return self._tree.total
+            return self._ring.items >= max(n, self.min_size) and self._ring.can_draw()
 
     def _sample(self, batch_size: int | None) -> Sample:
         with self._changed:
             if not self._ready():
                 self._wait()
-            num = batch_size or 1
-            if self._tree is None:
-                starts = self._draw_uniform(num)
-                probability, priority = np.full(num, 1.0 / self._items), np.ones(num)
-            else:
-                starts = self._tree.sample(self._rng, num)
-                probability, priority = self._tree[starts] / self._tree.total, self._priorities[starts]
-            window = self._window(starts)
-            columns = {name: column.take(window, axis=0) for name, column in self._columns.items()}
-            times = self._count(starts)
-            size = np.full(num, self._items, np.int64)
-            lap, head = divmod(self._total, self._capacity)
-        keys = (starts + (lap << 32) - ((starts >= head).astype(np.int64) << 32)).view(np.uint64)
-        sample = Sample(self._layout.unpack(columns), SampleInfo(keys, probability, size, priority, times))
+            columns, info = self._ring.sample(self._rng, batch_size or 1)
+        sample = Sample(self._layout.unpack(columns), info)
         return sample if batch_size else jax.tree.map(lambda x: x[0], sample)
 
     def _ready(self) -> bool:
         if self._closed:
             raise StopIteration
-        return self._items >= self.min_size and (self._tree is None or self._tree.total > 0)
+        return self._ring.items >= self.min_size and self._ring.can_draw()
 
     def _wait(self) -> None:
         self._waiting += 1
@@ -242,46 +162,14 @@ class HostReplay:
             self._waiting -= 1
 
     def _describe(self) -> str:
-        rows, window = self._total - self._base, self.sequence_length
-        text = f"{self._items} items of the {self.min_size} needed; {rows} {'row was' if rows == 1 else 'rows were'} added"
+        rows, window = self._ring.total - self._ring.base, self.sequence_length
+        text = f"{self._ring.items} items of the {self.min_size} needed; {rows} {'row was' if rows == 1 else 'rows were'} added"
         text += (
             f" by {len(self._streams)} stream(s), {len(self)} of capacity {self._capacity} are kept; a window needs {window}"
         )
-        if self._items >= self.min_size:
+        if self._ring.items >= self.min_size:
             return f"{text}. The priority of every item is 0; set one with update_priorities"
         return f"{text} consecutive rows of one stream. Add rows first, or from another thread meanwhile"
-
-    def _draw_uniform(self, num: int) -> np.ndarray:
-        """Slots (int64 `[num]`) where windows start, each with the same probability: drawn again until one does."""
-        filled = len(self)
-        if self._items * 64 < filled:  # too few to hit by chance
-            return np.flatnonzero(self._links[:filled] >= 0)[self._rng.integers(self._items, size=num)]
-        slots = (self._rng.random(num) * filled).astype(np.int64)
-        while len(bad := np.flatnonzero(self._links[slots] < 0)):
-            again = self._rng.integers(filled, size=8 + 2 * len(bad) * filled // self._items)
-            again = again[self._links[again] >= 0][: len(bad)]
-            slots[bad[: len(again)]] = again
-        return slots
-
-    def _window(self, starts: np.ndarray) -> np.ndarray:
-        """The slots `[B, T]` of the rows of the windows that start at `starts` `[B]`."""
-        if self._regular and self._source is not None:
-            return (starts[:, None] + self._source.offsets) % self._capacity
-        window = np.empty((len(starts), self.sequence_length), np.int64)
-        window[:, 0] = starts
-        for t in range(1, self.sequence_length):
-            link = self._links[window[:, t - 1]]
-            window[:, t] = link ^ (link >> 31)  # link, or ~link where it is negative
-        return window
-
-    def _count(self, starts: np.ndarray) -> np.ndarray:
-        """Counts the draws and returns the counts (int32 `[B]`), which stop at 65,535."""
-        if int(self._times_sampled[starts].max()) + len(starts) <= _MOST_SAMPLED:
-            np.add.at(self._times_sampled, starts, np.uint16(1))
-        else:
-            slots, draws = np.unique(starts, return_counts=True)
-            self._times_sampled[slots] = np.minimum(self._times_sampled[slots] + draws, _MOST_SAMPLED)
-        return self._times_sampled[starts].astype(np.int32)
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets the priorities `[n]` (>= 0) of the items `info.key` `[n]`; items that were overwritten are passed over.
@@ -291,21 +179,10 @@ class HostReplay:
           TypeError: the keys are not 64 bits wide.
         """
         keys, priorities = check_priorities(keys, priorities, self.priority_exponent)
-        masses = np.where(priorities > 0, priorities**self.priority_exponent, 0.0)
-        if (masses > 1e200).any():
-            raise ValueError(f"priority^{self.priority_exponent} is too large for float64: {priorities.max()}")
-        if not len(keys):
-            return
-        slots, laps = (keys & np.uint64(2**32 - 1)).astype(np.int64), (keys >> np.uint64(32)).astype(np.int64)
-        numbers = laps * self._capacity + slots
-        with self._changed:
-            kept = (slots < self._capacity) & (numbers < self._total)
-            kept &= numbers >= max(self._base, self._total - self._capacity)
-            kept[kept] = self._links[slots[kept]] >= 0
-            self._priorities[slots[kept]] = priorities[kept]
-            self._tree.set(slots[kept], masses[kept])
-            self._max_priority = max(self._max_priority, float(np.max(priorities[kept], initial=0.0)))
-            self._changed.notify_all()
+        if len(keys):
+            with self._changed:
+                self._ring.update_priorities(keys, priorities)
+                self._changed.notify_all()
 
     # -- the whole
 
@@ -315,12 +192,12 @@ class HostReplay:
         return self._capacity
 
     def __len__(self) -> int:
-        return min(self._total - self._base, self._capacity)
+        return len(self._ring)
 
     def clear(self) -> None:
         """Drops all rows, open windows and priorities; keys from before stay stale. The random draws go on."""
         with self._changed:
-            self._allocate(-(-self._total // self._capacity) * self._capacity)
+            self._ring.clear()
             for stream in self._streams:
                 stream.restart()
 
@@ -355,49 +232,6 @@ class HostReplay:
         with self._changed:
             host_files.restore(self, *saved)
             self._changed.notify_all()
-
-
-class _Stream:
-    """What must be known of one stream, or of n in step, to continue them: the open window and the expected step type."""
-
-    def __init__(self, replay: HostReplay, num: int | None):
-        if num is not None and num * replay.sequence_length > replay.capacity:
-            need = f"{num} environments x sequence_length={replay.sequence_length}"
-            raise ValueError(f"capacity={replay.capacity} rows cannot hold one window of each stream: {need}")
-        self._replay, self.num = replay, num
-        self._batch_shape = () if num is None else (num,)
-        self.numbers: deque[int] = deque(maxlen=replay.sequence_length)  # of the rows (of stream 0) last added
-        self.offsets = (num or 1) * np.arange(replay.sequence_length)
-        self.restart()
-        with replay._changed:
-            replay._streams.append(self)
-            if replay._saved_streams:
-                self.set_state(replay._saved_streams.popleft())
-
-    def restart(self) -> None:
-        self.numbers.clear()
-        self.count: Any = np.zeros(self._batch_shape, np.int64) if self.num else 0  # rows since the stream began
-        self.last: Any = np.full(self._batch_shape, -1) if self.num else -1  # the next_step_type of the last row
-
-    def state(self) -> dict[str, Any]:
-        count, last = np.asarray(self.count).tolist(), np.asarray(self.last).tolist()
-        return {"num": self.num, "numbers": list(self.numbers), "count": count, "last": last}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        if state["num"] == self.num:
-            self.numbers.extend(state["numbers"])
-            self.count, self.last = (np.array(state[k]) if self.num else state[k] for k in ("count", "last"))
-
-    def add(self, row: Trajectory) -> None:
-        """Adds a row, or a row of each stream `[num, ...]`."""
-        if np.shape(row.step_type) != self._batch_shape:
-            want = "single rows" if self.num is None else f"batches of {self.num} rows"
-            raise ValueError(f"this writer takes {want}, as first given, but step_type has shape {np.shape(row.step_type)}")
-        leaves = self._replay._layout.leaves(row, self._batch_shape)
-        if self.num is None:
-            self._replay._write_one(self, leaves, int(row.step_type), int(row.next_step_type))
-        else:
-            self._replay._write_batch(self, leaves, np.asarray(row.step_type), np.asarray(row.next_step_type))
 
 
 class Dataset:

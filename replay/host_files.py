@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .ring import NO_NEXT, power
+
 if TYPE_CHECKING:
     from .host import HostReplay
 
@@ -19,13 +21,13 @@ _CONFIG = ("capacity", "sequence_length", "stride", "priority_exponent")
 
 def save(replay: "HostReplay", folder: Path) -> None:
     """Writes `folder/replay.npz` by way of a temporary file."""
-    rows = len(replay)
-    arrays = {f"column/{name}": column[:rows] for name, column in replay._columns.items()}
-    arrays |= {"links": replay._links[:rows], "times_sampled": replay._times_sampled[:rows]}
-    if replay._priorities is not None:
-        arrays["priorities"] = replay._priorities[:rows]
+    ring, rows = replay._ring, len(replay)
+    arrays = {f"column/{name}": column[:rows] for name, column in ring.columns.items()}
+    arrays |= {"links": ring.links[:rows], "times_sampled": ring.times_sampled[:rows]}
+    if ring.priorities is not None:
+        arrays["priorities"] = ring.priorities[:rows]
     meta = {name: getattr(replay, name) for name in _CONFIG}
-    meta |= {"base": replay._base, "total": replay._total, "max_priority": replay._max_priority}
+    meta |= {"base": ring.base, "total": ring.total, "max_priority": ring.max_priority}
     meta |= {"rng": replay._rng.bit_generator.state, "streams": [s.state() for s in replay._streams]}
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,21 +82,20 @@ def restore(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str,
         arrays = _lay_anew(replay, arrays, meta, relay="sequence_length" in differ or "stride" in differ)
         base = (meta["total"] // meta["capacity"] + 1) * replay.capacity  # a generation that no earlier key has
         total = base + len(arrays["links"])
-    rows = len(arrays["links"])
-    replay._allocate(base)
-    replay._total = total
-    for name, column in replay._columns.items():
+    ring, rows = replay._ring, len(arrays["links"])
+    ring.reset(base)
+    ring.total = total
+    for name, column in ring.columns.items():
         column[:rows] = arrays[f"column/{name}"]
-    replay._links[:rows], replay._times_sampled[:rows] = arrays["links"], arrays["times_sampled"]
+    ring.links[:rows], ring.times_sampled[:rows] = arrays["links"], arrays["times_sampled"]
     starts = np.flatnonzero(arrays["links"] >= 0)
-    replay._items = len(starts)
-    replay._max_priority = meta["max_priority"]
-    if replay._tree is not None and len(starts):
+    ring.items, ring.max_priority = len(starts), meta["max_priority"]
+    if ring.tree is not None and len(starts):
         priorities = arrays["priorities"][starts] if "priorities" in arrays else np.ones(len(starts))
-        replay._priorities[starts] = priorities
-        replay._tree.set(starts, np.where(priorities > 0, priorities**replay.priority_exponent, 0.0))
+        ring.priorities[starts] = priorities
+        ring.tree.set(starts, power(priorities, ring.priority_exponent))
     replay._rng.bit_generator.state = meta["rng"]
-    replay._regular = False  # rows of streams that this object may not know: follow the links
+    ring.regular = False  # rows of streams that this object may not know: follow the links
     for stream in replay._streams:
         stream.restart()
     replay._saved_streams.clear()
@@ -108,8 +109,6 @@ def restore(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str,
 
 def _lay_anew(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], relay: bool) -> dict[str, np.ndarray]:
     """The newest rows that fit, oldest first from slot 0; windows anew if `relay`, counting the stride from the oldest row."""
-    from .host import NO_NEXT
-
     rows = len(arrays["links"])
     slots = np.arange(max(meta["base"], meta["total"] - meta["capacity"]), meta["total"]) % meta["capacity"]
     place = np.empty(rows, np.int64)
