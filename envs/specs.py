@@ -168,7 +168,7 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
 
 
 def _leaf_problems(name: str, value: Any, spec: Spec, batch_ndim: int | None, values: bool) -> list[str]:
-    shape, dtype = np.shape(value), getattr(value, "dtype", np.asarray(value).dtype)
+    shape, dtype = np.shape(value), value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     rank = len(spec.shape)
     batch = len(shape) - rank if batch_ndim is None else batch_ndim
     expected = f"{name}: expected {'[batch] x ' * bool(batch)}{spec}, got {_describe(value)}"
