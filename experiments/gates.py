@@ -1,0 +1,68 @@
+"""The table of learning gates: what each agent must reach, where, in how many steps, and whose result that is.
+
+Tests (`pytest -m learning`), tuned examples and documentation read this one table. A row's configuration is a function that
+builds the whole experiment; add one in `tuned_*.py`, then a row here.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from . import tuned_value_based
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gate:
+    """One row.
+
+    Attributes:
+      name: what to call it on a command line: algorithm, environment and, where there are several, whose configuration.
+      algorithm: for people.
+      environment: for people, gymnasium's name.
+      configuration: builds the loop to train: `learners.OnDevice`, `learners.OnPolicy`, or anything with their `agent`, `env`,
+        `init(key)` and `run(state, num_iterations, num_reports)`.
+      num_iterations: of the loop; a multiple of 10.
+      steps: environment steps of each seed, of all its environments together, with warm-up and boundary rows.
+      gate: what the lower end of the 95 % interval of the interquartile mean over seeds must reach: mean returns of 100 greedy
+        episodes for each seed.
+      floor: what every seed must reach.
+      source: whose configuration it is and what was published, by `docs/results.md`.
+      num_seeds: how many seeds to train.
+    """
+
+    name: str
+    algorithm: str
+    environment: str
+    configuration: Callable[[], Any]
+    num_iterations: int
+    steps: int
+    gate: float
+    source: str
+    floor: float = float("-inf")
+    num_seeds: int = 10
+
+
+GATES: tuple[Gate, ...] = (
+    Gate(
+        "dqn-cartpole-cleanrl",
+        "DQN",
+        "CartPole-v1",
+        tuned_value_based.dqn_cartpole_cleanrl,
+        num_iterations=49_000,
+        steps=500_000,
+        gate=475.0,
+        source="CleanRL dqn.py: 488.7 (dqn_jax.py: 498.4), mean of the last 100 training episodes",
+    ),
+)
+
+
+def find(name: str) -> Gate:
+    """The row called `name`.
+
+    Raises:
+      ValueError: if there is none; the message lists them all.
+    """
+    for gate in GATES:
+        if gate.name == name:
+            return gate
+    raise ValueError(f"no gate is called {name!r}; expected one of {', '.join(gate.name for gate in GATES)}")
