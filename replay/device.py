@@ -76,10 +76,10 @@ class DeviceReplay:
         columns = {name: jnp.zeros((rows, words), dtype) for name, (words, dtype, _) in self._layout().items()}
         tree: list[Array] = []
         if self.priority_exponent is not None:
-            size = rows
-            while not tree or size > 1:
-                size = -(-size // _WIDTH)
-                tree.append(jnp.zeros((size, _WIDTH), jnp.float32))
+            nodes = rows
+            while not tree or nodes > 1:
+                nodes = -(-nodes // _WIDTH)
+                tree.append(jnp.zeros((nodes, _WIDTH), jnp.float32))
         head, size = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two arrays: one cannot be donated twice
         return DeviceReplayState(columns, head, size, tuple(tree), jnp.ones((), jnp.float32))
 
@@ -108,7 +108,7 @@ class DeviceReplay:
         if tree:
             tree = self._add_to_tree(state, num_rows, size)
         head = (state.head + num_rows) % self._length
-        return state.replace(columns=columns, head=head, size=size, tree=tree)
+        return dataclasses.replace(state, columns=columns, head=head, size=size, tree=tree)
 
     def num_items(self, state: DeviceReplayState) -> Array:
         """The windows that can be sampled (int32 scalar)."""
@@ -162,7 +162,7 @@ class DeviceReplay:
         old = state.tree[0].reshape(-1)[keys]
         tree = _set(state.tree, jnp.asarray(keys, jnp.int32), jnp.where(valid, mass, old))
         highest = jnp.max(jnp.where(valid, priorities, 0.0), initial=0.0)
-        return state.replace(tree=tree, max_priority=jnp.maximum(state.max_priority, highest))
+        return dataclasses.replace(state, tree=tree, max_priority=jnp.maximum(state.max_priority, highest))
 
     # -- the sum tree
 
@@ -226,7 +226,7 @@ class DeviceReplay:
                 words = columns[name][..., start:stop].reshape(columns[name].shape[:-1] + specs[i].shape)
                 leaves[i] = words != 0 if specs[i].dtype == np.bool_ else lax.bitcast_convert_type(words, specs[i].dtype)
                 start = stop
-        return treedef.unflatten(leaves)
+        return jax.tree.unflatten(treedef, leaves)
 
 
 def _to_words(leaf: Array, dtype: np.dtype) -> Array:

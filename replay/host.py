@@ -20,8 +20,8 @@ class HostReplay:
 
     Args:
       spec: the specs of one row, `agent.collect_data_spec`.
-      capacity: rows kept, of all streams together; memory is taken as rows come, 1.2x the rows' bytes for CartPole's
-        36-byte rows (7 bytes a row beside them, 24 when prioritised).
+      capacity: rows kept, of all streams together; memory is taken as rows come, and is 6 bytes a row (23 when
+        prioritised) beside the row itself: 1.17 times the bytes of CartPole's 36-byte rows.
       sequence_length: rows T in a window; None is refused, so that an agent without a length of its own gets one.
       stride: a window begins every so many rows of a stream.
       priority_exponent: None samples uniformly; a number alpha samples in proportion to priority^alpha (Schaul et al.
@@ -61,16 +61,17 @@ class HostReplay:
         self._rng = np.random.default_rng(seed)
         self._changed = threading.Condition(threading.Lock())
         self._waiting, self._closed = 0, False
-        self._streams: list[Stream] = []
-        self._saved_streams: deque[dict[str, Any]] = deque()  # states from a file, for writers that are yet to be made
-        self._own: Stream | None = None
+        self._own: list[Stream] = []  # the stream that `add` writes to, once its first row has come
+        self._writers: list[Stream] = []
+        self._saved_own: list[dict[str, Any]] = []  # states from a file, for the streams that are yet to be made
+        self._saved_writers: list[dict[str, Any]] = []
         self._ring = Ring(self._layout, self._capacity, self.sequence_length, self.stride, priority_exponent)
 
     # -- writing
 
     def writer(self) -> Observer:
         """An observer for one more stream of single rows."""
-        stream = self._open_stream(None)
+        stream = self._open_stream(None, self._writers, self._saved_writers)
         return lambda row: self._write(stream, row)
 
     def add(self, row: Trajectory) -> None:
@@ -81,21 +82,21 @@ class HostReplay:
           ValueError: another n than before, or n windows do not fit.
           RuntimeError: the buffer is closed.
         """
-        if self._own is None:
+        if not self._own:
             shape = np.shape(row.step_type)
             self._layout.leaves(row, shape[:1])
-            self._own = self._open_stream(shape[0] if shape else None)
-        self._write(self._own, row)
+            self._open_stream(shape[0] if shape else None, self._own, self._saved_own)
+        self._write(self._own[0], row)
 
-    def _open_stream(self, num: int | None) -> Stream:
+    def _open_stream(self, num: int | None, streams: list[Stream], saved: list[dict[str, Any]]) -> Stream:
         if num is not None and num * self.sequence_length > self._capacity:
             need = f"{num} environments x sequence_length={self.sequence_length}"
             raise ValueError(f"capacity={self._capacity} rows cannot hold one window of each stream: {need}")
         stream = Stream(num, self.sequence_length)
         with self._changed:
-            self._streams.append(stream)
-            if self._saved_streams:
-                stream.set_state(self._saved_streams.popleft())
+            streams.append(stream)
+            if saved:
+                stream.set_state(saved.pop(0))
         return stream
 
     def _write(self, stream: Stream, row: Trajectory) -> None:
@@ -163,10 +164,9 @@ class HostReplay:
 
     def _describe(self) -> str:
         rows, window = self._ring.total - self._ring.base, self.sequence_length
+        writers = len(self._own) + len(self._writers)
         text = f"{self._ring.items} items of the {self.min_size} needed; {rows} {'row was' if rows == 1 else 'rows were'} added"
-        text += (
-            f" by {len(self._streams)} stream(s), {len(self)} of capacity {self._capacity} are kept; a window needs {window}"
-        )
+        text += f" by {writers} writer(s), {len(self)} of capacity {self._capacity} are kept; a window needs {window}"
         if self._ring.items >= self.min_size:
             return f"{text}. The priority of every item is 0; set one with update_priorities"
         return f"{text} consecutive rows of one stream. Add rows first, or from another thread meanwhile"
@@ -198,7 +198,7 @@ class HostReplay:
         """Drops all rows, open windows and priorities; keys from before stay stale. The random draws go on."""
         with self._changed:
             self._ring.clear()
-            for stream in self._streams:
+            for stream in (*self._own, *self._writers):
                 stream.restart()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import os
 import warnings
 import zipfile
 import zlib
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,22 @@ def save(replay: "HostReplay", folder: Path) -> None:
     ring, rows = replay._ring, len(replay)
     arrays = {f"column/{name}": column[:rows] for name, column in ring.columns.items()}
     arrays |= {"links": ring.links[:rows], "times_sampled": ring.times_sampled[:rows]}
-    if ring.priorities is not None:
+    if ring.tree is not None:
         arrays["priorities"] = ring.priorities[:rows]
     meta = {name: getattr(replay, name) for name in _CONFIG}
     meta |= {"base": ring.base, "total": ring.total, "max_priority": ring.max_priority}
-    meta |= {"rng": replay._rng.bit_generator.state, "streams": [s.state() for s in replay._streams]}
+    meta |= {"rng": replay._rng.bit_generator.state, "own": [s.state() for s in replay._own]}
+    meta["leaves"] = replay._layout.describe()
+    meta["writers"] = [stream.state() for stream in replay._writers]
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{_NAME}.partial"
     try:
         with open(partial, "wb") as file:
-            np.savez(file, **arrays)
+            with zipfile.ZipFile(file, "w") as archive:  # what np.savez does, which leaves a broken archive open on an error
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, folder / _NAME)
@@ -62,10 +68,10 @@ def read(replay: "HostReplay", folder: Path) -> tuple[dict[str, np.ndarray], dic
             raise ValueError("its columns differ in length")
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged and cannot be restored ({error}); restore an earlier checkpoint") from error
-    have = {n: (x.shape[1:], x.dtype) for n, x in arrays.items() if n.startswith("column/")}
-    want = {f"column/{name}": column for name, column in replay._layout.columns.items()}
+    have, want = meta["leaves"], replay._layout.describe()
     if have != want:
-        raise ValueError(f"{path} holds rows of another spec: expected columns {want}, got {have}")
+        lines = [f"expected {w}, the file has {h}" for w, h in zip_longest(want, have, fillvalue="nothing") if w != h]
+        raise ValueError(f"{path} holds rows of another spec: {'; '.join(lines)}")
     return arrays, meta, path
 
 
@@ -93,18 +99,16 @@ def restore(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str,
     if ring.tree is not None and len(starts):
         priorities = arrays["priorities"][starts] if "priorities" in arrays else np.ones(len(starts))
         ring.priorities[starts] = priorities
-        ring.tree.set(starts, power(priorities, ring.priority_exponent))
+        ring.tree.set(starts, power(priorities, ring.exponent))
     replay._rng.bit_generator.state = meta["rng"]
     ring.regular = False  # rows of streams that this object may not know: follow the links
-    for stream in replay._streams:
-        stream.restart()
-    replay._saved_streams.clear()
-    if exact:
-        for i, state in enumerate(meta["streams"]):
-            if i < len(replay._streams):
-                replay._streams[i].set_state(state)
-            else:
-                replay._saved_streams.append(state)
+    kinds = ((replay._own, replay._saved_own, "own"), (replay._writers, replay._saved_writers, "writers"))
+    for streams, later, name in kinds:  # writers take up the saved streams in the order in which they are made
+        for stream in streams:
+            stream.restart()
+        later[:] = meta[name] if exact else []
+        for stream in streams[: len(later)]:
+            stream.set_state(later.pop(0))
 
 
 def _lay_anew(replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], relay: bool) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ than four) and small, and what makes a gather from the in-process ring a single 
 """
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,8 @@ class RowLayout:
     """
 
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
-        paths, self._treedef = jax.tree_util.tree_flatten_with_path(spec)
+        paths, treedef = jax.tree_util.tree_flatten_with_path(spec)
+        self._treedef: Any = treedef
         self._spec = spec
         self._expected = [(tuple(leaf.shape), np.dtype(leaf.dtype)) for _, leaf in paths]
         sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self._expected]
@@ -38,6 +40,11 @@ class RowLayout:
         if any(self._fields):
             self.columns["packed"] = ((self._record.itemsize,), np.dtype(np.uint8))
         self.columns |= {f"leaf{i}": self._expected[i] for i, name in enumerate(self._fields) if not name}
+
+    def describe(self) -> list[str]:
+        """Each leaf in words, such as `observation/camera: uint8[84,84]`: what two layouts must share to read each other."""
+        pairs = zip(self.names, self._expected, strict=True)
+        return [f"{name}: {dtype}[{','.join(map(str, shape))}]" for name, (shape, dtype) in pairs]
 
     def leaves(self, rows: Tree, batch_shape: tuple[int, ...] = ()) -> list[np.ndarray]:
         """The leaves `[*batch_shape, *spec.shape]` of `rows` in the spec's order, checked; cheap enough for every row.
@@ -67,7 +74,7 @@ class RowLayout:
 
     def views(self, columns: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The leaves `[..., *spec.shape]` of contiguous `columns` as views in the spec's order: writing to them packs."""
-        record = columns["packed"].view(self._record)[..., 0] if "packed" in columns else {}
+        record: Any = columns["packed"].view(self._record)[..., 0] if "packed" in columns else {}
         return [record[name] if name else columns[f"leaf{i}"] for i, name in enumerate(self._fields)]
 
     def pack(self, rows: Tree) -> dict[str, np.ndarray]:

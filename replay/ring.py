@@ -16,12 +16,12 @@ _MOST_SAMPLED = np.iinfo(np.uint16).max
 class Ring:
     """Rows of all streams in the order in which they came: row number r lies in slot r % capacity, in generation r // capacity.
 
-    Seven bytes a row beside the row itself, 24 when prioritised; memory is taken as rows come.
+    Six bytes a row beside the row itself, 23 when prioritised; memory is taken as rows come.
     """
 
     def __init__(self, layout: RowLayout, capacity: int, sequence_length: int, stride: int, priority_exponent: float | None):
         self.layout, self.capacity, self.sequence_length = layout, capacity, sequence_length
-        self.stride, self.priority_exponent = stride, priority_exponent
+        self.stride, self.exponent, self._prioritised = stride, priority_exponent or 0.0, priority_exponent is not None
         self.reset(0)
 
     def reset(self, first_row: int) -> None:
@@ -32,8 +32,8 @@ class Ring:
         self.links = np.zeros(self.capacity, np.int32)
         self.times_sampled = np.zeros(self.capacity, np.uint16)
         self.base, self.total, self.items = first_row, first_row, 0
-        self.tree = None if self.priority_exponent is None else SumTree(self.capacity)
-        self.priorities = None if self.priority_exponent is None else np.zeros(self.capacity)
+        self.tree = SumTree(self.capacity) if self._prioritised else None
+        self.priorities = np.zeros(0 if self.tree is None else self.capacity)
         self.max_priority = 1.0
         self._source: Stream | None = None  # the stream that wrote all rows, which then are evenly spaced
         self.regular = True
@@ -76,7 +76,7 @@ class Ring:
 
     def write_batch(self, stream: "Stream", leaves: list[Array], step_type: Array, next_step_type: Array) -> None:
         """Adds a row `[n, ...]` of each of n streams in step, already checked."""
-        numbers = self._claim(stream, stream.num) + stream.ids
+        numbers = self._claim(stream, len(stream.ids)) + stream.ids
         slots = numbers % self.capacity
         gone = slots[(numbers - self.capacity >= self.base) & (self.links[slots] >= 0)]
         if len(gone):
@@ -115,7 +115,7 @@ class Ring:
         self.items += num
         if self.tree is not None:
             self.priorities[slots] = self.max_priority
-            self.tree.set(slots, self.max_priority**self.priority_exponent)
+            self.tree.set(slots, self.max_priority**self.exponent)
 
     def _remove(self, slots: Any, num: int) -> None:
         self.items -= num
@@ -177,9 +177,10 @@ class Ring:
 
     def update_priorities(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """Sets checked priorities `[n]` of the items `keys` `[n]`; stale keys are passed over."""
-        masses = power(priorities, self.priority_exponent)
+        assert self.tree is not None
+        masses = power(priorities, self.exponent)
         if (masses > 1e200).any():
-            raise ValueError(f"priority^{self.priority_exponent} is too large for float64: {priorities.max()}")
+            raise ValueError(f"priority^{self.exponent} is too large for float64: {priorities.max()}")
         slots, laps = (keys & np.uint64(2**32 - 1)).astype(np.int64), (keys >> np.uint64(32)).astype(np.int64)
         numbers = laps * self.capacity + slots
         kept = (slots < self.capacity) & (numbers < self.total) & (numbers >= self.oldest)
@@ -219,4 +220,5 @@ class Stream:
 
 def power(priorities: np.ndarray, exponent: float) -> np.ndarray:
     """priority^exponent, and 0 for a priority of 0 whatever the exponent."""
-    return np.where(priorities > 0, priorities**exponent, 0.0)
+    with np.errstate(over="ignore"):
+        return np.where(priorities > 0, priorities**exponent, 0.0)

@@ -26,6 +26,7 @@ def test_columns():
     assert layout.columns == {"packed": ((small,), np.uint8), "leaf1": ((33, 32), np.uint8)}
     assert layout.row_bytes == small + 33 * 32
     assert layout.names[:4] == ["step_type", "observation/camera", "observation/flags", "observation/speed"]
+    assert layout.describe()[1] == "observation/camera: uint8[33,32]"
     cartpole = RowLayout(trajectory_spec(EnvironmentSpecs(ArraySpec((4,)), DiscreteSpec(2))))
     assert cartpole.columns == {"packed": ((36,), np.uint8)}
 
