@@ -69,7 +69,9 @@ class Agent(Protocol):
     def policy_params(self, state: TrainState) -> Tree:
         """What the policies need of the state (parameters, step): this is what is sent to actors."""
 
-    def loss(self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None) -> LossInfo:
+    def loss(
+        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+    ) -> LossInfo:
         """The loss of `params` on experience `[B, T, ...]`; `weights` `[B]` multiply the examples' losses."""
 
     def train(
@@ -94,13 +96,16 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
       ValueError: if a dict of optimizers does not name exactly the roles of `params`.
     """
     if not isinstance(optimizer, Mapping):
-        optimizer = {role: optimizer for role in params}
+        optimizer = dict.fromkeys(params, optimizer)
     if set(optimizer) != set(params):
-        raise ValueError(f"optimizer: expected one for each role {sorted(params)}, got {sorted(optimizer)}; name each role once")
+        raise ValueError(
+            f"optimizer: expected one for each role {sorted(params)}, got {sorted(optimizer)}; name each role once"
+        )
     if len(params) == 1:  # the same thing with fewer leaves to hand over in every call
         ((role, only),) = optimizer.items()
         return optax.GradientTransformation(
-            lambda p: only.init(p[role]), lambda g, s, p=None: _wrap(role, only.update(g[role], s, None if p is None else p[role]))
+            lambda p: only.init(p[role]),
+            lambda g, s, p=None: _wrap(role, only.update(g[role], s, None if p is None else p[role])),
         )
     return optax.multi_transform(dict(optimizer), {role: role for role in params})
 
@@ -140,18 +145,30 @@ def apply_loss(
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
     targets = target_update(params, state.target_params, step) if target_update else state.target_params
-    metrics = {"loss": info.loss, "grad_norm": optax.global_norm(grads), **info.metrics}
+    metrics = {"loss": info.loss, "grad_norm": _norm(grads), **info.metrics}
     state = state.replace(params=params, target_params=targets, opt_state=opt_state, step=step, key=key)
     return state, info._replace(metrics=metrics)
 
 
 def polyak(tau: float) -> TargetUpdate:
-    """Target parameters that follow slowly: target <- (1 - tau) target + tau params, after every update."""
+    """Target parameters that follow slowly: target <- (1 - tau) target + tau params, after every update; tau may be traced.
+
+    Raises:
+      ValueError: if tau is a number outside 0..1.
+    """
+    if isinstance(tau, int | float) and not 0 <= tau <= 1:
+        raise ValueError(f"polyak: expected tau in 0..1, got {tau}; 0.005 is usual")
     return lambda params, targets, step: optax.incremental_update(params, targets, tau)
 
 
 def periodic(period: int) -> TargetUpdate:
-    """Target parameters that are copied from the parameters after every `period` updates."""
+    """Target parameters that are copied from the parameters after every `period` updates.
+
+    Raises:
+      ValueError: if the period is less than 1.
+    """
+    if isinstance(period, int | float) and period < 1:
+        raise ValueError(f"periodic: expected a period of at least 1 update, got {period}")
     return lambda params, targets, step: optax.periodic_update(params, targets, step, period)
 
 
@@ -172,3 +189,8 @@ def weighted_mean(values: Array, weights: Array | None = None) -> Array:
 
 def _wrap(role: str, result: tuple[Any, Any]) -> tuple[dict[str, Any], Any]:
     return {role: result[0]}, result[1]
+
+
+def _norm(tree: Tree) -> Array:
+    """The Euclidean norm over all leaves (optax has moved its own from name to name)."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec, validate, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
+from ..networks.distributions import Categorical
 from ..policies.policy import Policy
 from ..policies.q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, Schedule
 from . import losses
@@ -53,9 +54,13 @@ class DqnAgent:
     def __post_init__(self):
         action = self.specs.action
         if not isinstance(action, DiscreteSpec) or action.shape:
-            raise ValueError(f"DqnAgent: expected one discrete action (DiscreteSpec), got {action}; for continuous actions use SAC")
+            raise ValueError(
+                f"DqnAgent: expected one discrete action (DiscreteSpec), got {action}; for continuous actions use SAC"
+            )
         if self.n_step < 1:
             raise ValueError(f"DqnAgent: expected n_step >= 1, got {self.n_step}")
+        if isinstance(self.gamma, int | float) and not 0 <= self.gamma <= 1:
+            raise ValueError(f"DqnAgent: expected gamma in 0..1, got {self.gamma}")
         check_values_network(self.network, self.specs)
 
     @property
@@ -94,9 +99,12 @@ class DqnAgent:
     def value(self, params: Tree, observation: Tree) -> Array:
         """max_a Q(observation, a) over the allowed actions, `[...]`, from `policy_params`."""
         values = self.q_values(params, observation)
-        return losses.index(values, losses.greedy(values, split_action_mask(observation)[1]))
+        best = Categorical(values, split_action_mask(observation)[1]).mode()
+        return jnp.take_along_axis(values, best[..., None], axis=-1)[..., 0]
 
-    def loss(self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None) -> LossInfo:
+    def loss(
+        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+    ) -> LossInfo:
         """The mean of weight x td_loss(TD error) over windows `[B, n_step + 1, ...]`; `per_example["td_error"]` is `[B]`."""
         rows = to_transition(experience, self.gamma)
         next_observation, next_mask = split_action_mask(rows.next_observation)
@@ -113,7 +121,7 @@ class DqnAgent:
             )
         td_error = td_error * rows.mask
         loss = weighted_mean(self.td_loss(td_error) * rows.mask, weights)
-        metrics = {"q": weighted_mean(losses.index(q_tm1, rows.action), weights)}
+        metrics = {"q": weighted_mean(jax.vmap(losses.index)(q_tm1, rows.action) * rows.mask, weights)}
         return LossInfo(loss, metrics, {"td_error": td_error})
 
     def train(
@@ -122,22 +130,29 @@ class DqnAgent:
         """One gradient step on windows `[B, n_step + 1, ...]`.
 
         Raises:
-          ValueError: if the windows' length is not `train_sequence_length`.
+          ValueError: if the windows' length is not `train_sequence_length`, or weights are not `[B]`.
           SpecError: if the experience does not meet `collect_data_spec`.
         """
-        check_experience(experience, self.collect_data_spec, self.train_sequence_length)
+        check_experience(experience, self.collect_data_spec, self.train_sequence_length, weights)
         loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)  # noqa: E731
         return apply_loss(state, loss_fn, self.optimizer, self.target_update, axis_name)
 
 
-def check_experience(experience: Trajectory, spec: Trajectory, sequence_length: int | None) -> None:
-    """Raises for experience that is not `[B, T, ...]` of `spec` with T = `sequence_length`; costs nothing once traced."""
+def check_experience(
+    experience: Trajectory, spec: Trajectory, sequence_length: int | None, weights: Array | None = None
+) -> None:
+    """Raises for experience that is not `[B, T, ...]` of `spec` with T = `sequence_length`, or weights that are not `[B]`.
+
+    Costs nothing once traced.
+    """
     shape = jnp.shape(experience.step_type)
     if len(shape) != 2 or sequence_length not in (None, shape[1]):
         raise ValueError(
             f"experience: expected step types [B, T={sequence_length}], got {list(shape)}; build the replay with "
             "sequence_length=agent.train_sequence_length and sample batches from it"
         )
+    if weights is not None and jnp.shape(weights) != shape[:1]:
+        raise ValueError(f"weights: expected one for each window, shape {list(shape[:1])}, got {list(jnp.shape(weights))}")
     validate(experience, spec, batch_ndim=2)
 
 

@@ -25,6 +25,7 @@ class Driver:
 
     Attributes:
       time_step: the last time step; None before the first run.
+      policy_state: the policy's recurrent state for it.
       num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are summed over environments.
     """
 
@@ -45,7 +46,7 @@ class Driver:
         self._key = jax.random.key(0) if key is None else key
         self._seed = seed
         self._batch_shape = () if env.num_envs is None else (env.num_envs,)
-        self._policy_state: Tree = ()
+        self.policy_state: Tree = ()
 
     def run(
         self,
@@ -71,21 +72,31 @@ class Driver:
         if not given or any(limit < 1 for limit in given.values()):
             raise ValueError(f"Driver.run: expected at least one limit of at least 1, got {limits}")
         stops = [(name, getattr(self, name) + limit) for name, limit in given.items()]
-        if self.time_step is None:
-            self.time_step = self.env.reset(self._seed)
-            self._policy_state = self.policy.initial_state(self._batch_shape)
+        self.start()
         while all(getattr(self, name) < stop for name, stop in stops):
             self.step(params)
         return self.time_step
 
+    def start(self) -> tuple[TimeStep, Tree]:
+        """Resets the environment if no run has yet; returns the time step and the policy's state to act on."""
+        if self.time_step is None:
+            self.time_step = self.env.reset(self._seed)
+            self.policy_state = self.policy.initial_state(self._batch_shape)
+        return self.time_step, self.policy_state
+
+    def set_policy(self, policy: Policy, key: jax.Array) -> None:
+        """Goes on with another policy, from its initial state, with a key of its own."""
+        self.policy, self._key = policy, key
+        self.policy_state = policy.initial_state(self._batch_shape)
+
     def step(self, params: Tree = None) -> Trajectory:
-        """Makes one row (a batch of n), shows it to the observers and returns it; the environment must have been reset."""
-        policy_step = act(self.policy, params, self.time_step, self._policy_state, self._key, np.int32(self.num_rows))
+        """Makes one row (a batch of n), shows it to the observers and returns it; call `start` first."""
+        policy_step = act(self.policy, params, self.time_step, self.policy_state, self._key, np.int32(self.num_rows))
         return self.take(policy_step)
 
     def take(self, policy_step: Any) -> Trajectory:
         """Makes the row of an action that was chosen already, as `step` does; for loops that fuse acting with training."""
-        self._policy_state = policy_step.state
+        self.policy_state = policy_step.state
         action, info = jax.tree.map(np.asarray, (policy_step.action, policy_step.info))
         next_time_step = self.env.step(action)
         row = make_row(self.time_step, policy_step._replace(action=action, info=info), next_time_step)

@@ -1,0 +1,7 @@
+"""Learners: an agent's update compiled for one device or several, and whole training loops."""
+
+from .learner import Learner
+from .off_policy_loop import OffPolicyLoop
+from .on_device import LoopState, OnDevice, importance_weights, train_on_device
+
+__all__ = ["Learner", "LoopState", "OffPolicyLoop", "OnDevice", "importance_weights", "train_on_device"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.specs import DiscreteSpec, Spec
-from ..envs.types import Array, Tree
+from ..envs.types import Array, Tree, split_action_mask
 
 Activation = Callable[[Array], Array]
 Initializer = nn.initializers.Initializer
@@ -51,7 +51,9 @@ class ConvEncoder(nn.Module):
             conv = nn.Conv(size, (kernel, kernel), (stride, stride), padding="VALID", kernel_init=he_truncated_normal)
             hidden = self.activation(conv(hidden))
         if hidden.size == 0:
-            raise ValueError(f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones")
+            raise ValueError(
+                f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones"
+            )
         return hidden.reshape(*images.shape[:-3], -1)
 
 
@@ -93,17 +95,20 @@ class DictEncoder(nn.Module):
         items = dict(enumerate(observation)) if isinstance(observation, tuple | list) else dict(observation)
         unknown = set(self.encoders) - set(items)
         if unknown:
-            raise ValueError(f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves are {list(items)}")
+            raise ValueError(
+                f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves are {list(items)}"
+            )
         order = sorted(items) if isinstance(observation, Mapping) else items
         return self.combiner([self.encoders[name](items[name]) if name in self.encoders else items[name] for name in order])
 
 
 def default_encoder(spec: Tree) -> nn.Module | None:
-    """The encoder that suits an observation spec (without its action mask); None where the observation is a vector as it is.
+    """The encoder that suits an observation spec; None where the observation is a vector as it is.
 
     Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the convolutions of `ConvEncoder`,
-    other leaves flat vectors; dicts and tuples a `DictEncoder` of these.
+    other leaves flat vectors; dicts and tuples a `DictEncoder` of these. An action mask is left out: networks never see it.
     """
+    spec, _ = split_action_mask(spec)
     if isinstance(spec, Mapping):
         return DictEncoder({name: e for name, leaf in spec.items() if (e := default_encoder(leaf)) is not None})
     if isinstance(spec, tuple | list):

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from ..envs import specs as specs_lib
-from ..envs.types import Tree
+from ..envs.types import Tree, split_action_mask
 
 
 def num_params(params: Tree) -> int:
@@ -28,7 +28,7 @@ def tabulate(network: Any, observation_spec: Tree) -> str:
     MLP_0/Dense_1/kernel  100x50     5000
     total                            5652
     """
-    variables = jax.eval_shape(network.init, jax.random.key(0), specs_lib.zeros(observation_spec))
+    variables = jax.eval_shape(network.init, jax.random.key(0), specs_lib.zeros(split_action_mask(observation_spec)[0]))
     return tabulate_params(variables["params"])
 
 

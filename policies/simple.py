@@ -30,7 +30,9 @@ class RandomPolicy:
         if isinstance(spec, specs_lib.DiscreteSpec):
             return
         if not (isinstance(spec, specs_lib.BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
-            raise ValueError(f"RandomPolicy: expected a discrete spec or one with finite bounds, got {spec}; rescale the actions")
+            raise ValueError(
+                f"RandomPolicy: expected a discrete spec or one with finite bounds, got {spec}; rescale the actions"
+            )
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         return ()
@@ -85,4 +87,3 @@ class ScriptedPolicy:
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
         step = self.action(params, time_step, state)
         return step._replace(action=Deterministic(step.action))
-

@@ -1,0 +1,154 @@
+"""The tutorial's loop - act, store, sample, train - with training and the next action in one compiled call."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..agents.agent import Agent, TrainState
+from ..drivers.driver import Driver
+from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
+from ..policies.policy import act
+from ..policies.simple import RandomPolicy
+from ..replay.replay import Replay
+from .on_device import importance_weights
+from .packed import Packing
+
+
+class OffPolicyLoop:
+    """An off-policy agent in a Python loop over a host environment.
+
+    One iteration is `driver.run(num_steps=...)`, `next(dataset)`, `agent.train(...)`, and computes exactly what these would: it
+    only hands over fewer, larger pieces. The state travels as a few vectors, and one call trains and chooses the next action.
+
+    Args:
+      agent: an off-policy agent.
+      env: a host environment, unbatched or of n environments.
+      buffer: replay of `agent.train_sequence_length` rows; the driver's rows are added to it.
+      batch_size: windows in a batch.
+      steps_per_iteration: environment steps before the updates of an iteration (summed over environments).
+      updates_per_iteration: optimizer updates of an iteration, each on a batch of its own; all are drawn before the first.
+      importance_exponent: beta of the importance weights where the buffer is prioritised; a float, or a schedule of the
+        update count.
+      observers: see each row, after the buffer.
+      key: typed key of the run; `state` brings its own training key.
+      seed: of the environment's first reset.
+      state: to continue with; None starts afresh.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        env: Any,
+        buffer: Replay,
+        *,
+        batch_size: int = 64,
+        steps_per_iteration: int = 1,
+        updates_per_iteration: int = 1,
+        importance_exponent: float | Callable[[Array], Array] = 0.4,
+        observers: Sequence[Callable[[Trajectory], Any]] = (),
+        key: Array,
+        seed: int | None = None,
+        state: TrainState | None = None,
+    ):
+        if min(batch_size, steps_per_iteration, updates_per_iteration) < 1:
+            raise ValueError(f"expected at least 1: {batch_size=}, {steps_per_iteration=}, {updates_per_iteration=}")
+        train_key, self._act_key, self._warm_up_key = jax.random.split(key, 3)
+        self.agent = agent
+        self.buffer = buffer
+        self.driver = Driver(env, agent.collect_policy, (buffer.add, *observers), key=self._act_key, seed=seed)
+        self._steps, self._updates, self._batch_size = steps_per_iteration, updates_per_iteration, batch_size
+        self._beta = importance_exponent
+        self._prioritised = getattr(buffer, "priority_exponent", None) is not None
+        state = agent.init(train_key) if state is None else state
+        example = Trajectory(
+            *jax.tree.map(
+                lambda s: jnp.zeros((batch_size, agent.train_sequence_length, *s.shape), s.dtype), agent.collect_data_spec
+            )
+        )
+        metrics = jax.eval_shape(agent.train, state, example)[1].metrics
+        self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
+        self._packing = Packing((state, metrics))
+        self._pack = jax.jit(self._packing.pack)
+        self._unpack = jax.jit(self._packing.unpack)
+        self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0)
+        self._act = jax.jit(self._act_packed)
+        self._packed = self._pack((state, self._zeros))
+        self._dataset: Any = None
+
+    @property
+    def state(self) -> TrainState:
+        """The training state: a copy, which the loop does not touch."""
+        return self._unpack(self._packed)[0]
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        self._packed = self._pack((state, self._zeros))
+
+    def warm_up(self, num_steps: int) -> None:
+        """Fills the buffer with `num_steps` environment steps of uniformly random actions."""
+        self.driver.set_policy(RandomPolicy(self.agent.specs.action), self._warm_up_key)
+        self.driver.run(num_steps=num_steps)
+
+    def run(self, num_iterations: int) -> dict[str, float]:
+        """Runs iterations, and returns the means of the agent's metrics over them.
+
+        Raises:
+          ValueError: if `num_iterations` is less than 1.
+          TimeoutError: if the buffer cannot give a batch; the message shows its state.
+        """
+        if num_iterations < 1:
+            raise ValueError(f"num_iterations: expected at least 1, got {num_iterations}")
+        driver = self.driver
+        if driver.policy is not self.agent.collect_policy:
+            driver.set_policy(self.agent.collect_policy, self._act_key)
+        time_step, policy_state = driver.start()
+        if self._dataset is None:
+            self._dataset = self.buffer.as_dataset(self._batch_size * self._updates)
+        policy_step = self._act(self._packed, time_step, policy_state, np.int32(driver.num_rows))
+        for _ in range(num_iterations):
+            stop = driver.num_steps + self._steps
+            driver.take(policy_step)
+            while driver.num_steps < stop:
+                policy_step = self._act(self._packed, driver.time_step, driver.policy_state, np.int32(driver.num_rows))
+                driver.take(policy_step)
+            experience, info = next(self._dataset)
+            draws = (info.probability, info.table_size) if self._prioritised else None
+            self._packed, policy_step, td_error = self._train_and_act(
+                self._packed, experience, draws, driver.time_step, driver.policy_state, np.int32(driver.num_rows)
+            )
+            if self._prioritised:
+                self.buffer.update_priorities(info.key, np.abs(td_error) + 1e-6)
+        state, totals = self._unpack(self._packed)
+        self._packed = self._pack((state, self._zeros))
+        return {name: float(total) / (num_iterations * self._updates) for name, total in totals.items()}
+
+    def _act_packed(self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array) -> PolicyStep:
+        state, _ = self._packing.unpack(packed)
+        return act(self.agent.collect_policy, self.agent.policy_params(state), time_step, policy_state, self._act_key, row)
+
+    def _train_and_act_packed(
+        self, packed: list[Array], experience: Trajectory, draws: Any, time_step: TimeStep, policy_state: Tree, row: Array
+    ) -> tuple[list[Array], PolicyStep, Array | None]:
+        carry = self._packing.unpack(packed)
+        if self._updates == 1:
+            carry, td_error = self._update(carry, (experience, draws))
+        else:
+            split = lambda x: x.reshape(self._updates, self._batch_size, *x.shape[1:])  # noqa: E731
+            carry, td_error = jax.lax.scan(self._update, carry, jax.tree.map(split, (experience, draws)))
+        packed = self._packing.pack(carry)
+        step = self._act_packed(packed, time_step, policy_state, row)
+        return packed, step, None if td_error is None else td_error.reshape(-1)
+
+    def _update(self, carry: tuple, batch: tuple) -> tuple[tuple, Array | None]:
+        state, totals = carry
+        experience, draws = batch
+        weights = None
+        if draws is not None:
+            beta = self._beta(state.step) if callable(self._beta) else self._beta
+            weights = importance_weights(*draws, beta)
+        state, info = self.agent.train(state, experience, weights)
+        totals = jax.tree.map(jnp.add, totals, info.metrics)
+        return (state, totals), info.per_example["td_error"] if self._prioritised else None

@@ -1,0 +1,111 @@
+"""The fused loop computes what the plain one does, from every kind of buffer and environment."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax_agents import agents, drivers, envs, learners, networks, policies, replay
+
+KEY = jax.random.key(3)
+
+
+def make_agent():
+    env = envs.classic.CartPole()
+    return agents.DqnAgent(env.specs, networks.QNetwork(2, hidden=(8,)), optax.adam(1e-2), epsilon=lambda step: 1 / (1 + step))
+
+
+def make_buffer(agent, **options):
+    return replay.HostReplay(agent.collect_data_spec, capacity=500, sequence_length=2, **options)
+
+
+def plain_loop(agent, env, buffer, num_iterations, batch_size, steps, updates):
+    """The tutorial's loop, written out; the keys are those that `OffPolicyLoop` documents."""
+    train_key, act_key, warm_up_key = jax.random.split(KEY, 3)
+    state, rows = agent.init(train_key), []
+    driver = drivers.Driver(env, policies.RandomPolicy(agent.specs.action), [buffer.add, rows.append], key=warm_up_key, seed=5)
+    driver.run(num_steps=40)
+    driver.set_policy(agent.collect_policy, act_key)
+    train = jax.jit(agent.train)
+    dataset = buffer.as_dataset(batch_size * updates)
+    for _ in range(num_iterations):
+        driver.run(num_steps=steps, params=agent.policy_params(state))
+        experience, _ = next(dataset)
+        for i in range(updates):
+            part = jax.tree.map(lambda x, i=i: x[i * batch_size : (i + 1) * batch_size], experience)
+            state, _ = train(state, part)
+    return state, rows
+
+
+@pytest.mark.parametrize(("num_envs", "steps", "updates"), [(None, 1, 1), (3, 7, 2)])
+def test_equals_the_plain_loop(num_envs, steps, updates):
+    agent, rows = make_agent(), []
+    loop = learners.OffPolicyLoop(
+        agent,
+        envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=15), num_envs),
+        make_buffer(agent, seed=1),
+        batch_size=8,
+        steps_per_iteration=steps,
+        updates_per_iteration=updates,
+        observers=[rows.append],
+        key=KEY,
+        seed=5,
+    )
+    loop.warm_up(40)
+    loop.run(13)
+    metrics = loop.run(12)
+    env = envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=15), num_envs)
+    state, plain_rows = plain_loop(agent, env, make_buffer(agent, seed=1), 25, 8, steps, updates)
+    assert len(rows) == len(plain_rows)
+    jax.tree.map(np.testing.assert_array_equal, rows, plain_rows)
+    expected, got = (jax.tree.leaves((s.params, s.target_params, s.opt_state, s.step)) for s in (state, loop.state))
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert int(loop.state.step) == 25 * updates
+    assert set(metrics) == {"loss", "grad_norm", "q"} and all(np.isfinite(v) for v in metrics.values())
+
+
+def test_compiles_once_however_long_it_runs():
+    agent = make_agent()
+    env = envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=9))
+    loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), batch_size=4, key=KEY)
+    loop.warm_up(10)
+    for _ in range(3):
+        loop.run(15)
+    assert loop._train_and_act._cache_size() == 1
+    assert loop._act._cache_size() == 1
+
+
+def test_prioritised_replay_gets_its_priorities():
+    agent = make_agent()
+    buffer = make_buffer(agent, priority_exponent=0.6)
+    loop = learners.OffPolicyLoop(agent, envs.HostEnvironment(envs.classic.CartPole()), buffer, batch_size=16, key=KEY)
+    loop.warm_up(30)
+    before = next(buffer.as_dataset(64)).info.priority
+    assert (before == before[0]).all()
+    loop.run(20)
+    after = next(buffer.as_dataset(64)).info.priority
+    assert len(np.unique(after)) > 5
+
+
+def test_state_can_be_read_and_set():
+    agent = make_agent()
+    loop = learners.OffPolicyLoop(
+        agent, envs.HostEnvironment(envs.classic.CartPole()), make_buffer(agent), batch_size=4, key=KEY
+    )
+    loop.warm_up(10)
+    saved = loop.state
+    loop.run(3)
+    assert int(loop.state.step) == 3
+    loop.state = saved
+    assert int(loop.state.step) == 0
+    jax.tree.map(np.testing.assert_array_equal, loop.state.params, saved.params)
+
+
+def test_refuses_numbers_below_one():
+    agent = make_agent()
+    env = envs.HostEnvironment(envs.classic.CartPole())
+    with pytest.raises(ValueError, match="batch_size=0"):
+        learners.OffPolicyLoop(agent, env, make_buffer(agent), batch_size=0, key=KEY)
+    loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        loop.run(0)

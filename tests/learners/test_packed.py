@@ -1,0 +1,23 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_agents.learners.packed import Packing
+
+
+def test_unpack_is_the_inverse_and_leaves_are_few():
+    tree = {
+        "a": jnp.arange(6.0).reshape(2, 3),
+        "b": (jnp.int32(4), jnp.zeros((0, 2)), jnp.array([True, False])),
+        "key": jax.random.key(7),
+        "keys": jax.random.split(jax.random.key(1), 3),
+        "c": jnp.full((2,), 2.5),
+    }
+    packing = Packing(jax.eval_shape(lambda: tree))
+    vectors = jax.jit(packing.pack)(tree)
+    assert len(vectors) == 3 + 2  # float32, int32, bool, and the two keys
+    back = jax.jit(packing.unpack)(vectors)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(back), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        raw = jax.random.key_data if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray
+        np.testing.assert_array_equal(raw(a), raw(b))
