@@ -49,7 +49,7 @@ class DqnAgent:
     double: bool = False
     epsilon: float | Schedule = 0.1
     td_loss: Callable[[Array], Array] = losses.huber
-    target_update: TargetUpdate = periodic(200)
+    target_update: TargetUpdate = periodic(200)  # noqa: RUF009 (a pure function: sharing it is safe)
 
     def __post_init__(self):
         action = self.specs.action
