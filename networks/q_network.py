@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Tree
-from .encoders import MLP, Activation
+from .encoders import MLP, Activation, he_truncated_normal
+from .noisy import NoisyDense
 
 
 def _symmetric_uniform(scale: float) -> nn.initializers.Initializer:
@@ -15,11 +16,25 @@ def _symmetric_uniform(scale: float) -> nn.initializers.Initializer:
 
 
 class QNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to the values of the actions, `[..., num_actions]`.
+    """Maps observations `[..., *shape]` to the values of the actions, `[..., num_actions]`; with atoms, to `[..., A, K]`.
 
     An optional `encoder` comes first (`ConvEncoder` for images, `DictEncoder` for dicts), then dense layers of the sizes
-    `hidden`, then a linear layer. The initialisers are those of the TF-Agents DQN tutorial: He truncated normal for hidden
-    layers; uniform in +-0.03 with bias -0.2 for the values.
+    `hidden`, then the head: dense layers of the sizes `head_hidden` and a linear one. The initialisers are those of the
+    TF-Agents DQN tutorial: He truncated normal for hidden layers; uniform in +-0.03 with bias -0.2 for the values.
+
+    Args:
+      num_actions: A.
+      hidden: sizes of the dense layers that the heads share.
+      encoder: for observations that are not vectors.
+      activation: of all hidden layers.
+      kernel_init: of the hidden layers; He truncated normal where None (noisy layers: see `NoisyDense`).
+      output_kernel_init: of the linear layers.
+      output_bias_init: of the linear layers.
+      head_hidden: sizes of the dense layers of each head.
+      dueling: two heads, the value of the state and the advantages of the actions, with V + A - mean of A over actions (Wang et
+        al. 2016, eq. 9); with atoms, for each atom (Hessel et al. 2018).
+      num_atoms: K logits (C51) or quantiles (QR-DQN) for each action; None for values.
+      noisy_sigma: makes all dense layers `NoisyDense` with this initial sigma (0.5 in the paper); None for plain ones.
     """
 
     num_actions: int
@@ -29,6 +44,10 @@ class QNetwork(nn.Module):
     kernel_init: nn.initializers.Initializer | None = None
     output_kernel_init: nn.initializers.Initializer = _symmetric_uniform(0.03)
     output_bias_init: nn.initializers.Initializer = nn.initializers.constant(-0.2)
+    head_hidden: Sequence[int] = ()
+    dueling: bool = False
+    num_atoms: int | None = None
+    noisy_sigma: float | None = None
 
     @nn.compact
     def __call__(self, observation: Tree) -> Array:
@@ -38,6 +57,28 @@ class QNetwork(nn.Module):
                 f"QNetwork: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; give it an "
                 "encoder (networks.default_encoder(env.specs.observation) chooses one)"
             )
-        init = {} if self.kernel_init is None else {"kernel_init": self.kernel_init}
-        features = MLP(self.hidden, self.activation, **init)(features.astype(jnp.float32))
-        return nn.Dense(self.num_actions, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(features)
+        features = self._dense_layers(self.hidden, features.astype(jnp.float32))
+        values = self._head(features, self.num_actions)
+        if self.dueling:
+            values = self._head(features, 1) + values - values.mean(axis=features.ndim - 1, keepdims=True)
+        return values
+
+    def _head(self, features: Array, num_outputs: int) -> Array:
+        """`[..., num_outputs]`, or `[..., num_outputs, num_atoms]`."""
+        hidden = self._dense_layers(self.head_hidden, features)
+        size = num_outputs * (self.num_atoms or 1)
+        if self.noisy_sigma is None:
+            outputs = nn.Dense(size, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(hidden)
+        else:
+            init = {"kernel_init": self.output_kernel_init, "bias_init": self.output_bias_init}
+            outputs = NoisyDense(size, self.noisy_sigma, **init)(hidden)
+        return outputs if self.num_atoms is None else outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
+
+    def _dense_layers(self, sizes: Sequence[int], features: Array) -> Array:
+        if not sizes:
+            return features
+        if self.noisy_sigma is None:
+            return MLP(sizes, self.activation, self.kernel_init or he_truncated_normal)(features)
+        for size in sizes:
+            features = self.activation(NoisyDense(size, self.noisy_sigma, self.kernel_init)(features))
+        return features
