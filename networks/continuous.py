@@ -1,0 +1,99 @@
+"""Actors for continuous actions within bounds, and the one place where actions are scaled and clipped to their spec."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..envs.specs import BoundedSpec, Spec
+from ..envs.types import Array, Tree
+from .critic import encoded
+from .distributions import Deterministic, TanhNormal
+from .encoders import MLP, Activation, Initializer, he_truncated_normal
+
+
+def half_range(spec: BoundedSpec) -> np.ndarray:
+    """Half the distance between the bounds, of the spec's shape: the unit of exploration noise."""
+    return (spec.high - spec.low) / 2
+
+
+def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
+    """Actions `[..., *shape]` within the spec's bounds from numbers in -1..1."""
+    return clip_to_spec((spec.low + spec.high) / 2 + half_range(spec) * unit, spec)
+
+
+def clip_to_spec(action: Array, spec: BoundedSpec) -> Array:
+    """Actions `[..., *shape]` moved to the nearest bound where they lie outside, in the spec's dtype."""
+    return jnp.clip(action, spec.low, spec.high).astype(spec.dtype)
+
+
+def check_continuous(owner: str, spec: Spec, instead: str) -> None:
+    """Raises a ValueError unless `spec` is one floating-point `BoundedSpec` with finite bounds; `instead` names a remedy."""
+    if not isinstance(spec, BoundedSpec) or not np.issubdtype(spec.dtype, np.floating):
+        raise ValueError(f"{owner}: expected one continuous action (a BoundedSpec of floats), got {spec}; {instead}")
+    if not (np.isfinite(spec.low).all() and np.isfinite(spec.high).all() and (spec.low < spec.high).all()):
+        raise ValueError(
+            f"{owner}: expected finite bounds with minimum < maximum, got {spec.minimum}..{spec.maximum}; rescale the actions "
+            "(gymnasium.wrappers.RescaleAction)"
+        )
+
+
+class DeterministicActor(nn.Module):
+    """Maps observations `[..., *shape]` to `Deterministic` actions `[..., *action_shape]`: a tanh, scaled to the bounds.
+
+    An optional `encoder` comes first, then dense layers of the sizes `hidden`. The last layer starts within +-3e-3, so that
+    the first actions are in the middle of the range, where tanh has a slope (Lillicrap et al. 2016, section 7).
+
+    Raises:
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no vector.
+    """
+
+    spec: BoundedSpec
+    hidden: Sequence[int] = (256, 256)
+    encoder: nn.Module | None = None
+    activation: Activation = nn.relu
+    kernel_init: Initializer = he_truncated_normal
+
+    @nn.compact
+    def __call__(self, observation: Tree) -> Deterministic:
+        check_continuous("DeterministicActor", self.spec, "for discrete actions use QNetwork")
+        features = encoded(self, observation)
+        hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)
+        unit = jnp.tanh(nn.Dense(math.prod(self.spec.shape), kernel_init=_near_zero)(hidden))
+        unit = unit.reshape(*features.shape[:-1], *self.spec.shape)
+        return Deterministic(scale_to_spec(unit, self.spec), len(self.spec.shape))
+
+
+class TanhNormalActor(nn.Module):
+    """Maps observations `[..., *shape]` to a `TanhNormal` over actions `[..., *action_shape]`, as SAC needs.
+
+    Means and standard deviations depend on the observation. The log of the latter is clipped to `log_std_bounds` (the bounds
+    are those of the authors' code: Haarnoja et al. 2018b); it is that before the tanh, where half the range is 1.
+
+    Raises:
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no vector.
+    """
+
+    spec: BoundedSpec
+    hidden: Sequence[int] = (256, 256)
+    encoder: nn.Module | None = None
+    activation: Activation = nn.relu
+    log_std_bounds: tuple[float, float] = (-20.0, 2.0)
+    kernel_init: Initializer = he_truncated_normal
+
+    @nn.compact
+    def __call__(self, observation: Tree) -> TanhNormal:
+        check_continuous("TanhNormalActor", self.spec, "for discrete actions use QNetwork, of logits")
+        features = encoded(self, observation)
+        hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)
+        outputs = nn.Dense(2 * math.prod(self.spec.shape))(hidden)
+        loc, log_std = (x.reshape(*features.shape[:-1], *self.spec.shape) for x in jnp.split(outputs, 2, axis=-1))
+        scale = jnp.exp(jnp.clip(log_std, *self.log_std_bounds))
+        return TanhNormal(loc, scale, self.spec.minimum, self.spec.maximum, len(self.spec.shape))
+
+
+def _near_zero(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    return jax.random.uniform(key, shape, dtype, -3e-3, 3e-3)

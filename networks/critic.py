@@ -1,0 +1,71 @@
+"""Values of an observation and a continuous action, and ensembles of any network."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ..envs.types import Array, Tree
+from .encoders import MLP, Activation, Initializer, he_truncated_normal
+
+
+def encoded(network: Any, observation: Tree) -> Array:
+    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation itself if there is no encoder.
+
+    Raises:
+      ValueError: if that is no vector.
+    """
+    features = observation if network.encoder is None else network.encoder(observation)
+    if not hasattr(features, "ndim") or features.ndim == 0:
+        raise ValueError(
+            f"{type(network).__name__}: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; "
+            "give it an encoder (networks.default_encoder(env.specs.observation) chooses one)"
+        )
+    return features.astype(jnp.float32)
+
+
+class CriticNetwork(nn.Module):
+    """Maps observations `[..., *shape]` and actions `[..., *action_shape]`, in the environment's units, to values `[...]`.
+
+    Both are flattened and joined, after an optional `encoder` of the observation; then come dense layers of the sizes
+    `hidden` and a linear one.
+    """
+
+    hidden: Sequence[int] = (256, 256)
+    encoder: nn.Module | None = None
+    activation: Activation = nn.relu
+    kernel_init: Initializer = he_truncated_normal
+
+    @nn.compact
+    def __call__(self, observation: Tree, action: Array) -> Array:
+        features = encoded(self, observation)
+        batch = features.shape[:-1]
+        joined = jnp.concatenate([features, jnp.asarray(action, jnp.float32).reshape(*batch, -1)], axis=-1)
+        return nn.Dense(1)(MLP(self.hidden, self.activation, self.kernel_init)(joined))[..., 0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ensemble:
+    """`size` networks of one architecture, initialised apart and applied together: outputs `[size, ...]`.
+
+    Parameters are stacked on a first axis, so that n networks are one batched matrix product for each layer. Anything with
+    `init(key, *inputs)` and `apply(variables, *inputs)` can be a member.
+    """
+
+    network: Any
+    size: int = 2
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ValueError(f"Ensemble: expected size >= 1, got {self.size}")
+
+    def init(self, key: Array, *inputs: Tree) -> Tree:
+        """Variables of all members, stacked `[size, ...]`."""
+        return jax.vmap(lambda k: self.network.init(k, *inputs))(jax.random.split(key, self.size))
+
+    def apply(self, variables: Tree, *inputs: Tree) -> Tree:
+        """Every member's output for the same inputs, `[size, ...]`."""
+        return jax.vmap(lambda v: self.network.apply(v, *inputs))(variables)
