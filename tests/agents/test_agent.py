@@ -1,0 +1,125 @@
+"""The one update: optimizers by role, keys, targets, devices, and what `TrainState` holds."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax_agents.agents import LossInfo, TrainState, polyak
+from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
+
+PARAMS = {"actor": {"w": jnp.array([1.0, -2.0])}, "critic": {"b": jnp.array(0.5), "w": jnp.array([[3.0], [4.0]])}}
+GRADS = {"actor": {"w": jnp.array([30.0, 40.0])}, "critic": {"b": jnp.array(0.6), "w": jnp.array([[0.8], [0.0]])}}
+
+
+def separate(optimizers, steps):
+    """Each role's parameters after updates by its own optimizer."""
+    params = dict(PARAMS)
+    for role, optimizer in optimizers.items():
+        state = optimizer.init(params[role])
+        for _ in range(steps):
+            updates, state = optimizer.update(GRADS[role], state, params[role])
+            params[role] = optax.apply_updates(params[role], updates)
+    return params
+
+
+def together(optimizer, steps, params=PARAMS):
+    transformation = by_role(optimizer, params)
+    state = transformation.init(params)
+    for _ in range(steps):
+        updates, state = transformation.update({role: GRADS[role] for role in params}, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_a_dict_of_optimizers_equals_separate_updates():
+    optimizers = {"actor": optax.adamw(1e-2), "critic": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1))}
+    chex.assert_trees_all_close(together(optimizers, 3), separate(optimizers, 3), rtol=1e-6)
+
+
+def test_one_optimizer_is_applied_role_by_role():
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    result = together(clipped, 1)
+    chex.assert_trees_all_close(result, separate({"actor": clipped, "critic": clipped}, 1), rtol=1e-6)
+    np.testing.assert_allclose(result["actor"]["w"], [1 - 0.6, -2 - 0.8], rtol=1e-6)  # norm 50, of this role alone
+    np.testing.assert_allclose(result["critic"]["b"], 0.5 - 0.6, rtol=1e-6)  # norm 1: not clipped
+
+
+@pytest.mark.parametrize("given", [optax.adam(0.1), {"actor": optax.adam(0.1)}], ids=["one", "dict"])
+def test_a_single_role_is_the_optimizer_itself(given):
+    params = {"actor": PARAMS["actor"]}
+    expected = separate({"actor": optax.adam(0.1)}, 3)["actor"]
+    chex.assert_trees_all_close(together(given, 3, params), {"actor": expected}, rtol=1e-6)
+    schedule = by_role(optax.adamw(0.1), params)  # weight decay needs the parameters, which must reach it
+    updates, _ = schedule.update({"actor": GRADS["actor"]}, schedule.init(params), params)
+    assert set(updates) == {"actor"}
+
+
+@pytest.mark.parametrize("roles", [["actor"], ["actor", "critic", "alpha"], ["actor", "q"]])
+def test_a_dict_must_name_each_role(roles):
+    with pytest.raises(ValueError, match=r"one for each role \['actor', 'critic'\], got"):
+        by_role({role: optax.sgd(0.1) for role in roles}, PARAMS)
+
+
+def test_init_state_copies_targets_and_starts_at_zero():
+    state = init_state(PARAMS, optax.adam(0.1), jax.random.key(3), target_params=PARAMS, extra={"alpha": 1.0})
+    assert isinstance(state, TrainState)
+    assert state.step.dtype == jnp.int32 and int(state.step) == 0
+    assert state.extra == {"alpha": 1.0}
+    chex.assert_trees_all_equal(state.target_params, PARAMS)
+    assert state.target_params["actor"]["w"] is not PARAMS["actor"]["w"]
+    assert init_state(PARAMS, optax.adam(0.1), jax.random.key(3)).target_params == {}
+
+
+def noisy_loss(params, key):
+    noise = jax.random.normal(key)
+    loss = 0.5 * jnp.sum(params["q"]["w"] ** 2)
+    return LossInfo(loss, {"noise": noise}, {"td_error": jnp.zeros(2)})
+
+
+def test_apply_loss_by_numbers():
+    params = {"q": {"w": jnp.array([3.0, 4.0])}}
+    start = init_state(params, optax.sgd(0.1), jax.random.key(0), target_params=params)
+    train = jax.jit(lambda state: apply_loss(state, noisy_loss, optax.sgd(0.1), polyak(0.5)))
+    state, info = train(start)
+    np.testing.assert_allclose(state.params["q"]["w"], [2.7, 3.6], rtol=1e-6)
+    np.testing.assert_allclose(state.target_params["q"]["w"], [2.85, 3.8], rtol=1e-6)  # half-way to the updated parameters
+    assert int(state.step) == 1
+    assert set(info.metrics) == {"loss", "grad_norm", "noise"}
+    np.testing.assert_allclose((info.metrics["loss"], info.metrics["grad_norm"]), (12.5, 5.0))
+    again, second = train(state)
+    assert float(second.metrics["noise"]) != float(info.metrics["noise"])  # a key is used once
+    keys = [jax.random.key_data(s.key).tolist() for s in (start, state, again)]
+    assert len({tuple(key) for key in keys}) == 3
+    kept, _ = apply_loss(start, noisy_loss, optax.sgd(0.1))
+    chex.assert_trees_all_equal(kept.target_params, start.target_params)  # no target update was given
+
+
+def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
+    params = {"q": {"w": jnp.array([1.0])}}
+    state = init_state(params, optax.sgd(1.0), jax.random.key(0))
+
+    def train(state, target):
+        loss = lambda p, key: LossInfo(jnp.sum(p["q"]["w"] * target), {"target": target}, {"own": target[None]})  # noqa: E731
+        return apply_loss(state, loss, optax.sgd(1.0), axis_name="devices")
+
+    states, info = jax.vmap(train, in_axes=(None, 0), axis_name="devices")(state, jnp.array([1.0, 2.0, 6.0]))
+    np.testing.assert_allclose(states.params["q"]["w"][:, 0], [-2.0, -2.0, -2.0])
+    np.testing.assert_allclose(info.metrics["target"], [3.0, 3.0, 3.0])
+    np.testing.assert_allclose(info.loss, [3.0, 3.0, 3.0])
+    np.testing.assert_allclose(info.per_example["own"][:, 0], [1.0, 2.0, 6.0])  # these stay with their device
+
+
+def test_example_keys_do_not_depend_on_how_a_batch_is_split():
+    key = jax.random.key(0)
+    whole = jax.random.key_data(example_keys(key, 6))
+    split = jax.vmap(lambda _: jax.random.key_data(example_keys(key, 3, "d")), axis_name="d")(jnp.arange(2))
+    np.testing.assert_array_equal(whole, split.reshape(whole.shape))
+    assert len({tuple(row) for row in whole.tolist()}) == 6
+
+
+def test_weighted_mean_divides_by_the_number_of_values():
+    values = jnp.array([1.0, 2.0, 6.0])
+    assert float(weighted_mean(values)) == 3.0
+    assert float(weighted_mean(values, jnp.array([0.0, 0.0, 0.5]))) == 1.0
