@@ -19,7 +19,7 @@ from .q_network import QNetwork
 
 
 class LSTM(nn.Module):
-    """A long short-term memory (Hochreiter and Schmidhuber 1997). Its carry is `(cell, hidden)`, its outputs `[..., T, size]`."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997). Its carry is `(cell, hidden)`, its outputs `[..., T, size]`."""
 
     size: int
 
@@ -98,7 +98,8 @@ def _unroll(cell: nn.Module, inputs: Array, resets: Array, carry: Tree) -> tuple
     """Scans a cell over the time axis, the last but one of the inputs."""
     if inputs.ndim != resets.ndim + 1 or inputs.shape[:-1] != resets.shape:
         raise ValueError(
-            f"a recurrent core takes inputs [..., T, size] and resets [..., T]; got {list(inputs.shape)} and {list(resets.shape)}"
+            "a recurrent core takes inputs [..., T, size] and resets [..., T]; "
+            f"got {list(inputs.shape)} and {list(resets.shape)}"
         )
 
     def one(cell: nn.Module, carry: Tree, xs: tuple[Array, Array]) -> tuple[Tree, Array]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..envs.types import Array, PolicyStep, TimeStep, Tree, split_action_mask
 from ..networks.distributions import Categorical, Deterministic, epsilon_greedy
+from ..networks.noisy import apply_network
 from .policy import Policy
 
 Schedule = Callable[[Array], Array]
@@ -27,17 +28,21 @@ class QPolicy:
     Args:
       network: maps observations `[..., *shape]` to action values `[..., num_actions]`.
       temperature: in units of the values; a float, or a schedule of the update count.
+      values: maps the network's outputs to values `[..., num_actions]`, where they are something else; None: they are values.
     """
 
     network: Any
     temperature: float | Schedule = 1.0
+    values: Callable[[Array], Array] | None = None
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         return ()
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
         """The values `[..., num_actions]` of the actions; forbidden ones included."""
-        return self.network.apply(params["params"]["q"], split_action_mask(observation)[0])
+        observation, _ = split_action_mask(observation)
+        outputs = apply_network(self.network, params["params"]["q"], observation, params.get("noise"))
+        return outputs if self.values is None else self.values(outputs)
 
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
         _, mask = split_action_mask(time_step.observation)

@@ -1,0 +1,65 @@
+"""C51: distributional Q-learning on a fixed support (Bellemare et al. 2017)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.types import Array
+from . import losses
+from .value_based import ValueBasedAgent
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CategoricalDqnAgent(ValueBasedAgent):
+    """Learns the distribution of the return, as probabilities of K evenly spaced atoms from `v_min` to `v_max`.
+
+    The loss is the cross-entropy to the projected distribution of R + discount x Z_target(o', a*), where a* has the greatest
+    mean (double: by the network itself, as in Rainbow; Hessel et al. 2018). It is also `per_example["td_error"]`, so that
+    prioritised replay goes by it as Rainbow's does. Rainbow is this agent with `double` and `n_step`, a network
+    `QNetwork(dueling=True, num_atoms=51, noisy_sigma=0.5)` and prioritised replay.
+
+    Args:
+      specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
+      network: maps observations `[..., *shape]` to logits `[..., num_actions, K]`: `QNetwork(num_atoms=51)`.
+      v_min: the least return that can be told apart, in units of reward.
+      v_max: the greatest.
+
+    Raises:
+      ValueError: as `DqnAgent`, and if not v_min < v_max.
+    """
+
+    v_min: float = dataclasses.field(kw_only=True)
+    v_max: float = dataclasses.field(kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.v_min, int | float) and isinstance(self.v_max, int | float) and not self.v_min < self.v_max:
+            raise ValueError(f"CategoricalDqnAgent: expected v_min < v_max, got v_min={self.v_min} and v_max={self.v_max}")
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        return (self.specs.action.num_values, None)
+
+    def values(self, outputs: Array) -> Array:
+        """The means `[..., A]` of the distributions with logits `[..., A, K]`."""
+        return jax.nn.softmax(outputs) @ self._atoms(outputs)
+
+    def example_loss(
+        self,
+        outputs_tm1: Array,
+        a_tm1: Array,
+        r_t: Array,
+        discount_t: Array,
+        outputs_t: Array,
+        q_t_selector: Array,
+        mask_t: Array | None,
+    ) -> tuple[Array, Array]:
+        atoms = self._atoms(outputs_tm1)
+        loss = losses.categorical_double_q_learning(
+            atoms, outputs_tm1, a_tm1, r_t, discount_t, atoms, outputs_t, q_t_selector, mask_t
+        )
+        return loss, loss
+
+    def _atoms(self, outputs: Array) -> Array:
+        return jnp.linspace(self.v_min, self.v_max, outputs.shape[-1])

@@ -1,0 +1,58 @@
+"""QR-DQN: distributional Q-learning by quantile regression (Dabney et al. 2018)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from ..envs.types import Array
+from . import losses
+from .value_based import ValueBasedAgent
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QrDqnAgent(ValueBasedAgent):
+    """Learns K quantiles of the return, at (2 i + 1) / (2 K); the value of an action is their mean.
+
+    The loss is the quantile Huber loss on R + discount x each quantile of (o', a*), where a* has the greatest mean (double: by
+    the network itself). It is also `per_example["td_error"]`, for prioritised replay.
+
+    Args:
+      specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
+      network: maps observations `[..., *shape]` to quantiles `[..., num_actions, K]`: `QNetwork(num_atoms=200)`.
+      huber_param: kappa, where the Huber loss turns linear; 0 is plain quantile regression.
+
+    Raises:
+      ValueError: as `DqnAgent`, and if huber_param < 0.
+    """
+
+    huber_param: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.huber_param < 0:
+            raise ValueError(f"QrDqnAgent: expected huber_param >= 0, got {self.huber_param}")
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        return (self.specs.action.num_values, None)
+
+    def values(self, outputs: Array) -> Array:
+        """The means `[..., A]` of quantiles `[..., A, K]`."""
+        return outputs.mean(axis=-1)
+
+    def example_loss(
+        self,
+        outputs_tm1: Array,
+        a_tm1: Array,
+        r_t: Array,
+        discount_t: Array,
+        outputs_t: Array,
+        q_t_selector: Array,
+        mask_t: Array | None,
+    ) -> tuple[Array, Array]:
+        num_quantiles = outputs_tm1.shape[-1]
+        tau = (2 * jnp.arange(num_quantiles) + 1) / (2 * num_quantiles)
+        loss = losses.quantile_double_q_learning(
+            outputs_tm1, tau, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t, self.huber_param
+        )
+        return loss, loss
