@@ -1,7 +1,22 @@
 """Policies: how to act. They hold no parameters; their methods are pure."""
 
+from .continuous import DistributionPolicy, GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
+from .noisy import NoisyPolicy
 from .policy import Distribution, Policy, act
 from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
 from .simple import RandomPolicy, ScriptedPolicy
 
-__all__ = ["Distribution", "EpsilonGreedyPolicy", "GreedyPolicy", "Policy", "QPolicy", "RandomPolicy", "ScriptedPolicy", "act"]
+__all__ = [
+    "Distribution",
+    "DistributionPolicy",
+    "EpsilonGreedyPolicy",
+    "GaussianNoisePolicy",
+    "GreedyPolicy",
+    "NoisyPolicy",
+    "OrnsteinUhlenbeckPolicy",
+    "Policy",
+    "QPolicy",
+    "RandomPolicy",
+    "ScriptedPolicy",
+    "act",
+]
