@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from . import tuned_value_based
+from . import tuned_on_policy, tuned_value_based
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,6 +52,27 @@ GATES: tuple[Gate, ...] = (
         steps=500_000,
         gate=475.0,
         source="CleanRL dqn.py: 488.7 (dqn_jax.py: 498.4), mean of the last 100 training episodes",
+    ),
+    Gate(
+        "ppo-cartpole-cleanrl",
+        "PPO",
+        "CartPole-v1",
+        tuned_on_policy.ppo_cartpole_cleanrl,
+        num_iterations=970,
+        steps=500_000,
+        gate=475.0,
+        floor=400.0,
+        source="CleanRL ppo.py: 490.0, mean of the last 100 training episodes",
+    ),
+    Gate(
+        "ppo-cartpole-zoo",
+        "PPO",
+        "CartPole-v1",
+        tuned_on_policy.ppo_cartpole_zoo,
+        num_iterations=390,
+        steps=100_000,
+        gate=475.0,
+        source="rl-baselines3-zoo ppo.yml: 500.0, greedy, one run",
     ),
 )
 

@@ -3,5 +3,15 @@
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
 from .on_device import LoopState, OnDevice, importance_weights, train_on_device
+from .on_policy import OnPolicy, OnPolicyState
 
-__all__ = ["Learner", "LoopState", "OffPolicyLoop", "OnDevice", "importance_weights", "train_on_device"]
+__all__ = [
+    "Learner",
+    "LoopState",
+    "OffPolicyLoop",
+    "OnDevice",
+    "OnPolicy",
+    "OnPolicyState",
+    "importance_weights",
+    "train_on_device",
+]

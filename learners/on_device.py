@@ -100,7 +100,7 @@ class OnDevice:
         def warm_up(carry: tuple, num_rows: int) -> tuple[tuple, None]:
             state, replay, episode_return = carry
             state, rows = rollout(self.env, policy, params, state, num_rows)
-            episode_return, _, _ = _count_returns(episode_return, rows)
+            episode_return, _, _ = count_returns(episode_return, rows)
             return (state, self.buffer.add(replay, rows), episode_return), None
 
         carry = (start, replay, episode_return)
@@ -149,7 +149,7 @@ class OnDevice:
         params = self.agent.policy_params(state.train)
         new_rollout, rows = rollout(self.env, self.agent.collect_policy, params, state.rollout, self.rows_per_iteration)
         replay = self.buffer.add(state.replay, rows)
-        episode_return, returns, episodes = _count_returns(state.episode_return, rows)
+        episode_return, returns, episodes = count_returns(state.episode_return, rows)
         key = jax.random.fold_in(state.key, state.iteration)
 
         def update(carry: tuple, index: Array) -> tuple[tuple, dict[str, Array]]:
@@ -221,7 +221,7 @@ def importance_weights(probability: Array, table_size: Array, beta: Any) -> Arra
     return weights / weights.max()
 
 
-def _count_returns(episode_return: Array, rows: Trajectory) -> tuple[Array, Array, Array]:
+def count_returns(episode_return: Array, rows: Trajectory) -> tuple[Array, Array, Array]:
     """Adds rows `[B, T]` to the running returns `[B]`; also the sum of the returns that are complete, and their number."""
 
     def add(running: Array, row: Trajectory) -> tuple[Array, tuple[Array, Array]]:

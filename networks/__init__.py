@@ -1,18 +1,23 @@
 """Networks by role: flax modules that take observations with any leading axes."""
 
+from .actor import ActorNetwork
 from .continuous import DeterministicActor, TanhNormalActor
 from .critic import CriticNetwork, Ensemble
 from .encoders import MLP, ConvEncoder, DictEncoder, Flatten, OneHot, default_encoder, he_truncated_normal
 from .noisy import NoisyDense, apply_network
+from .normalizer import RunningStatistics, init_statistics, normalize, update_statistics
 from .q_network import QNetwork
 from .recurrent import GRU, LSTM, RecurrentQNetwork
 from .sequential import Sequential
 from .summary import num_params, tabulate, tabulate_params
+from .value import ActorValueNetwork, ValueNetwork
 
 __all__ = [
     "GRU",
     "LSTM",
     "MLP",
+    "ActorNetwork",
+    "ActorValueNetwork",
     "ConvEncoder",
     "CriticNetwork",
     "DeterministicActor",
@@ -23,12 +28,17 @@ __all__ = [
     "OneHot",
     "QNetwork",
     "RecurrentQNetwork",
+    "RunningStatistics",
     "Sequential",
     "TanhNormalActor",
+    "ValueNetwork",
     "apply_network",
     "default_encoder",
     "he_truncated_normal",
+    "init_statistics",
+    "normalize",
     "num_params",
     "tabulate",
     "tabulate_params",
+    "update_statistics",
 ]

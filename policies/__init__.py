@@ -1,12 +1,15 @@
 """Policies: how to act. They hold no parameters; their methods are pure."""
 
+from .actor_policy import ActorPolicy, ReturnTrackingPolicy
 from .continuous import DistributionPolicy, GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from .noisy import NoisyPolicy
 from .policy import Distribution, Policy, act
 from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
+from .recurrent import RecurrentQPolicy
 from .simple import RandomPolicy, ScriptedPolicy
 
 __all__ = [
+    "ActorPolicy",
     "Distribution",
     "DistributionPolicy",
     "EpsilonGreedyPolicy",
@@ -17,6 +20,8 @@ __all__ = [
     "Policy",
     "QPolicy",
     "RandomPolicy",
+    "RecurrentQPolicy",
+    "ReturnTrackingPolicy",
     "ScriptedPolicy",
     "act",
 ]

@@ -1,0 +1,216 @@
+"""What on-policy agents share: acting, running normalisers, and the two halves of learning.
+
+`prepare` turns fresh rows into a batch of examples once; `train`, the one update, may then be applied to parts of that batch as
+often as the algorithm allows. `learners.OnPolicy` does both on device.
+"""
+
+import abc
+import dataclasses
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
+from ..envs.types import Array, Trajectory, Tree
+from ..networks.normalizer import init_statistics, normalize, normalize_observation, update_statistics
+from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
+from ..policies.policy import Policy
+from ..policies.q_policy import GreedyPolicy, Schedule
+from . import returns
+from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
+from .dqn import check_experience
+from .reductions import split_bootstrap, trace_lambda
+
+ROLE = "actor_value"
+
+
+class Examples(NamedTuple):
+    """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`.
+
+    `observation` is normalised if the agent does that; `action` is the one drawn, `log_prob` its log-probability then;
+    `advantage`, `target` (of the value) and `value` (before the updates) are estimates; `mask` is 0 for boundary rows;
+    `distribution` is the policy's before the updates, for agents that need it.
+    """
+
+    observation: Tree
+    action: Array
+    log_prob: Array
+    advantage: Array
+    target: Array
+    value: Array
+    mask: Array
+    distribution: Any = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnPolicyAgent(abc.ABC):
+    """An agent that learns from rows of its own recent policy; derive from this, and write `prepare` and `loss`.
+
+    Args:
+      specs: the environment's; the action must be one spec.
+      network: maps observations to (distribution over actions, values `[...]`), such as `networks.ActorValueNetwork`.
+      optimizer: an optax transformation.
+      gamma: discount factor per step; may be traced.
+      entropy_coefficient: weight of the entropy bonus; a float, or a schedule of the update count.
+      normalize_observations: normalise observations by their running mean and variance, and clip to +-10.
+      normalize_rewards: divide rewards by the running standard deviation of their discounted sum, and clip to +-10. Values
+        are then of the normalised rewards.
+
+    Raises:
+      ValueError: if the network does not fit the specs.
+    """
+
+    specs: EnvironmentSpecs
+    network: Any
+    optimizer: Optimizer
+    _: dataclasses.KW_ONLY
+    gamma: float | Array = 0.99
+    entropy_coefficient: float | Array | Schedule = 0.0
+    normalize_observations: bool = False
+    normalize_rewards: bool = False
+
+    def __post_init__(self):
+        check_actor_value(type(self).__name__, self.network, self.specs)
+
+    @property
+    def train_sequence_length(self) -> None:
+        return None
+
+    @cached_property
+    def policy(self) -> Policy:
+        return GreedyPolicy(ActorPolicy(self.network, self.specs.action, ROLE))
+
+    @cached_property
+    def collect_policy(self) -> Policy:
+        policy = ActorPolicy(self.network, self.specs.action, ROLE, info=True)
+        return ReturnTrackingPolicy(policy, self.gamma) if self.normalize_rewards else policy
+
+    @cached_property
+    def collect_data_spec(self) -> Trajectory:
+        return trajectory_spec(self.specs, self.collect_policy.info_spec)
+
+    def init(self, key: Array) -> TrainState:
+        network_key, key = jax.random.split(key)
+        params = {ROLE: self.network.init(network_key, zeros(self.specs.observation))}
+        extra = {}
+        if self.normalize_observations:
+            extra["observation_statistics"] = init_statistics(self.specs.observation)
+        if self.normalize_rewards:
+            extra["return_statistics"] = init_statistics(self.specs.reward)
+        return init_state(params, self.optimizer, key, extra=extra | self.initial_extra())
+
+    def initial_extra(self) -> dict[str, Tree]:
+        """What else the algorithm keeps in `state.extra`."""
+        return {}
+
+    def policy_params(self, state: TrainState) -> Tree:
+        params = {"params": state.params, "step": state.step}
+        if self.normalize_observations:
+            params["observation_statistics"] = state.extra["observation_statistics"]
+        return params
+
+    def value(self, params: Tree, observation: Tree) -> Array:
+        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards if they are."""
+        return self.apply(params["params"], normalize_observation(params, observation))[1]
+
+    def apply(self, params: Tree, observation: Tree) -> tuple[Any, Array]:
+        """The network's distribution and values `[...]` for (normalised) observations."""
+        return self.network.apply(params[ROLE], observation)
+
+    @abc.abstractmethod
+    def prepare(self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None) -> tuple[TrainState, Tree]:
+        """Rows `[B, T + 1, ...]`, of which row T only lends its observation, as a batch of examples `[N, ...]`; and the state
+        with its normalisers up to date."""
+
+    @abc.abstractmethod
+    def loss(self, params: Tree, state: TrainState, experience: Tree, key: Array, weights: Array | None = None) -> LossInfo:
+        """The loss of `params` on examples `[N, ...]` from `prepare`; `weights` `[N]` multiply their losses."""
+
+    def train(
+        self, state: TrainState, experience: Tree, weights: Array | None = None, *, axis_name: str | None = None
+    ) -> tuple[TrainState, LossInfo]:
+        """One gradient step on examples `[N, ...]`, all or a part of what `prepare` returned."""
+        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)  # noqa: E731
+        return apply_loss(state, loss_fn, self.optimizer, axis_name=axis_name)
+
+    def normalized(
+        self, state: TrainState, experience: Trajectory, axis_name: str | None = None
+    ) -> tuple[TrainState, Trajectory]:
+        """Rows `[B, T + 1, ...]` with actions as drawn and observations and rewards normalised, by statistics that count them.
+
+        Raises:
+          SpecError: if the rows do not meet `collect_data_spec`.
+        """
+        check_experience(experience, self.collect_data_spec, None)
+        extra, rows = dict(state.extra), experience._replace(action=drawn_actions(experience))
+        steps, _ = split_bootstrap(rows)  # row T comes again, as the next segment's first
+        if self.normalize_observations:
+            statistics = update_statistics(extra["observation_statistics"], steps.observation, axis_name=axis_name)
+            rows = rows._replace(observation=normalize(statistics, rows.observation))
+            extra["observation_statistics"] = statistics
+        if self.normalize_rewards:
+            weights = jnp.where(steps.step_type == 0, 0.0, 1.0)  # a first row's observation came with no reward
+            statistics = update_statistics(
+                extra["return_statistics"], steps.policy_info["discounted_return"], weights, axis_name=axis_name
+            )
+            scale = jax.lax.rsqrt(statistics.variance + 1e-8)
+            rows = rows._replace(reward=jnp.clip(rows.reward * scale, -10.0, 10.0))
+            extra["return_statistics"] = statistics
+        return state.replace(extra=extra), rows
+
+
+def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Array | float, old: bool = False) -> Examples:
+    """Examples with generalised advantage estimates from normalised rows `[B, T + 1, ...]`, B x T of them.
+
+    Estimates bootstrap from the value of the final observation at a time limit, and from that of row T at the end. With `old`
+    the policy's distributions are kept too.
+    """
+    distribution, values = agent.apply(params, rows.observation)
+    steps, mask = split_bootstrap(rows)
+    discount = agent.gamma * steps.discount
+    advantage = jax.vmap(returns.gae)(steps.reward, discount, trace_lambda(steps, lambda_), values)
+    kept = jax.tree.map(lambda x: x[:, :-1], distribution) if old else ()
+    examples = Examples(
+        observation=steps.observation,
+        action=steps.action,
+        log_prob=steps.policy_info["log_prob"],
+        advantage=advantage,
+        target=advantage + values[:, :-1],
+        value=values[:, :-1],
+        mask=mask,
+        distribution=kept,
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
+
+
+def standardize(x: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """(x - mean) / standard deviation over the examples `[N]` that the mask counts, on all devices."""
+    total = (lambda y: jnp.sum(y)) if axis_name is None else (lambda y: jax.lax.psum(jnp.sum(y), axis_name))
+    count = jnp.maximum(total(mask), 1.0)
+    mean = total(mask * x) / count
+    variance = total(mask * jnp.square(x - mean)) / count
+    return (x - mean) / (jnp.sqrt(variance) + 1e-8)
+
+
+def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True) -> None:
+    """Raises a ValueError unless a network maps observations `[2, 3, ...]` to (distribution over actions, values `[2, 3]`)."""
+    one, batch = zeros(specs.observation), zeros(specs.observation, (2, 3))
+    advice = (
+        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one; for images give both an encoder"
+    )
+    try:
+        outputs = jax.eval_shape(lambda key: network.apply(network.init(key, one), batch), jax.random.key(0))
+        distribution, values = outputs if isinstance(outputs, tuple) else (outputs, None)
+        action = jax.eval_shape(lambda d: d.mode(), distribution)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{owner}: network cannot take observations {jax.tree.map(str, specs.observation)}: {error}; {advice}"
+        ) from error
+    if action.shape != (2, 3, *specs.action.shape) or (value and (values is None or values.shape != (2, 3))):
+        got = None if values is None else list(values.shape)
+        raise ValueError(
+            f"{owner}: expected a network that gives a distribution over actions {[2, 3, *specs.action.shape]} and values "
+            f"[2, 3] for observations [2, 3, ...], got actions {list(action.shape)} and values {got}; {advice}"
+        )

@@ -1,0 +1,101 @@
+"""Proximal policy optimisation (Schulman et al. 2017)."""
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+
+from ..envs.types import Array, Trajectory, Tree
+from ..policies.q_policy import Schedule, value_at
+from . import losses
+from .agent import LossInfo, TrainState, weighted_mean
+from .on_policy import Examples, OnPolicyAgent, estimate, standardize
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PpoAgent(OnPolicyAgent):
+    """Takes several gradient steps on each batch of rows, held near the policy that made them.
+
+    The loss is surrogate + value_coefficient x (V - target)^2 - entropy_coefficient x entropy, with generalised advantage
+    estimates (Schulman et al. 2016). The surrogate is the clipped one, or has a penalty beta x KL(old || new) whose beta adapts
+    from batch to batch, or both. The arguments of `OnPolicyAgent` come first.
+
+    Args:
+      lambda_: of the advantage estimates.
+      clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the update count; None: no
+        clipping.
+      kl_target: the KL divergence (nats) that beta steers an update to; None: no penalty.
+      initial_kl_beta: beta for the first batch.
+      value_coefficient: weight of the squared error, which has no half (CleanRL's 0.5 with a half is 0.25 here).
+      value_clip: how far a value may move with profit, in its own units, constant; None: no clipping.
+      advantages: how they are normalised: over each "minibatch" (as OpenAI's Baselines do), over the "batch" in `prepare`, or
+        "none".
+    """
+
+    lambda_: float | Array = 0.95
+    clip_ratio: float | Array | Schedule | None = 0.2
+    kl_target: float | None = None
+    initial_kl_beta: float = 1.0
+    value_coefficient: float | Array = 0.5
+    value_clip: float | Array | None = None
+    advantages: Literal["minibatch", "batch", "none"] = "minibatch"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.advantages not in ("minibatch", "batch", "none"):
+            raise ValueError(f"PpoAgent: expected advantages 'minibatch', 'batch' or 'none', got {self.advantages!r}")
+
+    def initial_extra(self) -> dict[str, Tree]:
+        if self.kl_target is None:
+            return {}
+        return {"kl_beta": jnp.float32(self.initial_kl_beta), "kl": jnp.float32(self.kl_target)}
+
+    def prepare(
+        self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None
+    ) -> tuple[TrainState, Examples]:
+        state, rows = self.normalized(state, experience, axis_name)
+        penalised = self.kl_target is not None
+        if penalised:  # by the KL divergence that the last batch's updates ended with
+            beta = losses.adapt_kl_beta(state.extra["kl_beta"], state.extra["kl"], self.kl_target)
+            state = state.replace(extra={**state.extra, "kl_beta": beta})
+        batch = estimate(self, state.params, rows, self.lambda_, old=penalised)
+        if self.advantages == "batch":
+            batch = batch._replace(advantage=standardize(batch.advantage, batch.mask, axis_name))
+        return state, batch
+
+    def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
+        distribution, value = self.apply(params, experience.observation)
+        log_ratio = jnp.where(experience.mask > 0, distribution.log_prob(experience.action) - experience.log_prob, 0.0)
+        ratio, mean = jnp.exp(log_ratio), lambda x: weighted_mean(x * experience.mask, weights)
+        metrics = {}
+        if self.clip_ratio is None:
+            surrogate = -ratio * experience.advantage
+        else:
+            epsilon = value_at(self.clip_ratio, state.step)
+            surrogate = losses.clipped_surrogate(ratio, experience.advantage, epsilon)
+            metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
+        if self.value_clip is None:
+            value_error = losses.squared(value - experience.target)
+        else:
+            value_error = losses.clipped_value(value, experience.value, experience.target, self.value_clip)
+        policy_loss, value_loss, entropy = mean(surrogate), mean(value_error), mean(distribution.entropy())
+        loss = policy_loss + self.value_coefficient * value_loss - value_at(self.entropy_coefficient, state.step) * entropy
+        if self.kl_target is None:
+            metrics["kl"] = mean(ratio - 1 - log_ratio)  # an estimate that is never negative (Schulman 2020)
+        else:
+            metrics["kl"] = mean(experience.distribution.kl_divergence(distribution))
+            metrics["kl_beta"] = state.extra["kl_beta"]
+            loss += state.extra["kl_beta"] * metrics["kl"]
+        metrics |= {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+        return LossInfo(loss, metrics, {})
+
+    def train(
+        self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: str | None = None
+    ) -> tuple[TrainState, LossInfo]:
+        if self.advantages == "minibatch":
+            advantage = standardize(experience.advantage, experience.mask, axis_name)
+            experience = experience._replace(advantage=advantage)
+        state, info = super().train(state, experience, weights, axis_name=axis_name)
+        if self.kl_target is not None:
+            state = state.replace(extra={**state.extra, "kl": info.metrics["kl"]})
+        return state, info

@@ -1,0 +1,144 @@
+"""The whole training loop of an on-policy agent on device: a pure function of a key, to jit and to vmap."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ..agents.agent import TrainState
+from ..agents.on_policy import OnPolicyAgent
+from ..drivers.rollout import RolloutState, rollout, start_rollout
+from ..envs.types import Array, Tree, bootstrap_row
+from .on_device import count_returns
+
+
+@struct.dataclass
+class OnPolicyState:
+    """Everything that changes in the loop; save it, and the loop resumes exactly."""
+
+    train: TrainState
+    rollout: RolloutState
+    episode_return: Array  # of the unfinished episodes, float32 [num_envs]
+    behaviour: Tree  # the last policy_lag parameters for acting, oldest first, [policy_lag, ...]
+    key: Array  # of the permutations
+    iteration: Array  # int32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnPolicy:
+    """An on-policy agent and a JAX environment in one scan.
+
+    One iteration makes `num_rows` rows in each environment, prepares a batch of them, and in each of `num_epochs` trains
+    on all of it in a new random order, split into `num_minibatches`. Boundary rows (one an episode) count as rows.
+
+    Args:
+      agent: an on-policy agent; its collect policy acts.
+      env: a JAX environment.
+      num_envs: copies of it.
+      num_rows: rows of an iteration in each environment.
+      num_epochs: passes over a batch.
+      num_minibatches: equal parts of a batch; an update for each. 1: no permutation is drawn.
+      policy_lag: act with the parameters of so many iterations ago, as distributed actors do; for off-policy corrections.
+
+    Raises:
+      ValueError: if a number is too small. (`run` raises one if `num_minibatches` does not divide the batch.)
+    """
+
+    agent: OnPolicyAgent
+    env: Any
+    _: dataclasses.KW_ONLY
+    num_envs: int = 8
+    num_rows: int = 128
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    policy_lag: int = 0
+
+    def __post_init__(self):
+        for name, least in {"num_envs": 1, "num_rows": 1, "num_epochs": 1, "num_minibatches": 1, "policy_lag": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"OnPolicy: expected {name} >= {least}, got {getattr(self, name)}")
+
+    @property
+    def rows_per_iteration(self) -> int:
+        """Rows of an iteration in each environment; `num_rows` by the name that `OnDevice` has for it."""
+        return self.num_rows
+
+    def init(self, key: Array) -> OnPolicyState:
+        """A fresh agent, and environments at the start of an episode."""
+        train_key, reset_key, act_key, key = jax.random.split(key, 4)
+        train = self.agent.init(train_key)
+        start = start_rollout(self.env, self.agent.collect_policy, reset_key, act_key, self.num_envs)
+        params = self.agent.policy_params(train)
+        behaviour = jax.tree.map(lambda x: jnp.repeat(x[None], self.policy_lag, axis=0), params) if self.policy_lag else ()
+        return OnPolicyState(train, start, jnp.zeros((self.num_envs,), jnp.float32), behaviour, key, jnp.zeros((), jnp.int32))
+
+    def run(self, state: OnPolicyState, num_iterations: int, num_reports: int = 1) -> tuple[OnPolicyState, dict[str, Array]]:
+        """Runs iterations; N and then M of them are exactly N + M.
+
+        Args:
+          state: from `init` or an earlier run; donate it when jitting.
+          num_iterations: iterations to run, a multiple of `num_reports`.
+          num_reports: into how many equal parts to divide them; metrics are means over each.
+
+        Returns:
+          The state, and metrics `[num_reports]`: the agent's, `episodes` (that ended), and `episode_return` (their mean; NaN
+          if none ended).
+
+        Raises:
+          ValueError: if `num_reports` does not divide `num_iterations`, or `num_minibatches` the batch.
+        """
+        if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
+            raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
+
+        def report(state: OnPolicyState, _: None) -> tuple[OnPolicyState, dict[str, Array]]:
+            state, metrics = jax.lax.scan(lambda s, _: self._iteration(s), state, length=num_iterations // num_reports)
+            episodes, returns = metrics.pop("episodes").sum(), metrics.pop("episode_return").sum()
+            means = jax.tree.map(lambda x: x.mean(), metrics)
+            return state, means | {"episodes": episodes, "episode_return": returns / episodes}
+
+        return jax.lax.scan(report, state, length=num_reports)
+
+    def _iteration(self, state: OnPolicyState) -> tuple[OnPolicyState, dict[str, Array]]:
+        current = self.agent.policy_params(state.train)
+        params, behaviour = self._behaviour(state.behaviour, current)
+        new_rollout, rows = rollout(self.env, self.agent.collect_policy, params, state.rollout, self.num_rows)
+        episode_return, returns, episodes = count_returns(state.episode_return, rows)
+        last = bootstrap_row(new_rollout.time_step, jax.tree.map(lambda x: x[:, -1], rows))
+        experience = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), rows, last)
+        train, batch = self.agent.prepare(state.train, experience)
+        train, metrics = self._update(train, batch, jax.random.fold_in(state.key, state.iteration))
+        metrics = metrics | {"episode_return": returns, "episodes": episodes}
+        return OnPolicyState(train, new_rollout, episode_return, behaviour, state.key, state.iteration + 1), metrics
+
+    def _update(self, train: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
+        size, parts = jax.tree.leaves(batch)[0].shape[0], self.num_minibatches
+        if size % parts:
+            raise ValueError(
+                f"OnPolicy: num_minibatches={parts} does not divide the batch of {size} examples (num_envs={self.num_envs}, "
+                f"num_rows={self.num_rows}); the remainder would be {size % parts}"
+            )
+
+        def update(train: TrainState, examples: Tree) -> tuple[TrainState, dict[str, Array]]:
+            train, info = self.agent.train(train, examples)
+            return train, info.metrics
+
+        def epoch(train: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+            if parts == 1:
+                return update(train, batch)
+            order = jax.random.permutation(key, size).reshape(parts, size // parts)
+            return jax.lax.scan(lambda train, chosen: update(train, jax.tree.map(lambda x: x[chosen], batch)), train, order)
+
+        if self.num_epochs == 1:
+            train, metrics = epoch(train, key)
+        else:
+            train, metrics = jax.lax.scan(epoch, train, jax.random.split(key, self.num_epochs))
+        return train, jax.tree.map(lambda x: x.mean(), metrics)
+
+    def _behaviour(self, queue: Tree, current: Tree) -> tuple[Tree, Tree]:
+        """The parameters to act with, and the queue for the next iteration."""
+        if not self.policy_lag:
+            return current, queue
+        oldest = jax.tree.map(lambda x: x[0], queue)
+        return oldest, jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]), queue, current)

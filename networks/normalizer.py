@@ -1,0 +1,90 @@
+"""Running mean and variance of trees of arrays, and how observations and rewards are normalised with them."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ..envs.types import Array, Tree
+
+
+@struct.dataclass
+class RunningStatistics:
+    """The mean and (population) variance of all values seen so far, float32 trees; `count` (float32) is how many those are.
+
+    With a count of 0 the mean is 0 and the variance 1, so that `normalize` changes nothing before the first update. Leaves
+    that are no floats (masks, images, discrete observations) are left alone throughout.
+    """
+
+    count: Array
+    mean: Tree
+    variance: Tree
+
+
+def init_statistics(spec: Tree) -> RunningStatistics:
+    """Statistics of nothing yet, for values that meet `spec`."""
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape if _is_float(s) else (), jnp.float32), spec)
+    return RunningStatistics(jnp.zeros(()), zeros, jax.tree.map(jnp.ones_like, zeros))
+
+
+def update_statistics(
+    statistics: RunningStatistics, values: Tree, weights: Array | None = None, axis_name: str | None = None
+) -> RunningStatistics:
+    """Merges in a batch, exactly: the result is that of all values at once (Chan, Golub and LeVeque 1979).
+
+    There is no prior count, so after the first batch the statistics are that batch's own.
+
+    Args:
+      statistics: of what came before.
+      values: a tree of arrays `[..., *spec.shape]`.
+      weights: `[...]`, 0 for values to leave out and 1 for others; None counts all.
+      axis_name: a mapped device axis whose batches are merged too.
+    """
+    floats = [(m, v, x) for m, v, x in zip(*map(jax.tree.leaves, (statistics.mean, statistics.variance, values)), strict=True)]
+    batch_ndim = next((x.ndim - m.ndim for m, _, x in floats if _is_float(x)), 0)
+    shape = jnp.shape(jax.tree.leaves(values)[0])[:batch_ndim]
+    weights = jnp.ones(shape) if weights is None else weights
+    count = _all_devices(jnp.sum(weights), axis_name)
+    total = statistics.count + count
+
+    def merge(mean: Array, variance: Array, x: Array) -> tuple[Array, Array]:
+        if not _is_float(x):
+            return mean, variance
+        axes = tuple(range(batch_ndim))
+        weight = weights.reshape(shape + (1,) * mean.ndim)
+        batch_mean = _all_devices(jnp.sum(weight * x, axes), axis_name) / jnp.maximum(count, 1.0)
+        squares = _all_devices(jnp.sum(weight * jnp.square(x - batch_mean), axes), axis_name)
+        delta, share = batch_mean - mean, count / jnp.maximum(total, 1.0)
+        merged = variance * (1 - share) + squares / jnp.maximum(total, 1.0) + jnp.square(delta) * share * (1 - share)
+        return mean + delta * share, jnp.where(total > 0, merged, variance)
+
+    pairs = [merge(*leaves) for leaves in floats]
+    treedef = jax.tree.structure(statistics.mean)
+    return RunningStatistics(total, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs))
+
+
+def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -> Tree:
+    """(x - mean) / standard deviation, held within +-`clip`; leaves that are no floats as they are. Any leading axes."""
+
+    def each(mean: Array, variance: Array, x: Array) -> Array:
+        if not _is_float(x):
+            return x
+        return jnp.clip((x - mean) * jax.lax.rsqrt(variance + 1e-8), -clip, clip)
+
+    return jax.tree.map(each, statistics.mean, statistics.variance, values)
+
+
+def normalize_observation(params: Mapping[str, Tree], observation: Tree) -> Tree:
+    """The observation as a policy's network sees it: normalised if the policy's parameters carry `"observation_statistics"`."""
+    if "observation_statistics" not in params:
+        return observation
+    return normalize(params["observation_statistics"], observation)
+
+
+def _is_float(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _all_devices(x: Array, axis_name: str | None) -> Array:
+    return x if axis_name is None else jax.lax.psum(x, axis_name)

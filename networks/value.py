@@ -1,0 +1,54 @@
+"""State values, and the pair of an actor and a value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
+from .actor import orthogonal
+from .critic import encoded
+from .encoders import MLP, Activation, Initializer
+
+
+class ValueNetwork(nn.Module):
+    """Maps observations `[..., *shape]` to values `[...]`; an action mask in them is not seen.
+
+    Initialisers are orthogonal: sqrt(2) for hidden layers, 1 for the value.
+    """
+
+    hidden: Sequence[int] = (64, 64)
+    encoder: nn.Module | None = None
+    activation: Activation = nn.tanh
+    kernel_init: Initializer = orthogonal
+
+    @nn.compact
+    def __call__(self, observation: Tree) -> Array:
+        hidden = encoded(self, split_action_mask(observation)[0])
+        hidden = MLP(self.hidden, self.activation, self.kernel_init)(hidden)
+        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0))(hidden)[..., 0]
+
+
+class ActorValueNetwork(nn.Module):
+    """An actor and a value in one network: maps observations to (distribution over actions, values `[...]`).
+
+    Without a `trunk` the two share nothing. With one (an encoder, an `MLP`) both see its features; give the heads what hidden
+    layers they should have of their own:
+
+        ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork())
+        ActorValueNetwork(ActorNetwork(spec, hidden=()), ValueNetwork(hidden=()), trunk=MLP((64, 64)))
+    """
+
+    actor: nn.Module
+    value: nn.Module
+    trunk: nn.Module | None = None
+
+    def __call__(self, observation: Tree) -> tuple[Any, Array]:
+        if self.trunk is None:
+            return self.actor(observation), self.value(observation)
+        inputs, mask = split_action_mask(observation)
+        shared = self.trunk(inputs)
+        return self.actor(shared if mask is None else {"observation": shared, ACTION_MASK: jnp.asarray(mask)}), self.value(
+            shared
+        )
