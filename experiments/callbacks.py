@@ -1,0 +1,130 @@
+"""What a trainer tells: to the files of its run folder, to TensorBoard, and to the terminal."""
+
+import csv
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from . import run_folder
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Callback:
+    """Hooks of a trainer, which do nothing; override those that you need."""
+
+    def on_start(self, trainer: "Trainer") -> None:
+        """Before the first report, and before the first one after a restore; `trainer.training_iteration` says where it is."""
+
+    def on_progress(self, trainer: "Trainer") -> None:
+        """Several times during a report."""
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        """After each report; a checkpoint of it is saved later."""
+
+    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+        """After a checkpoint is on the disk."""
+
+    def on_end(self, trainer: "Trainer") -> None:
+        """When the trainer is closed; may be called twice."""
+
+
+class JsonReports(Callback):
+    """Appends each report to `result.json`; a restored trainer's file is cut back to its checkpoint first."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_start(self, trainer: "Trainer") -> None:
+        run_folder.cut_results(self.folder, trainer.training_iteration)
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        run_folder.append_result(self.folder, result)
+
+
+class CsvReports(Callback):
+    """Appends each report to `progress.csv`, whose columns grow when a report has new keys. Needs `JsonReports` before it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._columns: list[str] = []
+
+    def on_start(self, trainer: "Trainer") -> None:
+        self._columns = []
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        if not set(result) <= set(self._columns):
+            results = run_folder.read_results(self.folder)
+            self._columns = list(dict.fromkeys(key for one in results for key in one))
+            run_folder.write_table(self.folder, results)
+            return
+        with open(self.folder / run_folder.TABLE, "a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(result)
+
+
+class TensorBoard(Callback):
+    """Writes each report's numbers as TensorBoard events, against environment steps."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer: Any = None
+
+    def on_start(self, trainer: "Trainer") -> None:
+        from tensorboardX import SummaryWriter
+
+        self.on_end(trainer)
+        steps = 0 if trainer.result is None else trainer.result["num_env_steps_sampled_lifetime"] + 1
+        self._writer = SummaryWriter(str(self.folder), purge_step=steps, flush_secs=10)
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        for name, value in result.items():
+            if isinstance(value, int | float) and name != "timestamp":
+                self._writer.add_scalar(name, value, result["num_env_steps_sampled_lifetime"])
+
+    def on_end(self, trainer: "Trainer") -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class Console(Callback):
+    """A progress bar with steps/s, return and loss; plain lines, at most one in `seconds`, where there is no terminal."""
+
+    def __init__(self, num_steps: float | None = None, seconds: float = 5.0, file: TextIO | None = None):
+        self._total, self._seconds = num_steps, seconds
+        self._file = sys.stdout if file is None else file
+        self._bar: Any = None
+        self._last = -float("inf")
+        self._status = ""
+
+    def on_start(self, trainer: "Trainer") -> None:
+        if self._bar is None and self._file.isatty():
+            from rich import progress
+
+            columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TextColumn("steps  {task.description}"))
+            self._bar = progress.Progress(*columns, progress.TimeRemainingColumn(), refresh_per_second=4)
+            self._task = self._bar.add_task("warming up", total=self._total)
+            self._bar.start()
+
+    def on_progress(self, trainer: "Trainer") -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.num_steps, description=self._status or "warming up")
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        parts = [f"{result['steps_per_second']:,.0f} steps/s"]
+        for label, key, digits in (("return", "episode_return_mean", 1), ("loss", "loss", 4)):
+            parts.append(f"{label} {'-' if result.get(key) is None else format(result[key], f'.{digits}f')}")
+        self._status = "  ".join(parts)
+        if self._bar is not None:
+            self.on_progress(trainer)
+        elif time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
+            print(f"{result['num_env_steps_sampled_lifetime']:>9,} steps  {self._status}", file=self._file, flush=True)
+
+    def on_end(self, trainer: "Trainer") -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,332 @@
+"""The trainer: an agent, an environment and a loop, wired as a notebook would, that reports, saves and restores."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..agents.agent import TrainState
+from ..envs import HostEnvironment, JaxEnvironment, gym
+from ..envs.environment import Environment
+from ..envs.types import Tree
+from ..evaluation import compute_returns, create_policy_eval_video
+from .callbacks import Callback
+from .checkpoints import Checkpointer, CheckpointError
+from .presets import PRESETS, nearest
+from .runners import DeviceRunner, Episodes, LoopRunner, Runner, choose_replay, jax_environment, make_replay
+
+RESULT_KEYS = (
+    "training_iteration",
+    "num_env_steps_sampled_lifetime",
+    "num_updates_lifetime",
+    "num_episodes_lifetime",
+    "episode_return_mean",
+    "episode_return_max",
+    "episode_return_min",
+    "episode_len_mean",
+    "loss",
+    "steps_per_second",
+    "time_this_iter_s",
+    "time_total_s",
+    "timestamp",
+)
+RECENT_EPISODES = 20
+_COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
+_EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
+
+
+class Trainer:
+    """Trains the agent of a configuration in an environment, one report at a time.
+
+    Example:
+      >>> from jax_agents.experiments import DqnConfig, Trainer
+      >>> trainer = Trainer(DqnConfig(warmup_steps=20, steps_per_report=50), "CartPole-v1", replay="host")
+      >>> trainer.train()["num_env_steps_sampled_lifetime"]
+      50
+
+    Args:
+      config: a preset's configuration, such as `DqnConfig()`; its class says which algorithm.
+      env: a gymnasium id, a function that makes a gymnasium environment, or a JAX environment.
+      seed: of everything that is drawn; runs are functions of it, but for Reverb and for resuming in the Python loop.
+      run_folder: where `save` puts `checkpoints/`; None: a trainer that cannot save.
+      callbacks: told what happens (`callbacks.Callback`).
+      runner: "loop" (Python) or "device" (JAX environments).
+      replay: of the Python loop: "reverb", "host", or "auto": the former where it is installed.
+      keep_checkpoints: how many.
+
+    Raises:
+      ValueError: an unknown environment, or one that does not suit the algorithm or the runner.
+      ImportError: something that is asked for is not installed.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        env: str | Callable[[], Any] | JaxEnvironment,
+        *,
+        seed: int = 0,
+        run_folder: str | Path | None = None,
+        callbacks: Sequence[Callback] = (),
+        runner: str = "loop",
+        replay: str = "auto",
+        keep_checkpoints: int = 3,
+    ):
+        if runner not in ("loop", "device"):
+            raise ValueError(f"runner: expected 'loop' or 'device', got {runner!r}")
+        names = [name for name, preset in PRESETS.items() if preset.config is type(config)]
+        if not names:
+            raise TypeError(f"config: expected a preset's configuration, such as DqnConfig(), got {config!r}")
+        self.algorithm, self.config, self.env, self.seed = names[0], config, env, seed
+        self.runner_name, self.callbacks = runner, tuple(callbacks)
+        self.keep_checkpoints = keep_checkpoints
+        self.set_run_folder(run_folder)
+        self.training_iteration, self.num_updates, self.num_episodes, self.time_total = 0, 0, 0, 0.0
+        self.result: dict[str, Any] | None = None
+        self.interrupted = False
+        self._recent: list[Episodes] = []
+        self._train_state: TrainState | None = None  # restored for acting only
+        self._started = False
+        if runner == "device":
+            self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
+            self._env: Any = _with_limit(jax_environment(env), config.max_episode_steps)
+        else:
+            self.replay_name, self.replay_reason = choose_replay(replay)
+            self._env = self._host_environment(None if config.num_envs == 1 else config.num_envs)
+        self.agent = PRESETS[self.algorithm].make_agent(config, self._env.specs)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The loop; made when it is first needed, since acting does without it."""
+        if self.runner_name == "device":
+            return DeviceRunner(self.config, self.agent, self._env, self.seed)
+        scratch = None if self.run_folder is None else self.run_folder / "checkpoints"
+        buffer = make_replay(self.replay_name, self.config, self.agent, self.seed, scratch)
+        return LoopRunner(self.config, self.agent, self._env, buffer, self.seed)
+
+    @property
+    def train_state(self) -> TrainState:
+        """The agent's state."""
+        return self.runner.train_state if self._train_state is None else self._train_state
+
+    @property
+    def policy_params(self) -> Tree:
+        """What `agent.policy` and `agent.collect_policy` need."""
+        return self.agent.policy_params(self.train_state)
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps so far, those before a restore included."""
+        return self.runner.num_steps
+
+    def set_run_folder(self, folder: str | Path | None) -> None:
+        """Says where to save; before the first `train`."""
+        self.run_folder = None if folder is None else Path(folder).absolute()
+        self.checkpointer = None if folder is None else Checkpointer(self.run_folder / "checkpoints", self.keep_checkpoints)
+
+    def interrupt(self) -> None:
+        """Ends the report under way early, and `run` after it; may be called from a signal handler."""
+        self.interrupted = True
+
+    def train(self) -> dict[str, Any]:
+        """Trains up to the next multiple of `config.steps_per_report` steps.
+
+        Returns:
+          A flat dict with `RESULT_KEYS` and the agent's metrics, which callbacks get too. `episode_*` are over the last 20
+          training episodes that ended; what cannot be told yet is None; times are in seconds.
+        """
+        self._train_state = None
+        if not self._started:
+            self._started = True
+            for callback in self.callbacks:
+                callback.on_start(self)
+        begin, start = time.perf_counter(), self.num_steps
+        per_report, updates, totals = self.config.steps_per_report, 0, {}
+        end = (start // per_report + 1) * per_report
+        while self.num_steps < end and not (self.interrupted and self.num_steps > start):
+            progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
+            updates += progress.num_updates
+            for name, value in progress.metrics.items():
+                totals[name] = totals.get(name, 0.0) + value * progress.num_updates
+            self.num_episodes += sum(count for *_, count in progress.episodes)
+            self._recent = _newest(self._recent + progress.episodes)
+            for callback in self.callbacks:
+                callback.on_progress(self)
+        self.training_iteration += 1
+        self.num_updates += updates
+        seconds = time.perf_counter() - begin
+        self.time_total += seconds
+        metrics = {name: _finite(total / updates) for name, total in totals.items()}
+        self.result = self._result(seconds, self.num_steps - start) | metrics
+        for callback in self.callbacks:
+            callback.on_report(self, self.result)
+        return self.result
+
+    def run(self, stop: Mapping[str, float] | None = None, checkpoint_freq: int = 10) -> dict[str, Any]:
+        """Trains until a result reaches one of the numbers in `stop`, or `interrupt`; returns the last result.
+
+        Args:
+          stop: by keys of `RESULT_KEYS`; None: `{"num_env_steps_sampled_lifetime": config.num_steps}`.
+          checkpoint_freq: reports from checkpoint to checkpoint; one more is saved at the end. 0: only that one.
+
+        Raises:
+          ValueError: an unknown key in `stop`, or a value that is not a number.
+        """
+        stop = check_stop({"num_env_steps_sampled_lifetime": self.config.num_steps} if stop is None else stop)
+        saved = self.training_iteration
+        while not self.interrupted and not _reached(stop, self.result):
+            self.train()
+            if checkpoint_freq and self.training_iteration % checkpoint_freq == 0 and self.checkpointer:
+                self.save()
+                saved = self.training_iteration
+        if self.checkpointer and saved != self.training_iteration:
+            self.save()
+        return self.result
+
+    def save(self) -> Path:
+        """Writes a checkpoint, replay included, from which `restore` goes on; returns its folder.
+
+        Raises:
+          ValueError: the trainer has no run folder.
+          OSError: it could not be written; the earlier ones are whole.
+        """
+        state, counters = self.runner.state()
+        metadata = {name: getattr(self, name) for name in _COUNTERS}
+        metadata |= {"runner": self.runner_name, "replay": self.replay_name, "recent": self._recent, "counters": counters}
+        path = self._checkpoints().save(self.training_iteration, state, self.runner.replay, metadata)
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, path)
+        return path
+
+    def restore(self, step: int | None = None, *, acting_only: bool = False) -> None:
+        """Goes on from a checkpoint; newer ones are deleted, since the run takes another course from there.
+
+        Args:
+          step: its training iteration; None: the newest.
+          acting_only: restore what `evaluate` needs, without replay, and delete nothing.
+
+        Raises:
+          ValueError: the trainer has no run folder.
+          FileNotFoundError: there is no such checkpoint.
+          CheckpointError: it is damaged, or was saved by another kind of trainer.
+        """
+        checkpoints = self._checkpoints()
+        step = checkpoints.latest() if step is None else step
+        if step is not None and checkpoints.path(step).is_dir():
+            saved = checkpoints.read_manifest(step)["metadata"]
+            for name, mine in (("runner", self.runner_name), ("replay", None if acting_only else self.replay_name)):
+                if mine is not None and saved[name] != mine:
+                    raise CheckpointError(f"{checkpoints.path(step)} was saved with {name} {saved[name]!r}, not {mine!r}")
+        if acting_only and self.runner_name == "loop":
+            self._train_state, metadata = checkpoints.restore(self.agent.init(jax.random.key(0)), step=step)
+        else:
+            state, metadata = checkpoints.restore(self.runner.state()[0], self.runner.replay, step)
+            seed = np.random.SeedSequence([self.seed, metadata["training_iteration"]]).generate_state(1)[0]
+            self.runner.set_state(state, metadata["counters"], int(seed) >> 1)
+        for name in _COUNTERS:
+            setattr(self, name, metadata[name])
+        self._recent = [tuple(episode) for episode in metadata["recent"]]
+        self._started = False
+        if not acting_only:
+            checkpoints.discard_after(self.training_iteration)
+
+    def evaluate(self, num_episodes: int = 20) -> np.ndarray:
+        """The undiscounted returns of the greedy policy, float64 `[num_episodes]`, in episodes of their own seeds."""
+        env = self._host_environment(min(10, num_episodes))
+        try:
+            return compute_returns(env, self.agent.policy, num_episodes, self.policy_params, seed=self.seed + _EVALUATION_SEED)
+        finally:
+            env.close()
+
+    def video(self, filename: str | Path, num_episodes: int = 1) -> Path:
+        """Writes a video of the greedy policy; see `evaluation.create_policy_eval_video`."""
+        env, seed = self._host_environment(None), self.seed + _EVALUATION_SEED
+        params = self.policy_params
+        try:
+            return create_policy_eval_video(env, self.agent.policy, filename, num_episodes, params=params, seed=seed)
+        finally:
+            env.close()
+
+    def close(self) -> None:
+        """Ends the callbacks, and frees the environment and the buffer; may be called twice."""
+        for callback in self.callbacks:
+            callback.on_end(self)
+        if "runner" in self.__dict__:
+            self.runner.close()
+        elif self.runner_name == "loop":
+            self._env.close()
+
+    def _host_environment(self, num_envs: int | None) -> Environment:
+        limit = self.config.max_episode_steps
+        if isinstance(self.env, str) or not isinstance(self.env, JaxEnvironment):
+            return gym.make(self.env, num_envs, max_episode_steps=limit)
+        return HostEnvironment(_with_limit(self.env, limit), num_envs)
+
+    def _checkpoints(self) -> Checkpointer:
+        if self.checkpointer is None:
+            raise ValueError("this trainer has no folder for checkpoints; give it run_folder=...")
+        return self.checkpointer
+
+    def _result(self, seconds: float, steps: int) -> dict[str, Any]:
+        episodes = [(mean, count) for mean, _, count in self._recent]
+        lengths = [(length, count) for _, length, count in self._recent if length is not None]
+        return {
+            "training_iteration": self.training_iteration,
+            "num_env_steps_sampled_lifetime": self.num_steps,
+            "num_updates_lifetime": self.num_updates,
+            "num_episodes_lifetime": self.num_episodes,
+            "episode_return_mean": _mean(episodes),
+            "episode_return_max": max((mean for mean, _ in episodes), default=None),
+            "episode_return_min": min((mean for mean, _ in episodes), default=None),
+            "episode_len_mean": _mean(lengths),
+            "loss": None,
+            "steps_per_second": round(steps / seconds, 1),
+            "time_this_iter_s": round(seconds, 4),
+            "time_total_s": round(self.time_total, 4),
+            "timestamp": round(time.time(), 3),
+        }
+
+
+def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
+    """`stop`, if each key is one of `RESULT_KEYS` and each value a number; else a ValueError that says what was meant."""
+    for key, value in stop.items():
+        if key not in RESULT_KEYS:
+            raise ValueError(f"stop: no result {key!r}; {nearest(key, RESULT_KEYS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"stop {key}: expected a number, got {value!r}")
+    if not stop:
+        raise ValueError(f"stop: expected at least one of {', '.join(RESULT_KEYS)}")
+    return dict(stop)
+
+
+def _reached(stop: Mapping[str, float], result: Mapping[str, Any] | None) -> bool:
+    return result is not None and any(result[key] is not None and result[key] >= value for key, value in stop.items())
+
+
+def _newest(episodes: list[Episodes]) -> list[Episodes]:
+    kept, count = [], 0
+    for episode in reversed(episodes):
+        if count >= RECENT_EPISODES:
+            break
+        kept.append(episode)
+        count += episode[2]
+    return kept[::-1]
+
+
+def _mean(values: list[tuple[float, int]]) -> float | None:
+    total = sum(count for _, count in values)
+    return sum(value * count for value, count in values) / total if total else None
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _with_limit(env: Any, max_episode_steps: int | None) -> Any:
+    if max_episode_steps is None:
+        return env
+    return dataclasses.replace(env, max_episode_steps=None if max_episode_steps == -1 else max_episode_steps)
