@@ -50,10 +50,10 @@ class ConvEncoder(nn.Module):
         for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
             conv = nn.Conv(size, (kernel, kernel), (stride, stride), padding="VALID", kernel_init=he_truncated_normal)
             hidden = self.activation(conv(hidden))
-        if hidden.size == 0:
-            raise ValueError(
-                f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones"
-            )
+            if 0 in hidden.shape[-3:]:
+                raise ValueError(
+                    f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones"
+                )
         return hidden.reshape(*images.shape[:-3], -1)
 
 

@@ -1,0 +1,53 @@
+"""QNetwork: the tutorial's network and its initialisers, with encoders."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax_agents import networks
+from jax_agents.envs.specs import DiscreteSpec
+
+
+def test_the_tutorials_network_and_initialisers():
+    network = networks.QNetwork(2, hidden=(100, 50))
+    params = network.init(jax.random.key(0), jnp.zeros(4))["params"]
+    hidden, output = params["MLP_0"], params["Dense_0"]
+    np.testing.assert_allclose(output["bias"], [-0.2, -0.2])
+    kernel = np.asarray(output["kernel"])
+    assert kernel.shape == (50, 2)
+    assert kernel.min() < -0.02 and kernel.max() > 0.02 and np.abs(kernel).max() <= 0.03
+    np.testing.assert_allclose(hidden["Dense_1"]["kernel"].std(), np.sqrt(2 / 100), rtol=0.1)
+    np.testing.assert_array_equal(hidden["Dense_0"]["bias"], np.zeros(100))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_any_leading_axes_and_dtypes(batch):
+    network = networks.QNetwork(3, (8,))
+    params = network.init(jax.random.key(0), jnp.zeros(4))
+    observation = np.random.default_rng(0).normal(size=(*batch, 4))
+    values = network.apply(params, observation.astype(np.float16))
+    assert values.shape == (*batch, 3) and values.dtype == jnp.float32
+    last = network.apply(params, observation.astype(np.float16).reshape(-1, 4)[-1])
+    np.testing.assert_allclose(values.reshape(-1, 3)[-1], last, rtol=1e-5)
+
+
+def test_options_replace_the_defaults():
+    ones = jax.nn.initializers.ones
+    network = networks.QNetwork(1, (2,), activation=jnp.tanh, kernel_init=ones, output_kernel_init=ones, output_bias_init=ones)
+    values = network.init_with_output(jax.random.key(0), jnp.array([0.3, 0.4]))[0]
+    np.testing.assert_allclose(values, [1 + 2 * np.tanh(0.7)], rtol=1e-6)
+    linear = networks.QNetwork(1, (), output_kernel_init=ones, output_bias_init=ones)
+    np.testing.assert_allclose(linear.init_with_output(jax.random.key(0), jnp.array([0.3, 0.4]))[0], [1.7], rtol=1e-6)
+
+
+def test_an_encoder_comes_first():
+    network = networks.QNetwork(2, (4,), encoder=networks.OneHot(DiscreteSpec(5)))
+    params = network.init(jax.random.key(0), jnp.int32(0))
+    assert network.apply(params, jnp.arange(5)).shape == (5, 2)
+    assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (5, 4)
+
+
+@pytest.mark.parametrize("observation", [{"a": jnp.zeros(2)}, jnp.float32(1), (jnp.zeros(2), jnp.zeros(3))])
+def test_other_observations_need_an_encoder(observation):
+    with pytest.raises(ValueError, match=r"expected a vector observation.*default_encoder"):
+        networks.QNetwork(2).init(jax.random.key(0), observation)
