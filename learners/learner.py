@@ -54,8 +54,8 @@ class Learner:
     def place(self, state: TrainState) -> TrainState:
         """Copies a state to the devices; with "pmap" its leaves get a leading axis of devices."""
         if self.method == "pmap":
-            copy = jax.pmap(lambda s: s, in_axes=None, axis_size=len(self.devices), devices=self.devices, out_axes=0)
-            return copy(state)
+            copy = jax.pmap(lambda state, _: state, in_axes=(None, 0), devices=self.devices)
+            return copy(state, np.arange(len(self.devices)))
         return jax.tree.map(jnp.copy, jax.device_put(state, self._whole))
 
     def fetch(self, state: TrainState) -> TrainState:
