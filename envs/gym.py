@@ -1,8 +1,11 @@
 """The gymnasium adapter: `make` an environment by its id, or adapt one that you have with `from_gym`."""
 
+import contextlib
 import difflib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -200,10 +203,24 @@ def _renderer(env_id: str) -> Any:
 
 
 def _frame(env: Any) -> np.ndarray:
-    frame = env.render()
+    with _no_display():
+        frame = env.render()
     if frame is None:
         raise RuntimeError('render: the environment was made without pictures; make it with render_mode="rgb_array"')
     return np.array(frame, np.uint8)
+
+
+@contextlib.contextmanager
+def _no_display() -> Iterator[None]:
+    """On a Linux machine without a display, tells SDL (which draws for gymnasium) so: else it complains on stderr."""
+    headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ)
+    if headless:
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        if headless:
+            os.environ.pop("SDL_VIDEODRIVER", None)
 
 
 def _creator(

@@ -103,9 +103,11 @@ class Console(Callback):
     def on_start(self, trainer: "Trainer") -> None:
         if self._bar is None and self._file.isatty():
             from rich import progress
+            from rich.console import Console as Terminal
 
             columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TextColumn("steps  {task.description}"))
-            self._bar = progress.Progress(*columns, progress.TimeRemainingColumn(), refresh_per_second=4)
+            console = Terminal(file=self._file)
+            self._bar = progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, refresh_per_second=4)
             self._task = self._bar.add_task("warming up", total=self._total)
             self._bar.start()
 

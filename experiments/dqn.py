@@ -20,6 +20,7 @@ class DqnConfig:
     num_steps: int = 50_000  # environment steps to train for, unless a stop is given
     hidden: tuple[int, ...] = (120, 84)
     learning_rate: float = 1e-3
+    learning_rate_end: float | None = None  # reached linearly at num_steps; None: constant
     gamma: float = 0.99
     n_step: int = 1
     double: bool = False
@@ -49,6 +50,18 @@ class DqnConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"config {name}: expected a number from 0 to 1, got {getattr(self, name)}")
 
+    def learning_rate_schedule(self) -> optax.Schedule:
+        """The learning rate as a function of the update count."""
+        if self.learning_rate_end is None:
+            return optax.constant_schedule(self.learning_rate)
+        return optax.linear_schedule(
+            self.learning_rate, self.learning_rate_end, self.updates(self.num_steps - self.warmup_steps)
+        )
+
+    def updates(self, num_steps: int) -> int:
+        """How many updates so many environment steps bring, at least 1."""
+        return max(1, num_steps * self.updates_per_iteration // self.steps_per_iteration)
+
 
 def dqn_agent(config: DqnConfig, specs: EnvironmentSpecs) -> DqnAgent:
     """The agent of a configuration, for an environment's specs.
@@ -57,15 +70,15 @@ def dqn_agent(config: DqnConfig, specs: EnvironmentSpecs) -> DqnAgent:
       ValueError: if its actions are not one discrete choice.
     """
     num_actions = getattr(specs.action, "num_values", None)
-    decay_updates = max(1, config.epsilon_decay_steps * config.updates_per_iteration // config.steps_per_iteration)
+    epsilon = optax.linear_schedule(config.epsilon_start, config.epsilon_end, config.updates(config.epsilon_decay_steps))
     return DqnAgent(
         specs,
         QNetwork(num_actions, config.hidden, default_encoder(specs.observation)),
-        optax.adam(config.learning_rate),
+        optax.adam(config.learning_rate_schedule()),
         gamma=config.gamma,
         n_step=config.n_step,
         double=config.double,
-        epsilon=optax.linear_schedule(config.epsilon_start, config.epsilon_end, decay_updates),
+        epsilon=epsilon,
         td_loss={"huber": losses.huber, "squared": losses.squared}[config.td_loss],
         target_update=periodic(config.target_update_period),
     )
