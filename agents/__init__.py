@@ -2,8 +2,8 @@
 
 from . import losses, reductions, returns
 from .agent import Agent, LossInfo, TrainState, periodic, polyak
-from .discrete_sac import DiscreteSacAgent
 from .categorical import CategoricalDqnAgent
+from .discrete_sac import DiscreteSacAgent
 from .dqn import DqnAgent
 from .on_policy import OnPolicyAgent
 from .ppo import PpoAgent

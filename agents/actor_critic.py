@@ -32,10 +32,14 @@ def check_network(name: str, network: Any, inputs: tuple, batch: tuple, expected
         raise ValueError(f"{name}: expected outputs {[2, 3, *expected]} for inputs [2, 3, ...], got {list(got)}; see its class")
 
 
-def check_numbers(owner: str, n_step: int, gamma: Any, temperature: Any = 1.0, learn_temperature: bool = False) -> None:
+def check_numbers(
+    owner: str, n_step: int, gamma: Any, num_critics: int, temperature: Any = 1.0, learn_temperature: bool = False
+) -> None:
     """Raises a ValueError for numbers out of range; traced ones are let through."""
     if n_step < 1:
         raise ValueError(f"{owner}: expected n_step >= 1, got {n_step}")
+    if num_critics < 1:
+        raise ValueError(f"{owner}: expected num_critics >= 1, got {num_critics}")
     if isinstance(gamma, int | float) and not 0 <= gamma <= 1:
         raise ValueError(f"{owner}: expected gamma in 0..1, got {gamma}")
     if isinstance(temperature, int | float) and (temperature < 0 or (learn_temperature and temperature == 0)):

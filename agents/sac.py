@@ -13,7 +13,7 @@ from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree
 from ..networks.continuous import half_range
 from ..networks.critic import Ensemble
-from ..policies.continuous import DistributionPolicy
+from ..policies.actor_policy import ActorPolicy
 from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy
 from . import losses
@@ -29,8 +29,8 @@ from .agent import (
     polyak,
     weighted_mean,
 )
-from .dqn import check_experience
 from .reductions import to_transition
+from .value_based import check_experience
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class SacAgent:
 
     def __post_init__(self):
         check_actor_critic("SacAgent", self.specs, self.actor, self.critic, "for discrete actions use DiscreteSacAgent")
-        check_numbers("SacAgent", self.n_step, self.gamma, self.temperature, self.learn_temperature)
+        check_numbers("SacAgent", self.n_step, self.gamma, self.num_critics, self.temperature, self.learn_temperature)
 
     @property
     def train_sequence_length(self) -> int:
@@ -88,7 +88,7 @@ class SacAgent:
 
     @cached_property
     def collect_policy(self) -> Policy:
-        return DistributionPolicy(self.actor)
+        return ActorPolicy(self.actor, self.specs.action)
 
     @cached_property
     def collect_data_spec(self) -> Trajectory:

@@ -13,7 +13,8 @@ from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree
 from ..networks.continuous import half_range
 from ..networks.critic import Ensemble
-from ..policies.continuous import DistributionPolicy, GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
+from ..policies.actor_policy import ActorPolicy
+from ..policies.continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule
 from . import losses
@@ -29,8 +30,8 @@ from .agent import (
     polyak,
     weighted_mean,
 )
-from .dqn import check_experience
 from .reductions import to_transition
+from .value_based import check_experience
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Td3Agent:
     def __post_init__(self):
         name, instead = type(self).__name__, "for discrete actions use DqnAgent or DiscreteSacAgent"
         check_actor_critic(name, self.specs, self.actor, self.critic, instead)
-        check_numbers(name, n_step=self.n_step, gamma=self.gamma)
+        check_numbers(name, self.n_step, self.gamma, self.num_critics)
         if self.actor_delay < 1:
             raise ValueError(f"{name}: expected actor_delay >= 1, got {self.actor_delay}")
 
@@ -89,7 +90,7 @@ class Td3Agent:
 
     @cached_property
     def policy(self) -> Policy:
-        return GreedyPolicy(DistributionPolicy(self.actor))
+        return GreedyPolicy(ActorPolicy(self.actor, self.specs.action))
 
     @cached_property
     def collect_policy(self) -> Policy:

@@ -1,7 +1,7 @@
 """Policies: how to act. They hold no parameters; their methods are pure."""
 
 from .actor_policy import ActorPolicy, ReturnTrackingPolicy
-from .continuous import DistributionPolicy, GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
+from .continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from .noisy import NoisyPolicy
 from .policy import Distribution, Policy, act
 from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
@@ -11,7 +11,6 @@ from .simple import RandomPolicy, ScriptedPolicy
 __all__ = [
     "ActorPolicy",
     "Distribution",
-    "DistributionPolicy",
     "EpsilonGreedyPolicy",
     "GaussianNoisePolicy",
     "GreedyPolicy",

@@ -1,7 +1,6 @@
-"""Policies of actors that give distributions, and exploration noise on continuous actions."""
+"""Exploration noise on continuous actions."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +12,6 @@ from .policy import Policy
 from .q_policy import Schedule, value_at
 
 _NO_DISTRIBUTION = "{}: noisy actions that are clipped have no density; ask for .action(), or for the distribution of .policy"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DistributionPolicy:
-    """Draws from the distribution that an actor gives. Wrap it in `GreedyPolicy` for its mode.
-
-    Args:
-      network: maps observations `[..., *shape]` to a distribution with batch shape `[...]`; its variables are those of the role
-        "actor".
-    """
-
-    network: Any
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        return ()
-
-    def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
-        return PolicyStep(self.network.apply(params["params"]["actor"], time_step.observation), state)
-
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
-        step = self.distribution(params, time_step, state)
-        return step._replace(action=step.action.sample(key))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
