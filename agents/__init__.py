@@ -1,28 +1,34 @@
 """Agents: what to learn. Frozen descriptions; their methods are pure functions of a `TrainState`."""
 
 from . import losses, reductions, returns
+from .a2c import A2cAgent
 from .agent import Agent, LossInfo, TrainState, periodic, polyak
 from .categorical import CategoricalDqnAgent
 from .discrete_sac import DiscreteSacAgent
 from .dqn import DqnAgent
+from .impala import ImpalaAgent
 from .on_policy import OnPolicyAgent
 from .ppo import PpoAgent
 from .quantile import QrDqnAgent
 from .recurrent_dqn import RecurrentDqnAgent
+from .reinforce import ReinforceAgent
 from .sac import SacAgent
 from .td3 import DdpgAgent, Td3Agent
 
 __all__ = [
+    "A2cAgent",
     "Agent",
     "CategoricalDqnAgent",
     "DdpgAgent",
     "DiscreteSacAgent",
     "DqnAgent",
+    "ImpalaAgent",
     "LossInfo",
     "OnPolicyAgent",
     "PpoAgent",
     "QrDqnAgent",
     "RecurrentDqnAgent",
+    "ReinforceAgent",
     "SacAgent",
     "Td3Agent",
     "TrainState",

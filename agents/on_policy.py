@@ -30,7 +30,7 @@ class Examples(NamedTuple):
     """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`.
 
     `observation` is normalised if the agent does that; `action` is the one drawn, `log_prob` its log-probability then;
-    `advantage`, `target` (of the value) and `value` (before the updates) are estimates; `mask` is 0 for boundary rows;
+    `advantage`, `target` (of the value) and `value` (before the updates) are estimates; `weight` is 0 for boundary rows;
     `distribution` is the policy's before the updates, for agents that need it.
     """
 
@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     advantage: Array
     target: Array
     value: Array
-    mask: Array
+    weight: Array
     distribution: Any = ()
 
 
@@ -116,8 +116,9 @@ class OnPolicyAgent(abc.ABC):
         return self.apply(params["params"], normalize_observation(params, observation))[1]
 
     def apply(self, params: Tree, observation: Tree) -> tuple[Any, Array]:
-        """The network's distribution and values `[...]` for (normalised) observations."""
-        return self.network.apply(params[ROLE], observation)
+        """The network's distribution and values `[...]` for (normalised) observations; the latter None if it gives none."""
+        outputs = self.network.apply(params[ROLE], observation)
+        return outputs if isinstance(outputs, tuple) else (outputs, None)
 
     @abc.abstractmethod
     def prepare(self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None) -> tuple[TrainState, Tree]:
@@ -179,19 +180,24 @@ def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Arra
         advantage=advantage,
         target=advantage + values[:, :-1],
         value=values[:, :-1],
-        mask=mask,
+        weight=mask,
         distribution=kept,
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
 
-def standardize(x: Array, mask: Array, axis_name: str | None = None) -> Array:
-    """(x - mean) / standard deviation over the examples `[N]` that the mask counts, on all devices."""
-    total = (lambda y: jnp.sum(y)) if axis_name is None else (lambda y: jax.lax.psum(jnp.sum(y), axis_name))
-    count = jnp.maximum(total(mask), 1.0)
-    mean = total(mask * x) / count
-    variance = total(mask * jnp.square(x - mean)) / count
+def standardize(x: Array, weight: Array, axis_name: str | None = None) -> Array:
+    """(x - mean) / standard deviation over those examples `[N]` whose weight is not 0, on all devices."""
+    counted = jnp.where(weight > 0, 1.0, 0.0)
+    count = jnp.maximum(total(counted, axis_name), 1.0)
+    mean = total(counted * x, axis_name) / count
+    variance = total(counted * jnp.square(x - mean), axis_name) / count
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
+
+
+def total(x: Array, axis_name: str | None = None) -> Array:
+    """The sum of an array's elements, on all devices."""
+    return jnp.sum(x) if axis_name is None else jax.lax.psum(jnp.sum(x), axis_name)
 
 
 def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True) -> None:

@@ -60,13 +60,13 @@ class PpoAgent(OnPolicyAgent):
             state = state.replace(extra={**state.extra, "kl_beta": beta})
         batch = estimate(self, state.params, rows, self.lambda_, old=penalised)
         if self.advantages == "batch":
-            batch = batch._replace(advantage=standardize(batch.advantage, batch.mask, axis_name))
+            batch = batch._replace(advantage=standardize(batch.advantage, batch.weight, axis_name))
         return state, batch
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
         distribution, value = self.apply(params, experience.observation)
-        log_ratio = jnp.where(experience.mask > 0, distribution.log_prob(experience.action) - experience.log_prob, 0.0)
-        ratio, mean = jnp.exp(log_ratio), lambda x: weighted_mean(x * experience.mask, weights)
+        log_ratio = jnp.where(experience.weight > 0, distribution.log_prob(experience.action) - experience.log_prob, 0.0)
+        ratio, mean = jnp.exp(log_ratio), lambda x: weighted_mean(x * experience.weight, weights)
         metrics = {}
         if self.clip_ratio is None:
             surrogate = -ratio * experience.advantage
@@ -93,7 +93,7 @@ class PpoAgent(OnPolicyAgent):
         self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: str | None = None
     ) -> tuple[TrainState, LossInfo]:
         if self.advantages == "minibatch":
-            advantage = standardize(experience.advantage, experience.mask, axis_name)
+            advantage = standardize(experience.advantage, experience.weight, axis_name)
             experience = experience._replace(advantage=advantage)
         state, info = super().train(state, experience, weights, axis_name=axis_name)
         if self.kl_target is not None:
