@@ -135,25 +135,23 @@ def _new_run(arguments: argparse.Namespace) -> tuple[dict[str, Any], None, None]
 
     if arguments.run is None or arguments.env is None:
         raise UserError("train needs --run and --env, such as --run DQN --env CartPole-v1 (or --resume RUN)")
-    config = _checked(presets.make_config, arguments.run, _json(arguments.config, "--config"))
-    stop = {"num_env_steps_sampled_lifetime": config.num_steps} if arguments.steps is None else _steps(arguments.steps)
-    if arguments.stop is not None:
-        stop = _json(arguments.stop, "--stop")
-    return (
-        {
-            "run": arguments.run,
-            "env": arguments.env,
-            "seed": arguments.seed or 0,
-            "runner": arguments.runner or "loop",
-            "replay": arguments.replay or "auto",
-            "stop": _checked(trainer.check_stop, stop),
-            "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
-            "config": presets.to_json(config),
-            "version": __version__,
-        },
-        None,
-        None,
-    )
+    values = _json(arguments.config, "--config")
+    if arguments.steps is not None:  # schedules follow the length of the run
+        values["num_steps"] = _at_least_one(arguments.steps)
+    config = _checked(presets.make_config, arguments.run, values)
+    stop = {"num_env_steps_sampled_lifetime": config.num_steps} if arguments.stop is None else _json(arguments.stop, "--stop")
+    params = {
+        "run": arguments.run,
+        "env": arguments.env,
+        "seed": arguments.seed or 0,
+        "runner": arguments.runner or "loop",
+        "replay": arguments.replay or "auto",
+        "stop": _checked(trainer.check_stop, stop),
+        "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
+        "config": presets.to_json(config),
+        "version": __version__,
+    }
+    return params, None, None
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int | None]:
@@ -165,7 +163,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int |
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name} cannot be changed when resuming ({folder}/{run_folder.PARAMS} holds); leave it out")
     if arguments.steps is not None:
-        params["stop"] = _steps(arguments.steps)
+        params["stop"] = {"num_env_steps_sampled_lifetime": _at_least_one(arguments.steps)}
     if arguments.stop is not None:
         params["stop"] = _checked(trainer.check_stop, _json(arguments.stop, "--stop"))
     if arguments.checkpoint_freq is not None:
@@ -270,10 +268,10 @@ def _json(text: str | None, option: str) -> dict[str, Any]:
     return value
 
 
-def _steps(steps: int) -> dict[str, int]:
+def _at_least_one(steps: int) -> int:
     if steps < 1:
         raise UserError(f"--steps: expected at least 1, got {steps}")
-    return {"num_env_steps_sampled_lifetime": steps}
+    return steps
 
 
 def _checked(function: Callable[..., Any], *arguments: Any) -> Any:

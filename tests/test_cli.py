@@ -1,0 +1,219 @@
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from jax_agents import cli, replay
+from jax_agents.experiments import run_folder
+
+TINY = {
+    "hidden": [8],
+    "warmup_steps": 50,
+    "batch_size": 4,
+    "steps_per_report": 50,
+    "steps_per_iteration": 1,
+    "replay_capacity": 500,
+}
+FILES = {"params.json", "result.json", "progress.csv", "evaluation.json", "curve.png", "checkpoints"}
+
+
+def train(tmp_path, *more, config=TINY):
+    base = ["train", "--run", "DQN", "--env", "CartPole-v1", "--replay", "host", "--config", json.dumps(config)]
+    return [*base, "--out", str(tmp_path / "runs"), *more]
+
+
+def only_run(tmp_path):
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+def test_a_whole_run_and_what_can_be_done_with_it(tmp_path, capsys):
+    assert cli.main(train(tmp_path, "--steps", "200", "--checkpoint-freq", "2", "--seed", "3")) == 0
+    out = capsys.readouterr().out
+    folder = only_run(tmp_path)
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert list(folder.glob("events.out.tfevents*"))
+    assert folder.joinpath("videos", "greedy.mp4").stat().st_size > 1000
+    assert folder.joinpath("curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "replay: in process, as asked for" in out
+    assert out.rstrip().splitlines()[-1] == f"run folder: {folder}"
+    greedy = float(re.search(r"greedy average return: ([\d.]+) over 20 episodes", out)[1])
+    evaluation = json.loads(folder.joinpath("evaluation.json").read_text())
+    assert evaluation["return_mean"] == pytest.approx(greedy, abs=0.06) and len(evaluation["returns"]) == 20
+    params = json.loads(folder.joinpath("params.json").read_text())
+    assert (params["run"], params["seed"], params["replay"], params["config"]["num_steps"]) == ("DQN", 3, "host", 200)
+    results = run_folder.read_results(folder)
+    assert [result["num_env_steps_sampled_lifetime"] for result in results] == [50, 100, 150, 200]
+    assert sorted(path.name for path in folder.joinpath("checkpoints").iterdir()) == [
+        "checkpoint_00000002",
+        "checkpoint_00000004",
+    ]
+
+    # a process of its own would do the same: nothing is shared with the run but its folder
+    assert cli.main(["evaluate", str(folder)]) == 0
+    assert f"greedy average return: {greedy:.1f} over 20 episodes" in capsys.readouterr().out
+    assert cli.main(["rollout", str(folder / "checkpoints" / "checkpoint_00000002"), "--episodes", "2"]) == 0
+    assert len(re.findall(r"episode \d: return \d+", capsys.readouterr().out)) == 2
+
+    # an older checkpoint goes on to the same end
+    resume = ["train", "--resume", str(folder / "checkpoints" / "checkpoint_00000002"), "--no-video"]
+    assert cli.main(resume) == 0
+    assert "resumed after 100 steps, from report 2" in capsys.readouterr().out
+    assert run_folder.read_results(folder)[:2] == results[:2]
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4]
+    assert cli.main(["train", "--resume", str(folder), "--steps", "250", "--no-video"]) == 0
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4, 5]
+
+
+def fails(capsys, *argv):
+    try:
+        status = cli.main(argv)
+    except SystemExit as error:  # argparse's own
+        status = error.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--run", "DQM"], "no algorithm 'DQM'; did you mean 'DQN'?"),
+        (["--env", "CartPol-v1"], "no environment 'CartPol-v1' is registered; did you mean CartPole-v1"),
+        (["--env", "Pendulum-v1"], "expected one discrete action"),
+        (["--config", '{"gama": 1}'], "no key 'gama'; did you mean 'gamma'"),
+        (["--config", '{"gamma": "x"}'], "gamma: expected a number, got 'x'"),
+        (["--config", "{gamma: 1}"], "--config: not JSON"),
+        (["--config", "[1]"], "--config: expected JSON such as"),
+        (["--config", "nothing.json"], "expected JSON such as"),
+        (["--stop", '{"reward": 1}'], "no result 'reward'; there are"),
+        (["--stop", '{"episode_return": 1}'], "no result 'episode_return'; did you mean 'episode_return_"),
+        (["--steps", "0"], "--steps: expected at least 1, got 0"),
+        (["--checkpoint-freq", "-1"], "expected 0 or more"),
+        (["--runner", "device", "--env", "LunarLander-v3"], "written in JAX, and 'LunarLander-v3' is not"),
+        (["--runner", "devise"], "invalid choice: 'devise'"),
+        (["--resume", "."], "cannot be changed when resuming|is not the folder of a run"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line_and_makes_no_folder(tmp_path, capsys, more, message):
+    error = fails(capsys, *train(tmp_path, *more))
+    assert re.search(message if "|" in message else re.escape(message), error)
+    assert error.startswith("usage") or error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_extra_names_the_command_that_installs_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(replay, "has_reverb", lambda: False)
+    error = fails(capsys, *train(tmp_path, "--replay", "reverb"))
+    assert 'pip install "jax-agents[reverb]"' in error
+
+
+def test_folders_that_hold_no_run(tmp_path, capsys):
+    assert "train needs --run and --env" in fails(capsys, "train")
+    assert "there is no folder" in fails(capsys, "evaluate", str(tmp_path / "nothing"))
+    assert "is not the folder of a run" in fails(capsys, "evaluate", str(tmp_path))
+    assert "is not the folder of a run" in fails(capsys, "train", "--resume", str(tmp_path))
+
+
+def test_a_damaged_checkpoint_names_the_one_to_go_on_from(tmp_path, capsys):
+    assert cli.main(train(tmp_path, "--steps", "100", "--checkpoint-freq", "1", "--no-video")) == 0
+    folder = only_run(tmp_path)
+    damaged, before = (folder / "checkpoints" / f"checkpoint_0000000{i}" for i in (2, 1))
+    next(path for path in damaged.rglob("d/*") if path.is_file()).write_bytes(b"garbage")
+    capsys.readouterr()
+    for command in (["evaluate", str(folder)], ["train", "--resume", str(folder)]):
+        error = fails(capsys, *command)
+        assert str(damaged) in error and f"the one before it is {before}" in error
+    assert cli.main(["train", "--resume", str(before), "--no-video"]) == 0
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2]
+    assert cli.main(["evaluate", str(folder)]) == 0
+
+
+def test_list_has_algorithms_settings_and_environments(capsys):
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "DQN: deep Q-learning" in out and "learning_rate = " in out and "CartPole-v1" in out
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", "--help"])
+    assert caught.value.code == 0
+    assert "jax-agents train --run DQN --env CartPole-v1" in capsys.readouterr().out
+
+
+def start(*argv):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jax_agents", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_reports(tmp_path, process, number):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        files = list(tmp_path.glob("runs/*/result.json"))
+        if files and files[0].read_text().count("\n") >= number:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {number} reports: {process.communicate()[0]}")
+
+
+def kill_and_resume(tmp_path, num_kills, seed):
+    rng, total = random.Random(seed), 1000
+    argv = train(tmp_path, "--steps", str(total), "--checkpoint-freq", "1", "--no-video")
+    kept = []
+    for _ in range(num_kills):
+        process = start(*argv)
+        wait_for_reports(tmp_path, process, len(kept) + 1)
+        time.sleep(rng.random() * 1.5)
+        process.kill()
+        process.communicate()
+        folder = only_run(tmp_path)
+        kept = run_folder.read_results(folder)
+        steps = sorted(int(path.name[-8:]) for path in folder.glob("checkpoints/checkpoint_*"))
+        kept = kept[: steps[-1]] if steps else []
+        assert len(kept) == (steps[-1] if steps else 0)  # every checkpoint's reports are on the disk
+        argv = ["train", "--resume", str(folder), "--no-video"]
+    process = start(*argv)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    results = run_folder.read_results(folder)
+    assert [result["training_iteration"] for result in results] == list(range(1, total // 50 + 1))
+    assert [result["num_env_steps_sampled_lifetime"] for result in results] == list(range(50, total + 1, 50))
+    assert results[: len(kept)] == kept
+    assert folder.joinpath("progress.csv").read_text().count("\n") == len(results) + 1
+    left = sorted(path.name for path in folder.joinpath("checkpoints").iterdir())
+    assert left == ["checkpoint_00000018", "checkpoint_00000019", "checkpoint_00000020"]
+
+
+def test_killed_at_random_moments_it_resumes_without_losing_or_repeating_a_report(tmp_path):
+    kill_and_resume(tmp_path, num_kills=2, seed=time.time_ns())
+
+
+@pytest.mark.nightly
+def test_killed_ten_times(tmp_path):
+    kill_and_resume(tmp_path, num_kills=10, seed=time.time_ns())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_exits_130_and_can_go_on(tmp_path, number):
+    config = TINY | {"steps_per_report": 100_000}
+    process = start(*train(tmp_path, "--steps", "1000000", "--checkpoint-freq", "0", config=config | {"warmup_steps": 100_000}))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/events*")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    folder = only_run(tmp_path)
+    assert f"jax-agents train --resume {folder}" in output
+    (result,) = run_folder.read_results(folder)
+    assert (folder / "checkpoints" / "checkpoint_00000001").is_dir()
+    assert 0 < result["num_env_steps_sampled_lifetime"] < 100_000
