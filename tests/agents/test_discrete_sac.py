@@ -6,8 +6,7 @@ import pytest
 from jax_agents.agents import DiscreteSacAgent
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import Trajectory, split_action_mask
-from jax_agents.networks import QNetwork
-from jax_agents.networks.actor import ActorNetwork
+from jax_agents.networks import ActorNetwork, QNetwork
 from jax_agents.networks.distributions import Categorical
 
 SPECS = EnvironmentSpecs(ArraySpec((1,)), DiscreteSpec(3))
