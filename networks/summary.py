@@ -19,14 +19,14 @@ def tabulate(network: Any, observation_spec: Tree) -> str:
     >>> from jax_agents.envs.specs import ArraySpec
     >>> from jax_agents.networks import QNetwork
     >>> print(tabulate(QNetwork(2, hidden=(100, 50)), ArraySpec((4,))))
-    parameter             shape     count
-    Dense_0/bias          2             2
-    Dense_0/kernel        50x2        100
-    MLP_0/Dense_0/bias    100         100
-    MLP_0/Dense_0/kernel  4x100       400
-    MLP_0/Dense_1/bias    50           50
-    MLP_0/Dense_1/kernel  100x50     5000
-    total                            5652
+    parameter             shape   count
+    Dense_0/bias          2           2
+    Dense_0/kernel        50x2      100
+    MLP_0/Dense_0/bias    100       100
+    MLP_0/Dense_0/kernel  4x100     400
+    MLP_0/Dense_1/bias    50         50
+    MLP_0/Dense_1/kernel  100x50   5000
+    total                          5652
     """
     variables = jax.eval_shape(network.init, jax.random.key(0), specs_lib.zeros(split_action_mask(observation_spec)[0]))
     return tabulate_params(variables["params"])

@@ -65,8 +65,10 @@ class ScriptedPolicy:
     >>> step, state = TimeStep(StepType.FIRST, 0.0, 1.0, jnp.zeros(4)), policy.initial_state()
     >>> for _ in range(3):
     ...     action, state, _ = policy.action((), step, state)
-    ...     print(int(action), end=" ")
-    1 1 0
+    ...     print(int(action))
+    1
+    1
+    0
     """
 
     script: Sequence[tuple[int, Tree]]
