@@ -3,6 +3,7 @@
 from . import losses, reductions, returns
 from .a2c import A2cAgent
 from .agent import Agent, LossInfo, TrainState, periodic, polyak
+from .bc import BehavioralCloningAgent
 from .categorical import CategoricalDqnAgent
 from .discrete_sac import DiscreteSacAgent
 from .dqn import DqnAgent
@@ -18,6 +19,7 @@ from .td3 import DdpgAgent, Td3Agent
 __all__ = [
     "A2cAgent",
     "Agent",
+    "BehavioralCloningAgent",
     "CategoricalDqnAgent",
     "DdpgAgent",
     "DiscreteSacAgent",
