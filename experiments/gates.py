@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from . import tuned_on_policy, tuned_value_based
+from . import tuned_continuous, tuned_on_policy, tuned_value_based
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +116,38 @@ GATES: tuple[Gate, ...] = (
         gate=450.0,
         source="RLlib's tuned example asks 450 in 2,000,000 steps; here the actors' parameters are 4 updates old",
         num_seeds=5,
+    ),
+    Gate(
+        "sac-pendulum-zoo",
+        "SAC",
+        "Pendulum-v1",
+        tuned_continuous.sac_pendulum,
+        num_iterations=19_900,
+        steps=20_000,
+        gate=-180.0,
+        floor=-250.0,
+        source="rl-baselines3-zoo sac.yml: -157.0, greedy, one run, 256 wide",
+        num_seeds=5,
+    ),
+    Gate(
+        "td3-pendulum-zoo",
+        "TD3",
+        "Pendulum-v1",
+        tuned_continuous.td3_pendulum,
+        num_iterations=10_000,
+        steps=20_000,
+        gate=-180.0,
+        source="rl-baselines3-zoo td3.yml: -151.9, greedy, one run, 400 and 300 wide",
+    ),
+    Gate(
+        "ddpg-pendulum-zoo",
+        "DDPG",
+        "Pendulum-v1",
+        tuned_continuous.ddpg_pendulum,
+        num_iterations=10_000,
+        steps=20_000,
+        gate=-180.0,
+        source="rl-baselines3-zoo ddpg.yml: -152.1, greedy, one run, 400 and 300 wide",
     ),
 )
 
