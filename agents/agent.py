@@ -1,7 +1,8 @@
 """What every agent is: a frozen description, its `TrainState`, and the one function that applies a loss's gradient."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
 
-Optimizer = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
+Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
 TargetUpdate = Callable[[Tree, Tree, Array], Tree]
 
 
@@ -146,7 +147,7 @@ def apply_loss(
     step = state.step + 1
     targets = target_update(params, state.target_params, step) if target_update else state.target_params
     metrics = {"loss": info.loss, "grad_norm": _norm(grads), **info.metrics}
-    state = state.replace(params=params, target_params=targets, opt_state=opt_state, step=step, key=key)
+    state = dataclasses.replace(state, params=params, target_params=targets, opt_state=opt_state, step=step, key=key)
     return state, info._replace(metrics=metrics)
 
 

@@ -1,6 +1,7 @@
 """IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al. 2018)."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ class ImpalaAgent(OnPolicyAgent):
         log_prob = distribution.log_prob(steps.action)
         ratio = jax.lax.stop_gradient(jnp.exp(log_prob - steps.policy_info["log_prob"]))
         ratio = jnp.where(mask > 0, ratio, 1.0)  # an action on a boundary row means nothing, and may be a forbidden one
-        targets, advantages = jax.vmap(lambda *row: returns.vtrace(*row, self.clip_rho, self.clip_c, self.clip_rho))(
+        vtrace = partial(returns.vtrace, clip_rho=self.clip_rho, clip_c=self.clip_c, clip_pg_rho=self.clip_rho)
+        targets, advantages = jax.vmap(vtrace)(
             steps.reward, self.gamma * steps.discount, trace_lambda(steps, self.lambda_), jax.lax.stop_gradient(values), ratio
         )
         mean = lambda x: weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)  # noqa: E731

@@ -244,7 +244,7 @@ def dpg(q_tm1: Array) -> Array:
     return -q_tm1
 
 
-def smoothed_action(a_t: Array, noise: Array, noise_clip: float, minimum: Array, maximum: Array) -> Array:
+def smoothed_action(a_t: Array, noise: Array, noise_clip: float | Array, minimum: Array, maximum: Array) -> Array:
     """TD3's target action: a plus noise held within `noise_clip`, then within the bounds (Fujimoto et al. 2018, eq. 14).
 
     Noise and `noise_clip` are in units of the action. Any shapes that broadcast.

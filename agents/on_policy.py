@@ -83,7 +83,7 @@ class OnPolicyAgent(abc.ABC):
         return GreedyPolicy(ActorPolicy(self.network, self.specs.action, ROLE))
 
     @cached_property
-    def collect_policy(self) -> Policy:
+    def collect_policy(self) -> ActorPolicy | ReturnTrackingPolicy:
         policy = ActorPolicy(self.network, self.specs.action, ROLE, info=True)
         return ReturnTrackingPolicy(policy, self.gamma) if self.normalize_rewards else policy
 
@@ -159,7 +159,7 @@ class OnPolicyAgent(abc.ABC):
             scale = jax.lax.rsqrt(statistics.variance + 1e-8)
             rows = rows._replace(reward=jnp.clip(rows.reward * scale, -10.0, 10.0))
             extra["return_statistics"] = statistics
-        return state.replace(extra=extra), rows
+        return dataclasses.replace(state, extra=extra), rows
 
 
 def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Array | float, old: bool = False) -> Examples:

@@ -57,7 +57,7 @@ class PpoAgent(OnPolicyAgent):
         penalised = self.kl_target is not None
         if penalised:  # by the KL divergence that the last batch's updates ended with
             beta = losses.adapt_kl_beta(state.extra["kl_beta"], state.extra["kl"], self.kl_target)
-            state = state.replace(extra={**state.extra, "kl_beta": beta})
+            state = dataclasses.replace(state, extra={**state.extra, "kl_beta": beta})
         batch = estimate(self, state.params, rows, self.lambda_, old=penalised)
         if self.advantages == "batch":
             batch = batch._replace(advantage=standardize(batch.advantage, batch.weight, axis_name))
@@ -97,5 +97,5 @@ class PpoAgent(OnPolicyAgent):
             experience = experience._replace(advantage=advantage)
         state, info = super().train(state, experience, weights, axis_name=axis_name)
         if self.kl_target is not None:
-            state = state.replace(extra={**state.extra, "kl": info.metrics["kl"]})
+            state = dataclasses.replace(state, extra={**state.extra, "kl": info.metrics["kl"]})
         return state, info

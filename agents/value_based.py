@@ -99,7 +99,7 @@ class ValueBasedAgent:
         return trajectory_spec(self.specs)
 
     @cached_property
-    def _q_policy(self) -> Policy:
+    def _q_policy(self) -> Any:
         return QPolicy(self.network, values=self.values)
 
     @cached_property

@@ -41,7 +41,7 @@ class Driver:
         self.env = env
         self.policy = policy
         self.observers = tuple(observers)
-        self.time_step: TimeStep | None = None
+        self.time_step: Any = None
         self.num_rows = self.num_steps = self.num_episodes = 0
         self._key = jax.random.key(0) if key is None else key
         self._seed = seed

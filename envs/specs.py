@@ -71,7 +71,7 @@ class BoundedSpec(ArraySpec):
 class DiscreteSpec:
     """Integers 0 .. num_values - 1. A tuple of `num_values` makes it multi-discrete, of shape `[len(num_values)]`."""
 
-    num_values: int | tuple[int, ...]
+    num_values: Any  # an int, or a tuple of ints
     dtype: Any = np.int32
 
     def __post_init__(self):

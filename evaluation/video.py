@@ -108,7 +108,7 @@ def _encoder(path: Path, fps: int, shape: tuple[int, ...]) -> Iterator[Callable[
     target = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
     command = [get_ffmpeg_exe(), "-y", "-loglevel", "error", *source, *target]
     # A process group of its own: Ctrl-C interrupts Python, which then ends ffmpeg.
-    ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+    ffmpeg: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
 
     def write(frame: np.ndarray) -> None:
         if frame.shape != shape:

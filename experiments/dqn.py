@@ -1,7 +1,7 @@
 """DQN as an experiment: its configuration, on a page, and the agent that it describes."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import optax
 
@@ -69,7 +69,7 @@ def dqn_agent(config: DqnConfig, specs: EnvironmentSpecs) -> DqnAgent:
     Raises:
       ValueError: if its actions are not one discrete choice.
     """
-    num_actions = getattr(specs.action, "num_values", None)
+    num_actions: Any = getattr(specs.action, "num_values", None)
     epsilon = optax.linear_schedule(config.epsilon_start, config.epsilon_end, config.updates(config.epsilon_decay_steps))
     return DqnAgent(
         specs,

@@ -14,7 +14,7 @@ from .dqn import DqnConfig, dqn_agent
 class Preset(NamedTuple):
     """An algorithm that can be run by name: its configuration class, and what makes the agent from one and the specs."""
 
-    config: Callable[..., Any]
+    config: type[Any]
     make_agent: Callable[..., Agent]
     description: str
 

@@ -130,7 +130,8 @@ class LoopRunner:
         self._episodes.reset()
 
     def close(self) -> None:
-        self.replay.close()
+        if self.replay is not None:
+            self.replay.close()
         self._env.close()
 
 

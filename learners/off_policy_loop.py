@@ -149,7 +149,8 @@ class OffPolicyLoop:
         weights = None
         if draws is not None:
             beta = self._beta(state.step) if callable(self._beta) else self._beta
-            weights = importance_weights(*draws, beta)
+            probability, table_size = draws
+            weights = importance_weights(probability, table_size, beta)
         state, info = self.agent.train(state, experience, weights)
         totals = jax.tree.map(jnp.add, totals, info.metrics)
         return (state, totals), info.per_example["td_error"] if self._prioritised else None

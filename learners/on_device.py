@@ -108,7 +108,8 @@ class OnDevice:
         if self.warmup_rows % block:
             carry, _ = warm_up(carry, self.warmup_rows % block)
         state, replay, episode_return = carry
-        state = state.replace(policy_state=self.agent.collect_policy.initial_state((self.num_envs,)), key=act_key)
+        policy_state = self.agent.collect_policy.initial_state((self.num_envs,))
+        state = dataclasses.replace(state, policy_state=policy_state, key=act_key)
         return LoopState(train, state, replay, episode_return, replay_key, jnp.zeros((), jnp.int32))
 
     def run(self, state: LoopState, num_iterations: int, num_reports: int = 1) -> tuple[LoopState, dict[str, Array]]:

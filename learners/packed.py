@@ -13,7 +13,8 @@ class Packing:
     """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed keys as they are."""
 
     def __init__(self, example: Tree):
-        leaves, self._treedef = jax.tree.flatten(example)
+        leaves, treedef = jax.tree.flatten(example)
+        self._treedef: Any = treedef
         self._shapes = [tuple(leaf.shape) for leaf in leaves]
         self._groups: dict[Any, list[int]] = {}
         self._single = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]

@@ -1,6 +1,7 @@
 """Running mean and variance of trees of arrays, and how observations and rewards are normalised with them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def update_statistics(
         return mean + delta * share, jnp.where(total > 0, merged, variance)
 
     pairs = [merge(*leaves) for leaves in floats]
-    treedef = jax.tree.structure(statistics.mean)
+    treedef: Any = jax.tree.structure(statistics.mean)
     return RunningStatistics(total, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs))
 
 

@@ -70,8 +70,9 @@ class QNetwork(nn.Module):
         if self.noisy_sigma is None:
             outputs = nn.Dense(size, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(hidden)
         else:
-            init = {"kernel_init": self.output_kernel_init, "bias_init": self.output_bias_init}
-            outputs = NoisyDense(size, self.noisy_sigma, **init)(hidden)
+            outputs = NoisyDense(size, self.noisy_sigma, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(
+                hidden
+            )
         return outputs if self.num_atoms is None else outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
 
     def _dense_layers(self, sizes: Sequence[int], features: Array) -> Array:

@@ -9,7 +9,6 @@ from ..envs.specs import ArraySpec, BoundedSpec, Spec
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from ..networks.continuous import clip_to_spec
 from ..networks.normalizer import normalize_observation
-from .policy import Policy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class ActorPolicy:
         distribution = self.distribution(params, time_step, state).action
         drawn, log_prob = distribution.sample_and_log_prob(key)
         drawn = drawn.astype(self.spec.dtype)
-        action = clip_to_spec(drawn, self.spec) if self._clips else drawn
+        action = clip_to_spec(drawn, self.spec) if isinstance(self.spec, BoundedSpec) else drawn
         info = {"log_prob": log_prob, "drawn_action": drawn} if self._clips else {"log_prob": log_prob}
         return PolicyStep(action, state, info if self.info else ())
 
@@ -78,7 +77,7 @@ class ReturnTrackingPolicy:
       gamma: discount factor per step.
     """
 
-    policy: Policy
+    policy: ActorPolicy
     gamma: float | Array
 
     @property

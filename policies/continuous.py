@@ -37,6 +37,7 @@ class GaussianNoisePolicy:
     def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
         step = self.policy.distribution(params, time_step, state)
         mode = step.action.mode()
+        assert key is not None, f"{type(self).__name__}: exploring needs a key, got None; pass key=jax.random.key(seed)"
         noise = value_at(self.scale, params["step"]) * half_range(self.spec) * jax.random.normal(key, mode.shape)
         return step._replace(action=clip_to_spec(mode + noise, self.spec))
 
@@ -70,6 +71,7 @@ class OrnsteinUhlenbeckPolicy:
         inner, noise = state
         step = self.policy.distribution(params, time_step, inner)
         mode = step.action.mode()
+        assert key is not None, f"{type(self).__name__}: exploring needs a key, got None; pass key=jax.random.key(seed)"
         first = jnp.reshape(time_step.is_first(), jnp.shape(time_step.step_type) + (1,) * len(self.spec.shape))
         draw = value_at(self.scale, params["step"]) * jax.random.normal(key, mode.shape)
         noise = jnp.where(first, 0.0, (1.0 - self.damping) * noise) + draw

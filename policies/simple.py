@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,8 @@ class RandomPolicy:
         return ()
 
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
-        spec, batch = self.action_spec, jnp.shape(time_step.step_type)
+        spec: Any = self.action_spec
+        batch = jnp.shape(time_step.step_type)
         if not isinstance(spec, specs_lib.DiscreteSpec):
             low, high = (jnp.broadcast_to(bound, batch + spec.shape) for bound in (spec.low, spec.high))
             return PolicyStep(Uniform(low, high, len(spec.shape)), state)
