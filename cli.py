@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"jax-agents: error: {error}", file=sys.stderr)
+        where = "" if error.filename is None or str(error.filename) in str(error.strerror) else f": {error.filename}"
+        print(f"jax-agents: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     finally:
         for number, handler in handlers.items():
@@ -122,6 +123,8 @@ def _train(arguments: argparse.Namespace) -> int:
         if trainer.interrupted:
             print(f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  jax-agents train --resume {folder}")
             return 130
+        for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
+            signal.signal(number, signal.default_int_handler)
         _finish(trainer, folder, video=not arguments.no_video)
     finally:
         trainer.close()

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -95,11 +96,9 @@ class Checkpointer:
             if not _is_disk_error(error):
                 raise
             whole = f"those of steps {self.steps()} are whole" if self.steps() else "there is no earlier one"
-            raise OSError(
-                getattr(error, "errno", None) or errno.ENOSPC,
-                f"the checkpoint of step {step} could not be written: {_first_line(error)}; {whole}. Free space, then resume",
-                str(target),
-            ) from error
+            number = getattr(error, "errno", None) or errno.ENOSPC
+            told = f"{target} could not be written: {os.strerror(number)}; {whole}. Free space, then resume"
+            raise OSError(number, told, str(target)) from error
         for old in self.steps()[: -self.keep]:
             self._delete(self.path(old))
         return target
@@ -176,16 +175,27 @@ class Checkpointer:
 def _write_state(path: Path, state: Tree) -> None:
     import orbax.checkpoint as ocp  # takes two seconds
 
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         checkpointer.save(path, args=ocp.args.StandardSave(jax.tree.map(_to_file, state)))
 
 
 def _read_state(path: Path, template: Tree) -> Tree:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         saved = checkpointer.restore(path, args=ocp.args.StandardRestore(jax.tree.map(_to_file, template)))
     return jax.tree.map(_from_file, template, saved)
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    """Keeps orbax from logging the tracebacks of errors that it raises anyhow, once for each of its threads."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _is_key(leaf: Any) -> bool:
@@ -268,5 +278,6 @@ def _is_disk_error(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+    lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0][:300]

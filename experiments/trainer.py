@@ -1,6 +1,7 @@
 """The trainer: an agent, an environment and a loop, wired as a notebook would, that reports, saves and restores."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -105,6 +106,9 @@ class Trainer:
         if self.runner_name == "device":
             return DeviceRunner(self.config, self.agent, self._env, self.seed)
         scratch = None if self.run_folder is None else self.run_folder / "checkpoints"
+        if scratch is not None:
+            for leftover in scratch.glob("jax-agents-reverb-*"):  # of a killed process
+                shutil.rmtree(leftover, ignore_errors=True)
         buffer = make_replay(self.replay_name, self.config, self.agent, self.seed, scratch)
         return LoopRunner(self.config, self.agent, self._env, buffer, self.seed)
 

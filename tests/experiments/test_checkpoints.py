@@ -142,7 +142,7 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(checkpoints, "_write_state", full)
-    with pytest.raises(OSError, match=r"step 11 could not be written: .*No space left.*steps \[2, 10\] are whole") as caught:
+    with pytest.raises(OSError, match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole") as caught:
         saved.save(11, make_state(11))
     assert caught.value.errno == errno.ENOSPC
     assert sorted(os.listdir(saved.folder)) == ["checkpoint_00000002", "checkpoint_00000010"]
