@@ -142,7 +142,9 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(checkpoints, "_write_state", full)
-    with pytest.raises(OSError, match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole") as caught:
+    with pytest.raises(
+        OSError, match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole"
+    ) as caught:
         saved.save(11, make_state(11))
     assert caught.value.errno == errno.ENOSPC
     assert sorted(os.listdir(saved.folder)) == ["checkpoint_00000002", "checkpoint_00000010"]
@@ -172,7 +174,7 @@ def test_every_damaged_file_is_named_with_the_checkpoint_to_go_on_from(saved, tm
             if not path.stat().st_size:
                 continue
             damage(path)
-            with pytest.raises(CheckpointError, match=r"the one before it is .*checkpoint_00000002: go on from there") as caught:
+            with pytest.raises(CheckpointError, match=r"one before it is .*checkpoint_00000002: go on from there") as caught:
                 saved.restore(make_state())
             assert str(path) in str(caught.value)
             shutil.copy(whole / name, path)

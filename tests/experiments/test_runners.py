@@ -66,7 +66,7 @@ def test_the_loop_with_several_environments():
 
 
 def test_the_loop_goes_on_with_new_episodes_and_the_old_counters():
-    config = DqnConfig(hidden=(8,), warmup_steps=30, batch_size=4)
+    config = DqnConfig(hidden=(8,), warmup_steps=30, batch_size=4, steps_per_iteration=1)
     runner, other = loop_runner(config), loop_runner(config, seed=1)
     runner.advance(50)
     state, counters = runner.state()

@@ -5,7 +5,9 @@ from jax_agents import envs
 from jax_agents.experiments import RESULT_KEYS, Callback, CheckpointError, DqnConfig, Trainer
 from jax_agents.experiments.trainer import check_stop
 
-CONFIG = DqnConfig(hidden=(8,), warmup_steps=50, batch_size=4, steps_per_report=50, num_steps=200, replay_capacity=500)
+CONFIG = DqnConfig(
+    hidden=(8,), warmup_steps=50, batch_size=4, steps_per_iteration=1, steps_per_report=50, num_steps=200, replay_capacity=500
+)
 
 
 class Recorder(Callback):
@@ -92,7 +94,7 @@ def test_an_interruption_ends_the_report_early_and_saves(tmp_path):
             if trainer.num_steps > 60:
                 trainer.interrupt()
 
-    config = DqnConfig(hidden=(8,), warmup_steps=50, batch_size=4, steps_per_report=350, num_steps=700)
+    config = DqnConfig(hidden=(8,), warmup_steps=50, batch_size=4, steps_per_iteration=1, steps_per_report=350, num_steps=700)
     trainer = Trainer(config, "CartPole-v1", run_folder=tmp_path, replay="host", callbacks=[Interrupt()])
     result = trainer.run()
     assert result["num_env_steps_sampled_lifetime"] == 100  # it looks up every 100 steps
@@ -144,14 +146,18 @@ def test_a_checkpoint_of_another_kind_of_trainer(tmp_path):
     trainer.save()
     with pytest.raises(CheckpointError, match="saved with runner 'loop', not 'device'"):
         make(tmp_path, runner="device").restore()
-    other = Trainer(DqnConfig(hidden=(9,), warmup_steps=50), "CartPole-v1", run_folder=tmp_path, replay="host")
+    other = Trainer(
+        DqnConfig(hidden=(9,), warmup_steps=50, steps_per_iteration=1), "CartPole-v1", run_folder=tmp_path, replay="host"
+    )
     with pytest.raises(CheckpointError, match=r"kernel: saved float32\[4, 8\], expected float32\[4, 9\]"):
         other.restore()
 
 
 def test_a_jax_environment_trains_in_both_loops():
     for runner in ("loop", "device"):
-        config = DqnConfig(hidden=(8,), warmup_steps=20, batch_size=4, steps_per_report=40, max_episode_steps=10)
+        config = DqnConfig(
+            hidden=(8,), warmup_steps=20, batch_size=4, steps_per_iteration=1, steps_per_report=40, max_episode_steps=10
+        )
         trainer = Trainer(config, envs.classic.MountainCar(), runner=runner, replay="host")
         assert trainer.train()["num_updates_lifetime"] == 20
         assert trainer.evaluate(2).tolist() == [-10, -10]
