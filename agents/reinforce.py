@@ -42,7 +42,7 @@ class ReinforceAgent(OnPolicyAgent):
         if jax.eval_shape(self.apply, state.params, rows.observation)[1] is not None:
             batch = estimate(self, state.params, rows, 1.0)
             # An episode is counted where it ends, or where the rows do, unless they end on the boundary after one.
-            episodes = ends.at[:, -1].set(mask[:, -1] > 0)
+            episodes = jnp.asarray(ends).at[:, -1].set(mask[:, -1] > 0)
         else:
             finished = jnp.cumsum(ends[:, ::-1], axis=1)[:, ::-1] > 0
             discount = jnp.where(ends, 0.0, self.gamma * steps.discount)

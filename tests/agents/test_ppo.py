@@ -1,0 +1,108 @@
+"""PPO's losses, against TF-Agents' numbers and by hand; what it shares with others is in `test_on_policy.py`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax_agents.agents import PpoAgent
+from jax_agents.agents.on_policy import Examples
+from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
+from jax_agents.networks.distributions import Normal
+
+SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
+
+
+class Linear:
+    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation, and V = 2x + y + 5."""
+
+    def init(self, key, observation):
+        return {"w": jnp.array([[2.0, 1.0], [1.0, 1.0]]), "b": jnp.array([5.0, 5.0])}
+
+    def apply(self, variables, observation):
+        outputs = observation @ variables["w"] + variables["b"]
+        return Normal(outputs[..., :1], outputs[..., 1:]), outputs[..., 0]
+
+
+def run(weights=None, weight=(1.0, 1.0), old=None, extra=None, **options):
+    """The loss on case 4's data: observations (1, 2) and (3, 4)."""
+    agent = PpoAgent(SPECS, Linear(), optax.sgd(1.0), **options)
+    state = agent.init(jax.random.key(0))
+    state = state.replace(extra=state.extra | (extra or {}))
+    examples = Examples(
+        observation=jnp.array([[1.0, 2.0], [3.0, 4.0]]),
+        action=jnp.array([[0.0], [1.0]]),
+        log_prob=jnp.array([0.9, 0.3]),
+        advantage=jnp.array([1.9, 1.0]),
+        target=jnp.array([1.9, 1.0]),
+        value=jnp.array([9.0, 15.0]) if old is None else jnp.array(old),
+        weight=jnp.array(weight),
+        distribution=Normal(jnp.array([[9.0], [15.0]]), jnp.array([[4.0], [12.0]])),
+    )
+    return agent.loss(state.params, state, examples, jax.random.key(0), weights)
+
+
+def test_policy_loss():
+    """Case 4.1: ratios 0.010767827 and 0.012470359, which a clip of 10 leaves alone."""
+    assert run(clip_ratio=10.0).metrics["policy_loss"] == pytest.approx(-0.0164646133, rel=1e-4)
+    assert run(clip_ratio=None).metrics["policy_loss"] == pytest.approx(-0.0164646133, rel=1e-4)
+
+
+def test_value_loss():
+    """Case 4.2: the mean of 7.1^2 and 14^2."""
+    info = run(clip_ratio=None, value_coefficient=1.0)
+    assert info.metrics["value_loss"] == pytest.approx(123.205, rel=1e-6)
+    assert info.loss == pytest.approx(123.205 - 0.0164646, rel=1e-6)
+
+
+def test_entropy():
+    """Case 4.3: the mean entropy of N(., 8) and N(., 12)."""
+    with_bonus, without = run(entropy_coefficient=0.1), run()
+    assert with_bonus.metrics["entropy"] == pytest.approx(3.70111, rel=1e-5)
+    assert with_bonus.loss - without.loss == pytest.approx(-0.370111, rel=1e-4)
+
+
+def test_clipped_value():
+    """V = (9, 15). Held within 1 of (5, 15), errors are max(7.1^2, 4.1^2) and 14^2; within 1 of 12, the first is 9.1^2."""
+    assert run(value_clip=1.0, old=(5.0, 15.0)).metrics["value_loss"] == pytest.approx((7.1**2 + 14**2) / 2)
+    assert run(value_clip=1.0, old=(12.0, 15.0)).metrics["value_loss"] == pytest.approx((9.1**2 + 14**2) / 2)
+
+
+def test_clip_ratio_is_a_schedule():
+    """Ratios of about 0.01 lie below 1 - epsilon, where a positive advantage still counts in full."""
+    info = run(clip_ratio=lambda step: 0.5 + step)
+    assert info.metrics["clip_fraction"] == 1.0
+    assert info.metrics["policy_loss"] == pytest.approx(-0.0164646133, rel=1e-4)
+
+
+def test_kl_penalty():
+    """KL(N(9, 4) || N(9, 8)) = ln 2 + 1/8 - 1/2 = 0.3181472, and 0 for the other row; beta 3."""
+    info = run(clip_ratio=None, kl_target=0.01, extra={"kl_beta": jnp.float32(3.0)})
+    assert info.metrics["kl"] == pytest.approx(0.3181472 / 2, rel=1e-5)
+    assert info.loss - run(clip_ratio=None).loss == pytest.approx(3 * 0.3181472 / 2, rel=1e-4)
+
+
+def test_kl_beta_adapts_between_batches():
+    agent = PpoAgent(SPECS, Linear(), optax.sgd(1e-4), kl_target=0.01, initial_kl_beta=2.0, clip_ratio=None)
+    state = agent.init(jax.random.key(0))
+    middle, numbers = np.ones((2, 3), np.int32), np.ones((2, 3), np.float32)
+    info = {"log_prob": -3 * numbers}
+    row = agent.collect_data_spec._replace(step_type=middle, next_step_type=middle, reward=numbers, discount=numbers)
+    experience = row._replace(
+        observation=np.ones((2, 3, 2), np.float32), action=np.ones((2, 3, 1), np.float32), policy_info=info
+    )
+    prepare = jax.jit(agent.prepare)
+    state, batch = prepare(state, experience)
+    assert state.extra["kl_beta"] == 2.0  # no update has been made yet
+    np.testing.assert_allclose(batch.distribution.loc[:, 0], agent.apply(state.params, batch.observation)[0].loc[:, 0])
+    trained, info = agent.train(state, batch)
+    assert trained.extra["kl"] == info.metrics["kl"]
+    for kl, beta in [(0.016, 4.0), (0.012, 2.0), (0.006, 1.0)]:
+        again = trained.replace(extra=trained.extra | {"kl": jnp.float32(kl)})
+        assert prepare(again, experience)[0].extra["kl_beta"] == beta
+
+
+def test_weights_and_rows_of_weight_0():
+    """Denominators are fixed: half of the loss of the first row alone."""
+    assert run(weight=(1.0, 0.0)).metrics["value_loss"] == pytest.approx(7.1**2 / 2)
+    assert run(weights=jnp.array([0.0, 3.0])).metrics["value_loss"] == pytest.approx(3 * 14**2 / 2)
