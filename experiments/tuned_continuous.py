@@ -6,7 +6,7 @@ cores.
 
 import optax
 
-from ..agents import DdpgAgent, DiscreteSacAgent, SacAgent, Td3Agent
+from ..agents import DdpgAgent, DiscreteSacAgent, SacAgent, Td3Agent, polyak
 from ..envs.classic import CartPole, Pendulum
 from ..learners.on_device import OnDevice
 from ..networks import ActorNetwork, CriticNetwork, DeterministicActor, QNetwork, TanhNormalActor
@@ -29,16 +29,23 @@ def td3_pendulum() -> OnDevice:
 
 
 def ddpg_pendulum() -> OnDevice:
-    """rl-baselines3-zoo's, half of whose steps are random; here 64 wide."""
+    """As `td3_pendulum`, with one critic and neither delay nor noise on target actions."""
     env, hidden = Pendulum(), (64, 64)
     networks = DeterministicActor(env.specs.action, hidden), CriticNetwork(hidden)
-    agent = DdpgAgent(env.specs, *networks, optax.adam(1e-3), gamma=0.98)
+    agent = DdpgAgent(env.specs, *networks, optax.adam(3e-3), gamma=0.98)
     return OnDevice(agent, env, batch_size=256, capacity=20_000, warmup_rows=10_000)
 
 
 def discrete_sac_cartpole() -> OnDevice:
-    """Ours: four environments and one update for a step of each; the policy keeps 30 % of the greatest entropy."""
+    """Ours: four environments, an update for each step of all; three-step returns; 70 % of the greatest entropy."""
     env, hidden = CartPole(), (64, 64)
     networks = ActorNetwork(env.specs.action, hidden), QNetwork(2, hidden)
-    agent = DiscreteSacAgent(env.specs, *networks, optax.adam(1e-3), target_entropy_ratio=0.3)
-    return OnDevice(agent, env, num_envs=4, batch_size=128, capacity=100_000, warmup_rows=250)
+    agent = DiscreteSacAgent(
+        env.specs,
+        *networks,
+        optax.adam(1e-3),
+        n_step=3,
+        target_entropy_ratio=0.7,
+        target_update=polyak(0.02),
+    )
+    return OnDevice(agent, env, num_envs=4, batch_size=64, capacity=100_000, warmup_rows=250)

@@ -10,6 +10,7 @@ import optax
 import pytest
 from jax_agents import agents, envs
 from jax_agents.agents.agent import polyak
+from jax_agents.drivers import Driver
 from jax_agents.drivers.rollout import rollout, start_rollout
 from jax_agents.envs import probes
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, sample
@@ -17,6 +18,7 @@ from jax_agents.envs.types import StepType, TimeStep
 from jax_agents.learners.on_device import OnDevice
 from jax_agents.networks import ActorNetwork, CriticNetwork, DeterministicActor, QNetwork, TanhNormalActor
 from jax_agents.policies import RandomPolicy
+from jax_agents.replay import HostReplay
 
 KINDS = ["sac", "td3", "ddpg", "discrete_sac"]
 CLASSES = {"sac": agents.SacAgent, "td3": agents.Td3Agent, "ddpg": agents.DdpgAgent, "discrete_sac": agents.DiscreteSacAgent}
@@ -253,3 +255,17 @@ def test_updates_to_data_ratio_through_the_scan():
     state, metrics = jax.jit(lambda key: loop.run(loop.init(key), 5))(jax.random.key(0))
     assert state.train.step == 15 and state.iteration == 5
     assert np.isfinite(metrics["loss"]).all()
+
+
+def test_the_python_loop_carries_the_noise_of_each_environment():
+    env = envs.HostEnvironment(envs.classic.Pendulum(), num_envs=2)
+    agent = make("ddpg", env.specs, optimizer=optax.adam(1e-3), exploration_damping=0.15)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    buffer = HostReplay(agent.collect_data_spec, capacity=100, sequence_length=agent.train_sequence_length)
+    driver = Driver(env, agent.collect_policy, observers=[buffer.add], key=jax.random.key(1), seed=0)
+    driver.run(num_steps=40, params=agent.policy_params(state))
+    noise = np.asarray(driver.policy_state[1])
+    assert noise.shape == (2, 1) and noise[0] != noise[1]
+    experience, _ = next(buffer.as_dataset(sample_batch_size=8))
+    state, info = jax.jit(agent.train)(state, experience)
+    assert state.step == 1 and np.isfinite(info.loss)
