@@ -207,7 +207,8 @@ def _finish(trainer: "Trainer", folder: Path, video: bool) -> None:
             print(f"video: {trainer.video(folder / run_folder.VIDEOS / 'greedy.mp4')}")
         except (ValueError, ImportError) as error:  # an environment without pictures, say
             print(f"no video: {error}")
-    print(f"checkpoint: {trainer.checkpointer.path(trainer.checkpointer.latest())}")
+    checkpointer: Any = trainer.checkpointer  # there is one, since there is a run folder
+    print(f"checkpoint: {checkpointer.path(checkpointer.latest())}")
     print(f"run folder: {folder}")
 
 

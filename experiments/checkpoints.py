@@ -199,7 +199,8 @@ def _no_log() -> Iterator[None]:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    dtype: Any = getattr(leaf, "dtype", None)
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _to_file(leaf: Any) -> np.ndarray:

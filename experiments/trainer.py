@@ -130,7 +130,7 @@ class Trainer:
     def set_run_folder(self, folder: str | Path | None) -> None:
         """Says where to save; before the first `train`."""
         self.run_folder = None if folder is None else Path(folder).absolute()
-        self.checkpointer = None if folder is None else Checkpointer(self.run_folder / "checkpoints", self.keep_checkpoints)
+        self.checkpointer = Checkpointer(self.run_folder / "checkpoints", self.keep_checkpoints) if self.run_folder else None
 
     def interrupt(self) -> None:
         """Ends the report under way early, and `run` after it; may be called from a signal handler."""
@@ -149,7 +149,8 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_start(self)
         begin, start = time.perf_counter(), self.num_steps
-        per_report, updates, totals = self.config.steps_per_report, 0, {}
+        per_report, updates = self.config.steps_per_report, 0
+        totals: dict[str, float] = {}
         end = (start // per_report + 1) * per_report
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
@@ -189,7 +190,7 @@ class Trainer:
                 saved = self.training_iteration
         if self.checkpointer and saved != self.training_iteration:
             self.save()
-        return self.result
+        return self.result or {}
 
     def save(self) -> Path:
         """Writes a checkpoint, replay included, from which `restore` goes on; returns its folder.
