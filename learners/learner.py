@@ -54,7 +54,7 @@ class Learner:
     def place(self, state: TrainState) -> TrainState:
         """Copies a state to the devices; with "pmap" its leaves get a leading axis of devices."""
         if self.method == "pmap":
-            copy = jax.pmap(lambda state, _: state, in_axes=(None, 0), devices=self.devices)
+            copy = jax.pmap(lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices)  # axis as in training
             return copy(state, np.arange(len(self.devices)))
         return jax.tree.map(jnp.copy, jax.device_put(state, self._whole))
 
