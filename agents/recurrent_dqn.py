@@ -146,8 +146,8 @@ class RecurrentDqnAgent(ValueBasedAgent):
         return self.network.init(key, *self._example((1,)))
 
     def _check_network(self) -> None:
-        example = self._example((2, 3))
         try:
+            example = self._example((2, 3))
             variables = jax.eval_shape(self.network.init, jax.random.key(0), *example)
             got = jax.eval_shape(self.network.apply, variables, *example)[0].shape
         except (TypeError, ValueError, AttributeError) as error:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from . import tuned_continuous, tuned_on_policy, tuned_value_based
+from . import tuned_continuous, tuned_offline, tuned_on_policy, tuned_value_based
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,7 +22,8 @@ class Gate:
       configuration: builds the loop to train: `learners.OnDevice`, `learners.OnPolicy`, or anything with their `agent`, `env`,
         `init(key)` and `run(state, num_iterations, num_reports)`.
       num_iterations: of the loop; a multiple of 10.
-      steps: environment steps of each seed, of all its environments together, with warm-up and boundary rows.
+      steps: environment steps of each seed, of all its environments together, with warm-up and boundary rows; 0 for a loop that
+        learns from given rows.
       gate: what the lower end of the 95 % interval of the interquartile mean over seeds must reach: mean returns of 100 greedy
         episodes for each seed.
       floor: what every seed must reach.
@@ -158,6 +159,28 @@ GATES: tuple[Gate, ...] = (
         steps=100_000,
         gate=450.0,
         source="our configuration; Tianshou's test asks 170 of its best evaluation",
+    ),
+    Gate(
+        "bc-cartpole",
+        "BC",
+        "CartPole-v1",
+        tuned_offline.bc_cartpole,
+        num_iterations=1_500,
+        steps=0,
+        gate=475.0,
+        source="our configuration; the expert, a controller written by hand, scores 500",
+        num_seeds=5,
+    ),
+    Gate(
+        "bc-pendulum",
+        "BC",
+        "Pendulum-v1",
+        tuned_offline.bc_pendulum,
+        num_iterations=3_000,
+        steps=0,
+        gate=-196.0,
+        source="our configuration; within 50 of the expert, a controller written by hand, which scores -147",
+        num_seeds=5,
     ),
 )
 
