@@ -57,11 +57,11 @@ def a2c_cartpole_zoo() -> OnPolicy:
 
 
 def reinforce_cartpole() -> OnPolicy:
-    """Tianshou's test, but each row is used once: 370,000 steps, no baseline, returns normalised, updates of 1,024 rows."""
+    """Ours: 370,000 steps, no baseline, returns normalised; one update for every 4,096 rows, since nothing bounds a second."""
     env = CartPole()
     network = ActorNetwork(env.specs.action, activation=nn.relu)
-    agent = ReinforceAgent(env.specs, network, optax.adam(optax.linear_schedule(3e-3, 0.0, 360)), gamma=0.95)
-    return OnPolicy(agent, env, num_envs=8, num_rows=512, num_epochs=1, num_minibatches=4)
+    agent = ReinforceAgent(env.specs, network, optax.adam(optax.linear_schedule(1e-2, 0.0, 90)), gamma=0.98)
+    return OnPolicy(agent, env, num_envs=8, num_rows=512, num_epochs=1, num_minibatches=1)
 
 
 def impala_cartpole() -> OnPolicy:

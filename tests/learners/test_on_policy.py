@@ -38,7 +38,7 @@ def close(a, b, **options):
 
 
 def test_runs_add_up_and_report():
-    loop, init, run = shared()
+    _, init, run = shared()
     start = init(jax.random.key(0))
     whole, metrics = run(start, 4, 2)
     half, first = run(start, 2, 1)
@@ -103,8 +103,8 @@ def test_minibatches_are_a_partition():
         return jax.tree.map(lambda x, y: (x - y) / parts, after.train.params, start.train.params)
 
     whole, split = moved(1), moved(4)
-    difference = optax.global_norm(jax.tree.map(jnp.subtract, whole, split)) / optax.global_norm(whole)
-    assert difference < 0.05
+    whole, split = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (whole, split))
+    assert np.linalg.norm(whole - split) < 0.05 * np.linalg.norm(whole)
 
 
 def test_lag_acts_with_old_parameters():

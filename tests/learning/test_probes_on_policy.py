@@ -1,4 +1,4 @@
-"""Every on-policy agent on every probe environment: values and best actions within 0.1, with discrete and continuous actions."""
+"""Every on-policy agent on every probe environment: values and best actions within 0.1, actions discrete and continuous."""
 
 import jax
 import numpy as np
