@@ -2,6 +2,7 @@
 
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
+from .diagnose import diagnose
 from .dqn import DqnConfig, dqn_agent
 from .presets import PRESETS, Preset, make_config
 from .trainer import RESULT_KEYS, Trainer
@@ -15,6 +16,7 @@ __all__ = [
     "DqnConfig",
     "Preset",
     "Trainer",
+    "diagnose",
     "dqn_agent",
     "make_config",
 ]

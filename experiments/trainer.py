@@ -46,9 +46,9 @@ class Trainer:
 
     Example:
       >>> from jax_agents.experiments import DqnConfig, Trainer
-      >>> trainer = Trainer(DqnConfig(warmup_steps=20, steps_per_report=50), "CartPole-v1", replay="host")
+      >>> trainer = Trainer(DqnConfig(warmup_steps=20, steps_per_report=60), "CartPole-v1", replay="host")
       >>> trainer.train()["num_env_steps_sampled_lifetime"]
-      50
+      60
 
     Args:
       config: a preset's configuration, such as `DqnConfig()`; its class says which algorithm.
