@@ -3,7 +3,7 @@
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
 from .on_device import LoopState, OnDevice, importance_weights, train_on_device
-from .on_policy import OnPolicy, OnPolicyState
+from .on_policy import OnPolicy, OnPolicyState, train_on_policy
 
 __all__ = [
     "Learner",
@@ -14,4 +14,5 @@ __all__ = [
     "OnPolicyState",
     "importance_weights",
     "train_on_device",
+    "train_on_policy",
 ]

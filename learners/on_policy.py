@@ -142,3 +142,24 @@ class OnPolicy:
             return current, queue
         oldest = jax.tree.map(lambda x: x[0], queue)
         return oldest, jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]), queue, current)
+
+
+def train_on_policy(
+    agent: OnPolicyAgent,
+    env: Any,
+    key: Array,
+    *,
+    num_iterations: int,
+    num_reports: int = 1,
+    num_envs: int = 8,
+    num_rows: int = 128,
+    num_epochs: int = 4,
+    num_minibatches: int = 4,
+) -> tuple[OnPolicyState, dict[str, Array]]:
+    """Trains an on-policy agent from scratch: `OnPolicy.init`, then `OnPolicy.run`, as one pure function of `key`.
+
+    Jit it, and vmap it over keys, or over any float hyperparameter of an agent that is built inside, as `train_on_device`. The
+    arguments are those of `OnPolicy` and of its `run`.
+    """
+    loop = OnPolicy(agent, env, num_envs=num_envs, num_rows=num_rows, num_epochs=num_epochs, num_minibatches=num_minibatches)
+    return loop.run(loop.init(key), num_iterations, num_reports)
