@@ -1,6 +1,7 @@
 """Published configurations of value-based agents, each a function that builds the whole experiment."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 import optax
 
 from ..agents import DqnAgent, losses, periodic
@@ -9,8 +10,9 @@ from ..agents.quantile import QrDqnAgent
 from ..agents.recurrent_dqn import RecurrentDqnAgent
 from ..envs import select_observation
 from ..envs.classic import CartPole
+from ..envs.types import Array
 from ..learners.on_device import OnDevice
-from ..networks import LSTM, QNetwork, RecurrentQNetwork
+from ..networks import LSTM, QNetwork, RecurrentQNetwork, Sequential
 
 
 def dqn_cartpole_cleanrl() -> OnDevice:
@@ -78,22 +80,26 @@ def dqn_options_cartpole() -> OnDevice:
     )
 
 
+def _unit_scale(observation: Array) -> Array:
+    """Position and angle in units of their limits: velocities are small differences of them."""
+    return observation / jnp.array([2.4, 0.21])
+
+
 def recurrent_dqn_cartpole() -> OnDevice:
-    """CartPole that hides both velocities: double, 3-step, recurrent DQN with stored carries, after R2D2 but small."""
+    """CartPole that hides both velocities: double recurrent DQN with stored carries, after R2D2 but small."""
     env = select_observation(CartPole(), (0, 2))
     agent = RecurrentDqnAgent(
         env.specs,
-        RecurrentQNetwork(2, core=LSTM(64), hidden=(64,)),
-        optax.adam(1e-3),
-        n_step=3,
+        RecurrentQNetwork(2, core=LSTM(64), hidden=(64,), encoder=Sequential([_unit_scale])),
+        optax.adam(optax.linear_schedule(2.5e-3, 0.0, 18_600)),
         double=True,
-        epsilon=optax.linear_schedule(1.0, 0.05, 3_000),
-        target_update=periodic(100),
+        epsilon=optax.linear_schedule(1.0, 0.05, 4_000),
+        target_update=periodic(50),
         sequence_length=16,
         burn_in=4,
     )
     return OnDevice(
-        agent, env, num_envs=8, rows_per_iteration=4, batch_size=32, warmup_rows=250, warmup_policy=agent.collect_policy
+        agent, env, num_envs=8, rows_per_iteration=2, batch_size=32, warmup_rows=250, warmup_policy=agent.collect_policy
     )
 
 
@@ -102,7 +108,7 @@ def memoryless_dqn_cartpole() -> OnDevice:
     env = select_observation(CartPole(), (0, 2))
     agent = DqnAgent(
         env.specs,
-        QNetwork(2, hidden=(64, 64)),
+        QNetwork(2, hidden=(64, 64), encoder=Sequential([_unit_scale])),
         optax.adam(1e-3),
         n_step=3,
         double=True,
