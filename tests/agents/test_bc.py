@@ -84,7 +84,7 @@ def test_a_continuous_expert_is_copied(actor):
     agent, rows = make_agent(CONTINUOUS, actor(CONTINUOUS.action, (32,))), random_rows(CONTINUOUS)
     expert = 1.5 * jnp.tanh(rows.observation @ jnp.array([[1.0], [-0.5]]))
     rows = rows._replace(action=expert)
-    assert np.abs(greedy(agent, learn(agent, rows, 600), rows) - expert).mean() < 0.05
+    assert np.abs(greedy(agent, learn(agent, rows, 1500), rows) - expert).mean() < 0.05
 
 
 def test_masked_actions_are_never_taken():
