@@ -1,5 +1,7 @@
 """Behavioural cloning: its loss by hand, what it learns, and data that is refused."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +86,9 @@ def test_a_continuous_expert_is_copied(actor):
     agent, rows = make_agent(CONTINUOUS, actor(CONTINUOUS.action, (32,))), random_rows(CONTINUOUS)
     expert = 1.5 * jnp.tanh(rows.observation @ jnp.array([[1.0], [-0.5]]))
     rows = rows._replace(action=expert)
-    assert np.abs(greedy(agent, learn(agent, rows, 1500), rows) - expert).mean() < 0.05
+    # The likelihood of a copy that is nearly exact is steep, so the steps have to become small.
+    agent = dataclasses.replace(agent, optimizer=optax.adam(optax.linear_schedule(1e-2, 0.0, 1000)))
+    assert np.abs(greedy(agent, learn(agent, rows, 1000), rows) - expert).mean() < 0.05
 
 
 def test_masked_actions_are_never_taken():
