@@ -91,11 +91,10 @@ def test_burn_in_changes_the_carry_and_gets_no_gradient():
     agent = make_agent(burn_in=3)
     rows = random_rows(agent)
     state = agent.init(jax.random.key(0))
-    loss = lambda observation: (
-        agent.loss(  # noqa: E731
-            state.params, state, rows._replace(observation=observation), jax.random.key(1)
-        ).loss
-    )
+
+    def loss(observation):
+        return agent.loss(state.params, state, rows._replace(observation=observation), jax.random.key(1)).loss
+
     value, grads = jax.jit(jax.value_and_grad(loss))(rows.observation)
     assert not grads[:, :3].any() and grads[:, 3:7].any()
     assert float(loss(rows.observation.at[:, 0].add(1.0))) != float(value)
