@@ -90,8 +90,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    import jax
+
     from .experiments import callbacks, run_folder
 
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     if arguments.checkpoint_freq is not None and arguments.checkpoint_freq < 0:
         raise UserError(f"--checkpoint-freq: expected 0 or more, got {arguments.checkpoint_freq}")
     params, folder, step = _resumed(arguments) if arguments.resume else _new_run(arguments)

@@ -11,6 +11,7 @@ def setup() -> Callable[[int], int]:
     import optax
     from jax_agents import agents, envs, learners, networks, replay
 
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     env = envs.gym.make("CartPole-v1")
     network = networks.QNetwork(env.specs.action.num_values, hidden=(100, 50))
     agent = agents.DqnAgent(env.specs, network, optax.adam(1e-3))

@@ -8,8 +8,10 @@ PACKAGES = ["sbx-rl", "stable-baselines3", "jax", "gymnasium"]
 
 def setup() -> Callable[[int], int]:
     import gymnasium
+    import jax
     from sbx import DQN
 
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as ours: see docs/performance.md
     model = DQN(
         "MlpPolicy",
         gymnasium.make("CartPole-v1"),

@@ -13,7 +13,7 @@ from jax_agents.networks import ActorNetwork, ActorValueNetwork, ValueNetwork
 GAMMA = 0.9
 
 
-@pytest.mark.nightly
+@pytest.mark.learning
 @pytest.mark.parametrize("kind", [PpoAgent, A2cAgent, ReinforceAgent, ImpalaAgent])
 @pytest.mark.parametrize("env", [*probes.all_probes(), probes.OneState()], ids=lambda env: type(env).__name__)
 @pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
