@@ -102,7 +102,7 @@ class BehavioralCloningAgent:
         """
         experience = experience._replace(policy_info=())
         check_experience(experience, self.collect_data_spec, None, weights)
-        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)  # noqa: E731
+        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
         return apply_loss(state, loss_fn, self.optimizer, axis_name=axis_name)
 
 

@@ -155,5 +155,5 @@ class DiscreteSacAgent:
           SpecError: if the experience does not meet `collect_data_spec`.
         """
         check_experience(experience, self.collect_data_spec, self.train_sequence_length, weights)
-        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)  # noqa: E731
+        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
         return apply_loss(state, loss_fn, self.optimizer, follow(self.target_update), axis_name)

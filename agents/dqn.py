@@ -5,9 +5,7 @@ from collections.abc import Callable
 
 from ..envs.types import Array
 from . import losses
-from .value_based import ValueBasedAgent, check_experience, check_values_network
-
-__all__ = ["DqnAgent", "check_experience", "check_values_network"]
+from .value_based import ValueBasedAgent
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ class ImpalaAgent(OnPolicyAgent):
         targets, advantages = jax.vmap(vtrace)(
             steps.reward, self.gamma * steps.discount, trace_lambda(steps, self.lambda_), jax.lax.stop_gradient(values), ratio
         )
-        mean = lambda x: weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)  # noqa: E731
+        mean = lambda x: weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)
         policy_loss = mean(losses.policy_gradient(log_prob, advantages))
         value_loss, entropy = mean(losses.squared(values[:, :-1] - targets)), mean(distribution.entropy())
         loss = policy_loss + self.value_coefficient * value_loss - value_at(self.entropy_coefficient, state.step) * entropy

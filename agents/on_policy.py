@@ -20,8 +20,8 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule
 from . import returns
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
-from .dqn import check_experience
 from .reductions import split_bootstrap, trace_lambda
+from .value_based import check_experience
 
 ROLE = "actor_value"
 
@@ -133,7 +133,7 @@ class OnPolicyAgent(abc.ABC):
         self, state: TrainState, experience: Tree, weights: Array | None = None, *, axis_name: str | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on examples `[N, ...]`, all or a part of what `prepare` returned."""
-        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)  # noqa: E731
+        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
         return apply_loss(state, loss_fn, self.optimizer, axis_name=axis_name)
 
     def normalized(

@@ -60,7 +60,7 @@ class ReinforceAgent(OnPolicyAgent):
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
         distribution, value = self.apply(params, experience.observation)
-        mean = lambda x: weighted_mean(x * experience.weight, weights)  # noqa: E731
+        mean = lambda x: weighted_mean(x * experience.weight, weights)
         policy_loss = mean(losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage))
         entropy = mean(distribution.entropy())
         loss = policy_loss - value_at(self.entropy_coefficient, state.step) * entropy

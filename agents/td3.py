@@ -115,7 +115,7 @@ class Td3Agent:
         given = self.optimizer if isinstance(self.optimizer, Mapping) else dict.fromkeys(("actor", "critic"), self.optimizer)
         if "actor" not in given:
             return given  # `by_role` says what is missing
-        due = lambda step: (step + 1) % self.actor_delay == 0  # noqa: E731
+        due = lambda step: (step + 1) % self.actor_delay == 0
         return {**given, "actor": optax.conditionally_mask(given["actor"], due)}
 
     def init(self, key: Array) -> TrainState:

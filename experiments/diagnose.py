@@ -124,7 +124,7 @@ def diagnose(
 
 
 def _describe(result: ProbeResult) -> str:
-    numbers = lambda x: ", ".join(f"{number:.2f}".rstrip("0").rstrip(".") for number in np.ravel(x))  # noqa: E731
+    numbers = lambda x: ", ".join(f"{number:.2f}".rstrip("0").rstrip(".") for number in np.ravel(x))
     parts = []
     if result.values is not None:
         parts.append(f"values {numbers(result.values)} (right: {numbers(result.expected_values)})")

@@ -137,7 +137,7 @@ class OffPolicyLoop:
         if self._updates == 1:
             carry, td_error = self._update(carry, (experience, draws))
         else:
-            split = lambda x: x.reshape(self._updates, self._batch_size, *x.shape[1:])  # noqa: E731
+            split = lambda x: x.reshape(self._updates, self._batch_size, *x.shape[1:])
             carry, td_error = jax.lax.scan(self._update, carry, jax.tree.map(split, (experience, draws)))
         packed = self._packing.pack(carry)
         step = self._act_packed(packed, time_step, policy_state, row)

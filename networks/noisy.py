@@ -52,7 +52,7 @@ def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | No
     """
     if noise is None:
         return network.apply(variables, inputs)
-    apply = lambda inputs, key: network.apply(variables, inputs, rngs={"noise": key})  # noqa: E731
+    apply = lambda inputs, key: network.apply(variables, inputs, rngs={"noise": key})
     for _ in range(noise.ndim):
         apply = jax.vmap(apply)
     return apply(inputs, noise)

@@ -94,7 +94,7 @@ def test_the_one_update_equals_separate_updates_of_each_role(kind):
 def test_boundary_rows_have_no_gradient_and_padding_counts_nothing(kind):
     agent, states, _, gradients = prepared(kind)
     state, batch, ones = nth(states, 0), rows(agent), jnp.ones(6)
-    grad = lambda batch, weights: gradients(state, batch, weights)[1]["all"]  # noqa: E731
+    grad = lambda batch, weights: gradients(state, batch, weights)[1]["all"]
     assert zero(grad(rows(agent, step_type=StepType.LAST), ones))
     # A batch whose second half are boundary rows, or have weight 0: what they hold does not matter.
     mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[3:]]), batch, rows(agent, seed=5))
@@ -166,7 +166,7 @@ def test_every_field_changes_something_and_floats_may_be_traced(kind):
     assert fields - set(names) == {"specs", "actor", "critic", "optimizer", "td_loss", "target_update"} | (
         fields & set(structure)
     )
-    describe = lambda agent: (agent.train_sequence_length, jax.eval_shape(agent.init, jax.random.key(0)))  # noqa: E731
+    describe = lambda agent: (agent.train_sequence_length, jax.eval_shape(agent.init, jax.random.key(0)))
     for name in fields & set(structure) - {"actor_delay"}:  # which tests/agents/test_td3.py counts
         assert str(describe(make(kind))) != str(describe(make(kind, **{name: structure[name]}))), name
 

@@ -101,7 +101,7 @@ def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
     state = init_state(params, optax.sgd(1.0), jax.random.key(0))
 
     def train(state, target):
-        loss = lambda p, key: LossInfo(jnp.sum(p["q"]["w"] * target), {"target": target}, {"own": target[None]})  # noqa: E731
+        loss = lambda p, key: LossInfo(jnp.sum(p["q"]["w"] * target), {"target": target}, {"own": target[None]})
         return apply_loss(state, loss, optax.sgd(1.0), axis_name="devices")
 
     states, info = jax.vmap(train, in_axes=(None, 0), axis_name="devices")(state, jnp.array([1.0, 2.0, 6.0]))

@@ -24,7 +24,7 @@ class DummyNet(nn.Module):
 
     @nn.compact
     def __call__(self, observation):
-        kernel = lambda *_: jnp.array([[2.0, 1.0], [1.0, 1.0]])  # noqa: E731
+        kernel = lambda *_: jnp.array([[2.0, 1.0], [1.0, 1.0]])
         return nn.Dense(2, kernel_init=kernel, bias_init=nn.initializers.ones)(observation)
 
 
@@ -36,7 +36,7 @@ def make_agent(**options):
 def make_rows(observation, step_type=None, **changes):
     """Rows [B, T] of the tests' data D: actions 0 and 1, rewards 10 and 20, environment discounts 0.9."""
     batch, length = observation.shape[:2]
-    per_row = lambda values, dtype: np.repeat(np.resize(values, batch)[:, None], length, 1).astype(dtype)  # noqa: E731
+    per_row = lambda values, dtype: np.repeat(np.resize(values, batch)[:, None], length, 1).astype(dtype)
     step_type = np.full((batch, length), MID) if step_type is None else np.asarray(step_type, np.int32)
     rows = Trajectory(
         step_type=step_type,
@@ -99,12 +99,12 @@ def test_gamma_multiplies_the_environments_discount_once():
 
 def test_decoupled_weight_decay_in_the_optimizer_is_the_gradient_of_an_l2_term():
     """Case 1.4 in this library's form: regularisation lives in the optimizer, with the same gradient 2 W on kernels only."""
-    is_kernel = lambda params: jax.tree.map(lambda x: x.ndim == 2, params)  # noqa: E731
+    is_kernel = lambda params: jax.tree.map(lambda x: x.ndim == 2, params)
     decayed = optax.chain(optax.add_decayed_weights(2.0, mask=is_kernel), optax.sgd(0.01))
     plain, regular = make_agent(), make_agent(optimizer=decayed)
     state = plain.init(jax.random.key(0))
     (a, _), (b, _) = plain.train(state, DATA), regular.train(regular.init(jax.random.key(0)), DATA)
-    dense = lambda s: s.params["q"]["params"]["Dense_0"]  # noqa: E731
+    dense = lambda s: s.params["q"]["params"]["Dense_0"]
     np.testing.assert_allclose(dense(a)["kernel"] - dense(b)["kernel"], 0.01 * 2 * dense(state)["kernel"], rtol=1e-4)
     np.testing.assert_array_equal(dense(a)["bias"], dense(b)["bias"])
 
@@ -232,7 +232,7 @@ def test_polyak_and_periodic_targets_by_numbers():
 
 
 def test_the_target_network_follows_the_updated_parameters():
-    mix = lambda old, new: jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old, new)  # noqa: E731
+    mix = lambda old, new: jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old, new)
     for update, expected in (
         (agents.polyak(0.1), lambda p: [mix(p[0], p[1]), mix(mix(p[0], p[1]), p[2])]),
         (agents.periodic(2), lambda p: [p[0], p[2]]),
@@ -341,7 +341,7 @@ def refuses(match, call, error=ValueError):
 
 
 def test_clear_errors():
-    make = lambda specs=SPECS, network=None, **options: agents.DqnAgent(  # noqa: E731
+    make = lambda specs=SPECS, network=None, **options: agents.DqnAgent(
         specs, network or DummyNet(), options.pop("optimizer", optax.sgd(0.1)), **options
     )
     continuous = EnvironmentSpecs(ArraySpec((2,)), BoundedSpec((1,), np.float32, -1, 1))

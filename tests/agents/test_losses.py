@@ -69,7 +69,7 @@ def test_q_learning():
 
 def test_q_learning_over_two_steps():
     observation = jnp.stack([OBS, NEXT_OBS, jnp.array([[9.0, 10], [11, 12]])], axis=1)
-    both = lambda x: jnp.stack([x] * 3, axis=1)  # noqa: E731
+    both = lambda x: jnp.stack([x] * 3, axis=1)
     types = jnp.array([[0, 1, 1]] * 2)
     rows = Trajectory(types, observation, both(ACTIONS), {}, jnp.ones((2, 3), int), both(REWARDS), both(DISCOUNTS))
     t = jax.jit(to_transition)(rows, 1.0)
@@ -252,8 +252,8 @@ def test_clipped_value():
 
 
 def test_ddpg():
-    critic = lambda o, a: o @ jnp.array([1.0, 3]) + 2 * a + 4  # noqa: E731
-    deterministic = lambda o: o @ jnp.array([2.0, 1]) + 5  # noqa: E731
+    critic = lambda o, a: o @ jnp.array([1.0, 3]) + 2 * a + 4
+    deterministic = lambda o: o @ jnp.array([2.0, 1]) + 5
     target = losses.td_target(REWARDS, DISCOUNTS, critic(NEXT_OBS, deterministic(NEXT_OBS)))
     np.testing.assert_allclose(target, [72.1, 100.1], rtol=1e-6)
     error = target - critic(OBS, jnp.array([5.0, 6]))
@@ -269,7 +269,7 @@ def test_td3_targets():
 
 
 def test_sac():
-    q = lambda o: jnp.stack([o[:, 1] + 1.0] * 2, axis=1)  # noqa: E731  two equal critics of the action 1
+    q = lambda o: jnp.stack([o[:, 1] + 1.0] * 2, axis=1)  # two equal critics of the action 1
     log_prob, alpha = jnp.full(2, 10.0), jnp.ones(2)
     value = batched(losses.soft_value)(q(NEXT_OBS), log_prob, alpha)
     np.testing.assert_allclose(value, [-3, -1])
@@ -318,7 +318,7 @@ def test_discrete_sac_is_least_at_the_soft_greedy_policy():
 def test_against_rlax():
     rlax = pytest.importorskip("rlax")
     keys = iter(jax.random.split(jax.random.key(4), 12))
-    normal = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
+    normal = lambda *shape: jax.random.normal(next(keys), shape)
     q, q_t, selector, atoms = normal(3), normal(3), normal(3), jnp.linspace(-2, 2, 7)
     logits, logits_t, dist, dist_t = normal(3, 7), normal(3, 7), normal(3, 7), normal(3, 7)
     tau, (a, r, d) = jnp.arange(1, 14, 2) / 14, (1, 0.3, 0.9)

@@ -136,7 +136,7 @@ def test_two_devices_equal_one(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     one, info = update(agent, state, experience)
     halves = jax.tree.map(lambda x: x.reshape(2, B // 2, *x.shape[1:]), experience)
-    step = lambda part: update(agent, state, part, axis_name="d")  # noqa: E731
+    step = lambda part: update(agent, state, part, axis_name="d")
     two, parts = jax.vmap(step, axis_name="d")(halves)
     close(jax.tree.map(lambda x: x[0], two.params), one.params, rtol=1e-4)
     close(jax.tree.map(lambda x: x[1], two.extra), one.extra, rtol=1e-4)

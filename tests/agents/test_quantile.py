@@ -23,7 +23,7 @@ class DummyNet(nn.Module):
 
 
 def rows(observation, next_observation, action, reward, discount):
-    column = lambda *x: np.array([x], np.float32)  # noqa: E731
+    column = lambda *x: np.array([x], np.float32)
     return Trajectory(
         step_type=np.array([[1, 1]], np.int32),
         observation=column(observation, next_observation)[..., None],

@@ -47,7 +47,7 @@ def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
     state = agent.init(jax.random.key(0))
     state = state.replace(target_params=jax.tree.map(lambda x: x * 1.5, state.params))
     start = jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
-    unroll = lambda variables: np.asarray(agent.network.apply(variables, rows.observation, types == FIRST, start)[0])  # noqa: E731
+    unroll = lambda variables: np.asarray(agent.network.apply(variables, rows.observation, types == FIRST, start)[0])
     q, target = unroll(state.params["q"]), unroll(state.target_params["q"])
     errors = np.zeros((2, 4))
     for b in range(2):
@@ -109,7 +109,7 @@ def test_sequences_start_with_the_stored_carry_or_with_zeros():
     zeros = rows._replace(policy_info=jax.tree.map(jnp.zeros_like, rows.policy_info))
     assert float(loss_of(stored, rows)) != float(loss_of(stored, other))
     np.testing.assert_allclose(loss_of(stored, zeros), loss_of(zero, rows._replace(policy_info=())), rtol=1e-6)
-    begin = lambda r: r._replace(step_type=r.step_type.at[:, 0].set(FIRST))  # noqa: E731
+    begin = lambda r: r._replace(step_type=r.step_type.at[:, 0].set(FIRST))
     np.testing.assert_allclose(loss_of(stored, begin(rows)), loss_of(stored, begin(other)), rtol=1e-6)
     assert zero.collect_data_spec.policy_info == ()
 

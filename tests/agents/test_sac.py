@@ -45,7 +45,7 @@ class LinearCritic:
 
 def data(num_rows=2):
     observations = jnp.arange(1.0, 13.0).reshape(3, 2, 2).swapaxes(0, 1)[:, :num_rows]  # [[1, 2], [5, 6], [9, 10]], ...
-    row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, num_rows))  # noqa: E731
+    row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, num_rows))
     types = jnp.tile(jnp.array([0, 1, 1], jnp.int32)[:num_rows], (2, 1))
     actions = jnp.tile(jnp.array([[[5.0]], [[6.0]]]), (1, num_rows, 1))
     return Trajectory(types, observations, actions, (), row([1, 1], jnp.int32), row([10, 20]), row([0.9, 0.9]))

@@ -37,7 +37,7 @@ class LinearCritic:
 
 def data():
     observations = jnp.arange(1.0, 9.0).reshape(2, 2, 2).swapaxes(0, 1)  # [[1, 2], [5, 6]], [[3, 4], [7, 8]]
-    row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, 2))  # noqa: E731
+    row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, 2))
     types, actions = jnp.array([[0, 1], [0, 1]], jnp.int32), jnp.tile(jnp.array([[[5.0]], [[6.0]]]), (1, 2, 1))
     return Trajectory(types, observations, actions, (), row([1, 1], jnp.int32), row([10, 20]), row([0.9, 0.9]))
 
@@ -89,7 +89,7 @@ def test_the_actor_and_the_targets_move_on_every_second_update_only():
     states = [jax.jit(agent.init)(jax.random.key(0))]
     for _ in range(4):
         states.append(train(states[-1], data())[0])
-    same = lambda a, b: all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))  # noqa: E731
+    same = lambda a, b: all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
     pairs = list(itertools.pairwise(states))
     assert [same(a.params["actor"], b.params["actor"]) for a, b in pairs] == [True, False, True, False]
     assert [same(a.target_params, b.target_params) for a, b in pairs] == [True, False, True, False]

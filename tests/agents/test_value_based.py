@@ -142,7 +142,7 @@ def test_masks_hold_in_targets_and_in_acting(make, double):
     agent = make(MASKED, double=double, epsilon=0.5)
     state = agent.init(jax.random.key(0))
     rows = random_rows(agent, jax.random.key(4))
-    allow = lambda *mask: rows._replace(  # noqa: E731
+    allow = lambda *mask: rows._replace(
         observation=rows.observation | {"action_mask": jnp.broadcast_to(jnp.array(mask), (*rows.reward.shape, 2))}
     )
     loss = jax.jit(lambda rows: agent.loss(state.params, state, rows, jax.random.key(1)).loss)
@@ -226,7 +226,7 @@ def test_noisy_agents_collect_with_noise_learn_with_noise_and_evaluate_without(m
 def test_vmap_over_keys_equals_single_runs():
     agent = c51(noisy=0.5, double=True, n_step=2)
     rows = random_rows(agent, jax.random.key(8))
-    run = lambda key: agent.train(agent.init(key), rows)[0].params  # noqa: E731
+    run = lambda key: agent.train(agent.init(key), rows)[0].params
     keys = jax.random.split(jax.random.key(0), 3)
     together = jax.jit(jax.vmap(run))(keys)
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], together), jax.jit(run)(keys[1]), atol=1e-5)

@@ -87,7 +87,7 @@ def test_acting_is_traced_once_however_long(state):
 
 def test_both_loops_train_to_the_same_parameters(state, scan):
     """Acting and learning in turn: the loop with `jit(train)`, and the scan of both."""
-    windows = lambda rows: jax.tree.map(lambda x: jnp.stack([x[:, :2], x[:, 1:3]], 1).reshape(8, 2, *x.shape[2:]), rows)  # noqa: E731
+    windows = lambda rows: jax.tree.map(lambda x: jnp.stack([x[:, :2], x[:, 1:3]], 1).reshape(8, 2, *x.shape[2:]), rows)
 
     @jax.jit
     def fused(train_state, start):

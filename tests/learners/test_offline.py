@@ -40,7 +40,7 @@ def test_it_learns_and_n_and_then_m_iterations_are_n_plus_m():
 
 def test_seeds_differ_and_vmap_runs_them_together():
     loop = make_loop()
-    experiment = lambda key: loop.run(loop.init(key), 5)[0].train.params  # noqa: E731
+    experiment = lambda key: loop.run(loop.init(key), 5)[0].train.params
     together = jax.jit(jax.vmap(experiment))(jax.random.split(jax.random.key(0), 2))
     alone = jax.jit(experiment)(jax.random.split(jax.random.key(0), 2)[1])
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], together), alone, atol=1e-5)

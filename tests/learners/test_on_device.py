@@ -42,7 +42,7 @@ def ran(run, started):
 
 def raw(tree):
     """The tree with its random keys as numbers, so that leaves can be compared."""
-    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # noqa: E731
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 

@@ -62,7 +62,7 @@ def test_vmapped_seeds_are_single_runs():
     loop, init, run = shared()
     keys = jax.random.split(jax.random.key(3), 3)
     many, _ = jax.jit(jax.vmap(lambda key: loop.run(loop.init(key), 2, 1)))(keys)
-    sweep = lambda key: train_on_policy(  # noqa: E731
+    sweep = lambda key: train_on_policy(
         loop.agent, loop.env, key, num_iterations=2, num_envs=4, num_rows=8, num_epochs=2, num_minibatches=2
     )
     close(jax.jit(jax.vmap(sweep))(keys)[0], many)

@@ -47,7 +47,7 @@ def random_stream(rng, num_rows, num_envs):
 @jax.jit
 def all_results(experience):
     """All metrics of rows [T, ...] by one record in a scan (buffer of 10), and by MaxReturn with a buffer of 2."""
-    step = lambda m: lambda record, row: (m.update(record, row), None)  # noqa: E731
+    step = lambda m: lambda record, row: (m.update(record, row), None)
     small = metrics.MaxReturn(buffer_size=2)
     shape = experience.step_type.shape[1:]
     record = jax.lax.scan(step(ALL[0]), ALL[0].init(shape), experience)[0]

@@ -195,7 +195,7 @@ def test_tanh_normal_density_integrates_to_one(loc, scale, minimum, maximum):
     np.testing.assert_allclose(density.sum() * (edges[1] - edges[0]), 1.0, atol=2e-3)
     # The density is the slope of the distribution function P(a < x) = Phi((arctanh(y) - loc) / scale).
     y = (np.array([0.2, 0.5, 0.9]) * 2) - 1
-    cdf = lambda y: scipy.stats.norm(loc, scale).cdf(np.arctanh(y))  # noqa: E731
+    cdf = lambda y: scipy.stats.norm(loc, scale).cdf(np.arctanh(y))
     half = (maximum - minimum) / 2
     slope = (cdf(y + 1e-5) - cdf(y - 1e-5)) / 2e-5 / half
     np.testing.assert_allclose(np.exp(d.log_prob((minimum + maximum) / 2 + half * y)), slope, rtol=1e-3, atol=1e-6)
@@ -205,7 +205,7 @@ def test_tanh_normal_by_change_of_variables_in_two_dimensions():
     low, high = (-2.0, 0.0), (2.0, 5.0)
     d = TanhNormal(jnp.array([0.3, -0.2]), jnp.array([0.5, 0.8]), low, high)
     x = jnp.array([0.7, -1.1])
-    squash = lambda x: jnp.array([0.0, 2.5]) + jnp.array([2.0, 2.5]) * jnp.tanh(x)  # noqa: E731
+    squash = lambda x: jnp.array([0.0, 2.5]) + jnp.array([2.0, 2.5]) * jnp.tanh(x)
     _, log_det = jnp.linalg.slogdet(jax.jacobian(squash)(x))
     np.testing.assert_allclose(d.log_prob(squash(x)), Normal(d.loc, d.scale).log_prob(x) - log_det, rtol=1e-5)
     np.testing.assert_allclose(d.mode(), squash(d.loc), rtol=1e-6)
@@ -235,7 +235,7 @@ def test_tanh_normal_far_from_the_middle():
     # log slope of tanh at x is 2 log 2 - 2 |x| there: the first two components' alone is about 60 each
     assert jnp.isfinite(log_prob) and log_prob > 100
     assert all_finite(jax.jacobian(draw, argnums=(0, 1))(d.loc, d.scale))
-    edge = lambda loc: d.replace(loc=loc).log_prob(jnp.array([0.7, 0.1, 0.7]))  # noqa: E731
+    edge = lambda loc: d.replace(loc=loc).log_prob(jnp.array([0.7, 0.1, 0.7]))
     assert all_finite((edge(d.loc), jax.grad(edge)(d.loc)))
 
 

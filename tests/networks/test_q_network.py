@@ -64,7 +64,7 @@ def test_dueling_heads_are_identified(num_atoms):
     values = network.apply(params, OBSERVATION)
     assert values.shape == (6, 3) + (() if num_atoms is None else (num_atoms,))
     heads = {params["params"][name]["bias"].shape[0] // (num_atoms or 1): name for name in ("Dense_0", "Dense_1")}
-    shift = lambda name, by: jax.tree_util.tree_map_with_path(  # noqa: E731
+    shift = lambda name, by: jax.tree_util.tree_map_with_path(
         lambda path, x: x + by * (path[1].key == name and path[-1].key == "bias"), params
     )
     np.testing.assert_allclose(network.apply(shift(heads[3], 1.5), OBSERVATION), values, atol=1e-5)
@@ -73,7 +73,7 @@ def test_dueling_heads_are_identified(num_atoms):
 
 def test_plain_heads_and_dueling_heads_differ_in_parameters_by_the_value_head():
     """256-256, then heads of 256: the counts of RLlib's default distributional Q-model, 66,306 and 66,049."""
-    count = lambda **options: networks.num_params(  # noqa: E731
+    count = lambda **options: networks.num_params(
         networks.QNetwork(2, (256, 256), **options).init(jax.random.key(0), jnp.zeros(4))
     )
     trunk = 1280 + 65_792

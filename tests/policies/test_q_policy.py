@@ -30,7 +30,7 @@ PARAMS = {"params": {"q": {}}, "step": jnp.int32(0)}
 
 def at(observation, batch=()):
     """A time step whose observation is tiled to a batch."""
-    tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))  # noqa: E731
+    tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))
     return TimeStep(jnp.full(batch, StepType.MID), jnp.zeros(batch), jnp.ones(batch), jax.tree.map(tile, observation))
 
 

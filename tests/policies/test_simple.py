@@ -10,7 +10,7 @@ from jax_agents.policies import RandomPolicy, ScriptedPolicy
 
 
 def time_step(batch=(), observation=0.0):
-    tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))  # noqa: E731
+    tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))
     return TimeStep(jnp.full(batch, StepType.MID), jnp.zeros(batch), jnp.ones(batch), jax.tree.map(tile, observation))
 
 

@@ -5,7 +5,7 @@ from jax_agents.envs.classic import Acrobot
 
 
 def test_swinging_up_matches_gymnasium_until_the_goal(same_as_gymnasium):
-    pump = lambda o, rng: 2 if o[4] < 0 else 0  # noqa: E731  pushes with the first link's swing
+    pump = lambda o, rng: 2 if o[4] < 0 else 0  # pushes with the first link's swing
     last, length = same_as_gymnasium(Acrobot(), "Acrobot-v1", pump, resync=True)
     assert float(last.discount) == 0.0 and float(last.reward) == 0.0 and length < 500
 

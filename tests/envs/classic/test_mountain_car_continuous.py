@@ -7,13 +7,13 @@ from jax_agents.envs.classic import MountainCarContinuous
 
 def test_random_actions_match_gymnasium_to_the_limit(same_as_gymnasium):
     # forces beyond the bounds too: the engine clips them, the price does not
-    policy = lambda o, rng: rng.uniform(-1.5, 1.5, 1)  # noqa: E731
+    policy = lambda o, rng: rng.uniform(-1.5, 1.5, 1)
     last, length = same_as_gymnasium(MountainCarContinuous(), "MountainCarContinuous-v0", policy, resync=True)
     assert float(last.discount) == 1.0 and length == 999
 
 
 def test_pushing_with_the_motion_matches_gymnasium_until_the_goal(same_as_gymnasium):
-    policy = lambda o, rng: [1.0 if o[1] >= 0 else -1.0]  # noqa: E731
+    policy = lambda o, rng: [1.0 if o[1] >= 0 else -1.0]
     last, length = same_as_gymnasium(MountainCarContinuous(), "MountainCarContinuous-v0", policy)
     assert float(last.discount) == 0.0 and length < 999
     np.testing.assert_allclose(last.reward, 99.9, rtol=1e-5)

@@ -8,13 +8,13 @@ from jax_agents.envs.classic import Pendulum
 @pytest.mark.parametrize("seed", range(2))
 def test_a_whole_episode_matches_gymnasium(same_as_gymnasium, seed):
     # torques beyond the bounds too: both clip them
-    policy = lambda o, rng: rng.uniform(-3, 3, 1)  # noqa: E731
+    policy = lambda o, rng: rng.uniform(-3, 3, 1)
     last, length = same_as_gymnasium(Pendulum(), "Pendulum-v1", policy, resync=True, seed=seed)
     assert float(last.discount) == 1.0 and length == 200
 
 
 def test_a_damped_episode_matches_without_resynchronising(same_as_gymnasium):
-    policy = lambda o, rng: np.clip(-o[1:2] - o[2:3], -2, 2)  # noqa: E731  damped: rounding does not grow
+    policy = lambda o, rng: np.clip(-o[1:2] - o[2:3], -2, 2)  # damped: rounding does not grow
     same_as_gymnasium(Pendulum(), "Pendulum-v1", policy, atol=2e-3, reward_atol=2e-3)
 
 
