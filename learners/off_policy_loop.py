@@ -63,11 +63,8 @@ class OffPolicyLoop:
         self._beta = importance_exponent
         self._prioritised = getattr(buffer, "priority_exponent", None) is not None
         state = agent.init(train_key) if state is None else state
-        example = Trajectory(
-            *jax.tree.map(
-                lambda s: jnp.zeros((batch_size, agent.train_sequence_length, *s.shape), s.dtype), agent.collect_data_spec
-            )
-        )
+        shape = (batch_size, agent.train_sequence_length)
+        example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         metrics = jax.eval_shape(agent.train, state, example)[1].metrics
         self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
         self._packing = Packing((state, metrics))
