@@ -365,6 +365,7 @@ class ReverbReplay:
             stream.flush(self.timeout)
 
     def _flush_last(self) -> bool:
+        """Whether the last rows were written within half a second: a server that is gone must not keep `close` waiting."""
         deadline = time.monotonic() + 0.5
         try:
             for stream in list(self._streams):
