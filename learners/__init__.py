@@ -3,7 +3,8 @@
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
 from .on_device import LoopState, OnDevice, importance_weights, train_on_device
-from .on_policy import OnPolicy, OnPolicyState, train_on_policy
+from .on_policy import OnPolicy, OnPolicyState, learn, train_on_policy
+from .on_policy_loop import OnPolicyLoop
 
 __all__ = [
     "Learner",
@@ -11,8 +12,10 @@ __all__ = [
     "OffPolicyLoop",
     "OnDevice",
     "OnPolicy",
+    "OnPolicyLoop",
     "OnPolicyState",
     "importance_weights",
+    "learn",
     "train_on_device",
     "train_on_policy",
 ]

@@ -14,7 +14,7 @@ from ..policies.policy import act
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
 from .on_device import importance_weights
-from .packed import Packing
+from .packed import Packing, compiler_options
 
 
 class OffPolicyLoop:
@@ -70,7 +70,7 @@ class OffPolicyLoop:
         self._packing = Packing((state, metrics))
         self._pack = jax.jit(self._packing.pack)
         self._unpack = jax.jit(self._packing.unpack)
-        options = _compiler_options()
+        options = compiler_options()
         self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
         self._act = jax.jit(self._act_packed, **options)
         self._packed = self._pack((state, self._zeros))
@@ -151,10 +151,3 @@ class OffPolicyLoop:
         state, info = self.agent.train(state, experience, weights)
         totals = jax.tree.map(jnp.add, totals, info.metrics)
         return (state, totals), info.per_example["td_error"] if self._prioritised else None
-
-
-def _compiler_options() -> dict[str, Any]:
-    """On a CPU, JAX 0.5 and 0.6 run small programs twice as fast without XLA's new runtime; later ones cannot choose."""
-    if jax.default_backend() == "cpu" and (0, 5) <= jax.__version_info__ < (0, 7):
-        return {"compiler_options": {"xla_cpu_use_thunk_runtime": False}}
-    return {}

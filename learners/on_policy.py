@@ -10,7 +10,7 @@ from flax import struct
 from ..agents.agent import TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..drivers.rollout import RolloutState, rollout, start_rollout
-from ..envs.types import Array, Tree, bootstrap_row
+from ..envs.types import Array, Trajectory, Tree, bootstrap_row
 from .on_device import count_returns
 
 
@@ -107,34 +107,10 @@ class OnPolicy:
         episode_return, returns, episodes = count_returns(state.episode_return, rows)
         last = bootstrap_row(new_rollout.time_step, jax.tree.map(lambda x: x[:, -1], rows))
         experience = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), rows, last)
-        train, batch = self.agent.prepare(state.train, experience)
-        train, metrics = self._update(train, batch, jax.random.fold_in(state.key, state.iteration))
+        key = jax.random.fold_in(state.key, state.iteration)
+        train, metrics = learn(self.agent, state.train, experience, key, self.num_epochs, self.num_minibatches)
         metrics = metrics | {"episode_return": returns, "episodes": episodes}
         return OnPolicyState(train, new_rollout, episode_return, behaviour, state.key, state.iteration + 1), metrics
-
-    def _update(self, train: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
-        size, parts = jax.tree.leaves(batch)[0].shape[0], self.num_minibatches
-        if size % parts:
-            raise ValueError(
-                f"OnPolicy: num_minibatches={parts} does not divide the batch of {size} examples (num_envs={self.num_envs}, "
-                f"num_rows={self.num_rows}); the remainder would be {size % parts}"
-            )
-
-        def update(train: TrainState, examples: Tree) -> tuple[TrainState, dict[str, Array]]:
-            train, info = self.agent.train(train, examples)
-            return train, info.metrics
-
-        def epoch(train: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
-            if parts == 1:
-                return update(train, batch)
-            order = jax.random.permutation(key, size).reshape(parts, size // parts)
-            return jax.lax.scan(lambda train, chosen: update(train, jax.tree.map(lambda x: x[chosen], batch)), train, order)
-
-        if self.num_epochs == 1:
-            train, metrics = epoch(train, key)
-        else:
-            train, metrics = jax.lax.scan(epoch, train, jax.random.split(key, self.num_epochs))
-        return train, jax.tree.map(lambda x: x.mean(), metrics)
 
     def _behaviour(self, queue: Tree, current: Tree) -> tuple[Tree, Tree]:
         """The parameters to act with, and the queue for the next iteration."""
@@ -142,6 +118,51 @@ class OnPolicy:
             return current, queue
         oldest = jax.tree.map(lambda x: x[0], queue)
         return oldest, jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]), queue, current)
+
+
+def learn(
+    agent: OnPolicyAgent, state: TrainState, experience: Trajectory, key: Array, num_epochs: int = 1, num_minibatches: int = 1
+) -> tuple[TrainState, dict[str, Array]]:
+    """What an on-policy agent learns from rows: `prepare` once, then `train` on parts of the batch, in every runner.
+
+    Args:
+      agent: an on-policy agent.
+      state: its state.
+      experience: rows `[B, T + 1, ...]`, of which row T only lends its observation.
+      key: typed key of the permutations.
+      num_epochs: passes over the batch, each in a new random order.
+      num_minibatches: equal parts of the batch; an update for each. 1: no permutation is drawn.
+
+    Returns:
+      The new state, and the means of the updates' metrics.
+
+    Raises:
+      ValueError: if `num_minibatches` does not divide the batch.
+    """
+    state, batch = agent.prepare(state, experience)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if size % num_minibatches:
+        rows = experience.step_type.shape[1] - 1
+        raise ValueError(
+            f"{num_minibatches=} does not divide the batch of {size} examples (from {experience.step_type.shape[0]} "
+            f"environments x {rows} rows); the remainder would be {size % num_minibatches}"
+        )
+
+    def update(state: TrainState, examples: Tree) -> tuple[TrainState, dict[str, Array]]:
+        state, info = agent.train(state, examples)
+        return state, info.metrics
+
+    def epoch(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+        if num_minibatches == 1:
+            return update(state, batch)
+        order = jax.random.permutation(key, size).reshape(num_minibatches, size // num_minibatches)
+        return jax.lax.scan(lambda state, chosen: update(state, jax.tree.map(lambda x: x[chosen], batch)), state, order)
+
+    if num_epochs == 1:
+        state, metrics = epoch(state, key)
+    else:
+        state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, num_epochs))
+    return state, jax.tree.map(lambda x: x.mean(), metrics)
 
 
 def train_on_policy(

@@ -21,3 +21,15 @@ def test_unpack_is_the_inverse_and_leaves_are_few():
         assert a.shape == b.shape and a.dtype == b.dtype
         raw = jax.random.key_data if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray
         np.testing.assert_array_equal(raw(a), raw(b))
+
+
+def test_views_of_vectors_on_the_host():
+    example = {"a": jax.ShapeDtypeStruct((2, 3), np.float32), "b": jax.ShapeDtypeStruct((), np.int32)}
+    packing = Packing(example)
+    vectors = packing.zeros()
+    views = packing.unpack(vectors)
+    views["a"][1] = 5.0
+    views["b"][...] = 7
+    assert [v.tolist() for v in vectors] == [[0.0, 0.0, 0.0, 5.0, 5.0, 5.0], [7]]
+    back = jax.jit(packing.unpack)(vectors)
+    assert back["b"] == 7 and back["a"].tolist() == [[0.0] * 3, [5.0] * 3]
