@@ -252,7 +252,7 @@ def _list(arguments: argparse.Namespace) -> int:
     print("algorithms (--run), and their settings with defaults (--config):")
     for name, preset in PRESETS.items():
         print(f"  {name}: {preset.description}")
-        for key, value in presets.to_json(preset.config()).items():
+        for key, value in presets.to_json(preset.config).items():
             print(f"    {key} = {json.dumps(value)}")
     print("environments (--env): every gymnasium id; written in JAX too, for --runner device:")
     print("  " + ", ".join(runners.JAX_ENVIRONMENTS))

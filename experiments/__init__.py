@@ -2,19 +2,36 @@
 
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
+from .configs import OffPolicyConfig, OnPolicyConfig
+from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .diagnose import diagnose
-from .dqn import DqnConfig, dqn_agent
+from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
 from .presets import PRESETS, Preset, make_config
-from .trainer import RESULT_KEYS, Trainer
+from .reports import RESULT_KEYS
+from .trainer import Trainer
+from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
 
 __all__ = [
     "PRESETS",
     "RESULT_KEYS",
+    "A2cConfig",
+    "C51Config",
     "Callback",
     "CheckpointError",
     "Checkpointer",
+    "DdpgConfig",
+    "DiscreteSacConfig",
     "DqnConfig",
+    "ImpalaConfig",
+    "OffPolicyConfig",
+    "OnPolicyConfig",
+    "PgConfig",
+    "PpoConfig",
     "Preset",
+    "QrDqnConfig",
+    "R2d2Config",
+    "SacConfig",
+    "Td3Config",
     "Trainer",
     "diagnose",
     "dqn_agent",

@@ -8,19 +8,70 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from ..agents.agent import Agent
-from .dqn import DqnConfig, dqn_agent
+from .continuous import (
+    DdpgConfig,
+    DiscreteSacConfig,
+    SacConfig,
+    Td3Config,
+    ddpg_agent,
+    discrete_sac_agent,
+    sac_agent,
+    td3_agent,
+)
+from .policy_gradient import (
+    A2cConfig,
+    ImpalaConfig,
+    PgConfig,
+    PpoConfig,
+    a2c_agent,
+    impala_agent,
+    pg_agent,
+    ppo_agent,
+)
+from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, c51_agent, dqn_agent, qr_dqn_agent, r2d2_agent
 
 
 class Preset(NamedTuple):
-    """An algorithm that can be run by name: its configuration class, and what makes the agent from one and the specs."""
+    """An algorithm that can be run by name: its default configuration, and what makes the agent from one and the specs."""
 
-    config: type[Any]
-    make_agent: Callable[..., Agent]
+    config: Any
+    make_agent: Callable[[Any, Any], Agent]
     description: str
 
 
+_RAINBOW = C51Config(
+    num_steps=100_000,
+    n_step=3,
+    double=True,
+    dueling=True,
+    noisy_sigma=0.5,
+    epsilon_start=0.0,
+    epsilon_end=0.0,
+    priority_exponent=0.5,
+    num_atoms=51,
+    v_min=0.0,
+)
+_APEX = DqnConfig(n_step=3, double=True, dueling=True, priority_exponent=0.6, steps_per_iteration=8, num_envs=8)
+_APEX_DDPG = DdpgConfig(n_step=3, priority_exponent=0.6, steps_per_iteration=8, updates_per_iteration=8, num_envs=8)
+
 PRESETS: dict[str, Preset] = {
-    "DQN": Preset(DqnConfig, dqn_agent, "deep Q-learning; double, n-step and prioritised as options; discrete actions"),
+    "DQN": Preset(DqnConfig(), dqn_agent, "deep Q-learning; double, dueling, n-step, prioritised and noisy as options"),
+    "C51": Preset(C51Config(), c51_agent, "DQN that learns distributions of returns, on fixed atoms; DQN's options"),
+    "QRDQN": Preset(QrDqnConfig(), qr_dqn_agent, "DQN that learns quantiles of returns; DQN's options"),
+    "RAINBOW": Preset(_RAINBOW, c51_agent, "C51, double, dueling, noisy, 3-step and prioritised together"),
+    "R2D2": Preset(R2d2Config(), r2d2_agent, "DQN with an LSTM, trained on sequences; for observations that hide something"),
+    "PPO": Preset(PpoConfig(), ppo_agent, "proximal policy optimisation, clipped or with a KL penalty; any actions"),
+    "A2C": Preset(A2cConfig(), a2c_agent, "advantage actor-critic; any actions"),
+    "PG": Preset(PgConfig(), pg_agent, "REINFORCE, with or without a baseline; any actions"),
+    "IMPALA": Preset(ImpalaConfig(), impala_agent, "actor-critic with V-trace, for rows of older policies; any actions"),
+    "SAC": Preset(SacConfig(), sac_agent, "soft actor-critic with a learned temperature; continuous actions"),
+    "TD3": Preset(Td3Config(), td3_agent, "twin delayed DDPG; continuous actions"),
+    "DDPG": Preset(DdpgConfig(), ddpg_agent, "deep deterministic policy gradient; continuous actions"),
+    "DISCRETE_SAC": Preset(DiscreteSacConfig(), discrete_sac_agent, "soft actor-critic for one discrete action"),
+    # Names whose own form is distributed: what they compute, in one process.
+    "A3C": Preset(A2cConfig(), a2c_agent, "runs A2C, its synchronous form; actors that run apart need Ray, which is to come"),
+    "APEX": Preset(_APEX, dqn_agent, "runs prioritised double dueling 3-step DQN in one process; its actors need Ray, to come"),
+    "APEX_DDPG": Preset(_APEX_DDPG, ddpg_agent, "runs prioritised 3-step DDPG in one process; its actors need Ray, to come"),
 }
 
 
@@ -35,6 +86,18 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def preset_of(config: Any) -> tuple[str, Preset]:
+    """The name and the preset of the algorithm that a configuration is of: the first whose configuration has its class.
+
+    Raises:
+      TypeError: it is not a preset's configuration.
+    """
+    for name, preset in PRESETS.items():
+        if type(preset.config) is type(config):
+            return name, preset
+    raise TypeError(f"config: expected a preset's configuration, such as DqnConfig(), got {config!r}")
+
+
 def make_config(name: str, values: Mapping[str, Any]) -> Any:
     """The configuration of an algorithm, with some of its defaults replaced by `values` as they come from JSON.
 
@@ -44,13 +107,13 @@ def make_config(name: str, values: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: an unknown key, naming the nearest ones, or a value of another type than the key's.
     """
-    cls = find_preset(name).config
-    hints = typing.get_type_hints(cls)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    defaults = find_preset(name).config
+    hints = typing.get_type_hints(type(defaults))
+    known = {field.name: hints[field.name] for field in dataclasses.fields(defaults)}
     for key in values:
         if key not in known:
             raise ValueError(f"config of {name}: no key {key!r}; {nearest(key, known)}")
-    return cls(**{key: _convert(key, value, known[key]) for key, value in values.items()})
+    return dataclasses.replace(defaults, **{key: _convert(key, value, known[key]) for key, value in values.items()})
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -18,25 +18,11 @@ from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
-from .presets import PRESETS, nearest
+from .configs import OnPolicyConfig
+from .presets import preset_of
+from .reports import check_stop, finite, make_report, newest, reached
 from .runners import DeviceRunner, Episodes, LoopRunner, Runner, choose_replay, jax_environment, make_replay
 
-RESULT_KEYS = (
-    "training_iteration",
-    "num_env_steps_sampled_lifetime",
-    "num_updates_lifetime",
-    "num_episodes_lifetime",
-    "episode_return_mean",
-    "episode_return_max",
-    "episode_return_min",
-    "episode_len_mean",
-    "loss",
-    "steps_per_second",
-    "time_this_iter_s",
-    "time_total_s",
-    "timestamp",
-)
-RECENT_EPISODES = 20
 _COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
 
@@ -56,8 +42,9 @@ class Trainer:
       seed: of everything that is drawn; runs are functions of it, but for Reverb and for resuming in the Python loop.
       run_folder: where `save` puts `checkpoints/`; None: a trainer that cannot save.
       callbacks: told what happens (`callbacks.Callback`).
-      runner: "loop" (Python) or "device" (JAX environments).
-      replay: of the Python loop: "reverb", "host", or "auto": the former where it is installed.
+      runner: "loop" (Python), "vector" (the same, of several environments: `config.num_envs`) or "device" (JAX environments).
+      replay: of the Python loop, for agents that learn from replay: "reverb", "host", or "auto": the former where it is
+        installed.
       keep_checkpoints: how many.
 
     Raises:
@@ -77,12 +64,9 @@ class Trainer:
         replay: str = "auto",
         keep_checkpoints: int = 3,
     ):
-        if runner not in ("loop", "device"):
-            raise ValueError(f"runner: expected 'loop' or 'device', got {runner!r}")
-        names = [name for name, preset in PRESETS.items() if preset.config is type(config)]
-        if not names:
-            raise TypeError(f"config: expected a preset's configuration, such as DqnConfig(), got {config!r}")
-        self.algorithm, self.config, self.env, self.seed = names[0], config, env, seed
+        self.algorithm, preset = preset_of(config)
+        check_runner(runner, config)
+        self.config, self.env, self.seed = config, env, seed
         self.runner_name, self.callbacks = runner, tuple(callbacks)
         self.keep_checkpoints = keep_checkpoints
         self.set_run_folder(run_folder)
@@ -96,15 +80,20 @@ class Trainer:
             self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
             self._env: Any = _with_limit(jax_environment(env), config.max_episode_steps)
         else:
-            self.replay_name, self.replay_reason = choose_replay(replay)
+            on_policy = isinstance(config, OnPolicyConfig)
+            self.replay_name, self.replay_reason = (
+                ("none", "none, it learns from fresh rows") if on_policy else choose_replay(replay)
+            )
             self._env = self._host_environment(None if config.num_envs == 1 else config.num_envs)
-        self.agent = PRESETS[self.algorithm].make_agent(config, self._env.specs)
+        self.agent = preset.make_agent(config, self._env.specs)
 
     @cached_property
     def runner(self) -> Runner:
         """The loop; made when it is first needed, since acting does without it."""
         if self.runner_name == "device":
             return DeviceRunner(self.config, self.agent, self._env, self.seed)
+        if self.replay_name == "none":
+            return LoopRunner(self.config, self.agent, self._env, None, self.seed)
         scratch = None if self.run_folder is None else self.run_folder / "checkpoints"
         if scratch is not None:
             for leftover in scratch.glob("jax-agents-reverb-*"):  # of a killed process
@@ -114,8 +103,15 @@ class Trainer:
 
     @property
     def train_state(self) -> TrainState:
-        """The agent's state."""
+        """The agent's state, a copy; may be set, to act with or to go on from."""
         return self.runner.train_state if self._train_state is None else self._train_state
+
+    @train_state.setter
+    def train_state(self, state: TrainState) -> None:
+        if self._train_state is None:
+            self.runner.train_state = state
+        else:
+            self._train_state = state
 
     @property
     def policy_params(self) -> Tree:
@@ -158,15 +154,16 @@ class Trainer:
             for name, value in progress.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value * progress.num_updates
             self.num_episodes += sum(count for *_, count in progress.episodes)
-            self._recent = _newest(self._recent + progress.episodes)
+            self._recent = newest(self._recent + progress.episodes)
             for callback in self.callbacks:
                 callback.on_progress(self)
         self.training_iteration += 1
         self.num_updates += updates
         seconds = time.perf_counter() - begin
         self.time_total += seconds
-        metrics = {name: _finite(total / updates) for name, total in totals.items()}
-        self.result = self._result(seconds, self.num_steps - start) | metrics
+        metrics = {name: finite(total / updates) for name, total in totals.items()}
+        counters = {name: getattr(self, name) for name in _COUNTERS} | {"num_steps": self.num_steps}
+        self.result = make_report(counters, self._recent, self.num_steps - start, seconds) | metrics
         for callback in self.callbacks:
             callback.on_report(self, self.result)
         return self.result
@@ -183,7 +180,7 @@ class Trainer:
         """
         stop = check_stop({"num_env_steps_sampled_lifetime": self.config.num_steps} if stop is None else stop)
         saved = self.training_iteration
-        while not self.interrupted and not _reached(stop, self.result):
+        while not self.interrupted and not reached(stop, self.result):
             self.train()
             if checkpoint_freq and self.training_iteration % checkpoint_freq == 0 and self.checkpointer:
                 self.save()
@@ -226,7 +223,7 @@ class Trainer:
             for name, mine in (("runner", self.runner_name), ("replay", None if acting_only else self.replay_name)):
                 if mine is not None and saved[name] != mine:
                     raise CheckpointError(f"{checkpoints.path(step)} was saved with {name} {saved[name]!r}, not {mine!r}")
-        if acting_only and self.runner_name == "loop":
+        if acting_only and self.runner_name != "device":
             self._train_state, metadata = checkpoints.restore(self.agent.init(jax.random.key(0)), step=step)
         else:
             state, metadata = checkpoints.restore(self.runner.state()[0], self.runner.replay, step)
@@ -262,7 +259,7 @@ class Trainer:
             callback.on_end(self)
         if "runner" in self.__dict__:
             self.runner.close()
-        elif self.runner_name == "loop":
+        elif self.runner_name != "device":
             self._env.close()
 
     def _host_environment(self, num_envs: int | None) -> Environment:
@@ -276,59 +273,15 @@ class Trainer:
             raise ValueError("this trainer has no folder for checkpoints; give it run_folder=...")
         return self.checkpointer
 
-    def _result(self, seconds: float, steps: int) -> dict[str, Any]:
-        episodes = [(mean, count) for mean, _, count in self._recent]
-        lengths = [(length, count) for _, length, count in self._recent if length is not None]
-        return {
-            "training_iteration": self.training_iteration,
-            "num_env_steps_sampled_lifetime": self.num_steps,
-            "num_updates_lifetime": self.num_updates,
-            "num_episodes_lifetime": self.num_episodes,
-            "episode_return_mean": _mean(episodes),
-            "episode_return_max": max((mean for mean, _ in episodes), default=None),
-            "episode_return_min": min((mean for mean, _ in episodes), default=None),
-            "episode_len_mean": _mean(lengths),
-            "loss": None,
-            "steps_per_second": round(steps / seconds, 1),
-            "time_this_iter_s": round(seconds, 4),
-            "time_total_s": round(self.time_total, 4),
-            "timestamp": round(time.time(), 3),
-        }
 
-
-def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
-    """`stop`, if each key is one of `RESULT_KEYS` and each value a number; else a ValueError that says what was meant."""
-    for key, value in stop.items():
-        if key not in RESULT_KEYS:
-            raise ValueError(f"stop: no result {key!r}; {nearest(key, RESULT_KEYS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"stop {key}: expected a number, got {value!r}")
-    if not stop:
-        raise ValueError(f"stop: expected at least one of {', '.join(RESULT_KEYS)}")
-    return dict(stop)
-
-
-def _reached(stop: Mapping[str, float], result: Mapping[str, Any] | None) -> bool:
-    return result is not None and any(result[key] is not None and result[key] >= value for key, value in stop.items())
-
-
-def _newest(episodes: list[Episodes]) -> list[Episodes]:
-    kept, count = [], 0
-    for episode in reversed(episodes):
-        if count >= RECENT_EPISODES:
-            break
-        kept.append(episode)
-        count += episode[2]
-    return kept[::-1]
-
-
-def _mean(values: list[tuple[float, int]]) -> float | None:
-    total = sum(count for _, count in values)
-    return sum(value * count for value, count in values) / total if total else None
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def check_runner(runner: str, config: Any) -> None:
+    """Raises a ValueError unless there is such a runner, and it suits the configuration."""
+    if runner == "ray":
+        raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
+    if runner not in ("loop", "vector", "device"):
+        raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
+    if runner == "vector" and config.num_envs == 1:
+        raise ValueError("runner 'vector' steps several environments at once; set config num_envs to their number")
 
 
 def _with_limit(env: Any, max_episode_steps: int | None) -> Any:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax_agents import envs
 from jax_agents.experiments import RESULT_KEYS, Callback, CheckpointError, DqnConfig, Trainer
-from jax_agents.experiments.trainer import check_stop
+from jax_agents.experiments.reports import check_stop
 
 CONFIG = DqnConfig(
     hidden=(8,), warmup_steps=50, batch_size=4, steps_per_iteration=1, steps_per_report=50, num_steps=200, replay_capacity=500
@@ -167,7 +167,7 @@ def test_a_jax_environment_trains_in_both_loops():
 def test_what_cannot_be_built():
     with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
         Trainer({"gamma": 1}, "CartPole-v1")
-    with pytest.raises(ValueError, match="expected 'loop' or 'device', got 'gpu'"):
+    with pytest.raises(ValueError, match="expected 'loop', 'vector' or 'device', got 'gpu'"):
         make(runner="gpu")
     with pytest.raises(ValueError, match="did you mean CartPole-v1"):
         Trainer(CONFIG, "CartPol-v1", replay="host")

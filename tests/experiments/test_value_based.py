@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import pytest
 from jax_agents import agents, envs
@@ -24,13 +26,15 @@ def test_epsilon_falls_with_environment_steps_whatever_the_ratio(steps, updates,
     assert float(epsilon(2 * at_half)) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("end, at_half", [(None, 1e-2), (0.0, 5e-3)])
-def test_the_learning_rate_falls_over_the_run_if_it_has_an_end(end, at_half):
-    config = DqnConfig(learning_rate=1e-2, learning_rate_end=end, num_steps=1000, steps_per_iteration=5, warmup_steps=200)
+def test_the_learning_rate_falls_over_the_run_if_it_has_an_end():
+    config = DqnConfig(learning_rate=1e-2, learning_rate_end=0.0, num_steps=1000, steps_per_iteration=5, warmup_steps=200)
     rate = config.learning_rate_schedule()
     assert float(rate(0)) == pytest.approx(1e-2)
-    assert float(rate(80)) == pytest.approx(at_half)  # 800 steps remain after the warm-up: 160 updates
-    assert float(rate(1000)) == pytest.approx(1e-2 if end is None else end)
+    assert float(rate(80)) == pytest.approx(5e-3)  # 800 steps remain after the warm-up: 160 updates
+    assert float(rate(1000)) == 0.0
+    sooner = dataclasses.replace(config, learning_rate_steps=400).learning_rate_schedule()
+    assert float(sooner(40)) == pytest.approx(5e-3)
+    assert dataclasses.replace(config, learning_rate_end=None).learning_rate_schedule() == 1e-2
 
 
 def test_continuous_actions_are_refused():

@@ -1,0 +1,132 @@
+"""The whole loop on device, for environments written in JAX."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from ...agents.agent import Agent, TrainState
+from ...envs import classic
+from ...envs.environment import JaxEnvironment
+from ...envs.types import Tree
+from ...learners.on_device import OnDevice
+from ...learners.on_policy import OnPolicy
+from ..configs import OnPolicyConfig
+from ..presets import nearest
+from .runner import Episodes, Progress
+
+# gymnasium's ids of the environments that are there in JAX too
+JAX_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
+    "Acrobot-v1": classic.Acrobot,
+    "CartPole-v1": classic.CartPole,
+    "MountainCar-v0": classic.MountainCar,
+    "MountainCarContinuous-v0": classic.MountainCarContinuous,
+    "Pendulum-v1": classic.Pendulum,
+}
+
+
+class DeviceRunner:
+    """The whole loop on device; stops and resumes exactly. Boundary rows, one an episode, count as steps here."""
+
+    replay = None
+
+    def __init__(self, config: Any, agent: Agent, env: JaxEnvironment, seed: int):
+        self.chunk = config.steps_per_report
+        self._config = config
+        self._loop = device_loop(config, agent, env)
+        self._run = jax.jit(self._loop.run, static_argnums=1, donate_argnums=0)
+        self._state = jax.jit(self._loop.init)(jax.random.key(seed))
+        self._unreported = self._rows  # the warm-up, made by `init`
+
+    @property
+    def num_steps(self) -> int:
+        return self._rows - self._unreported
+
+    @property
+    def _rows(self) -> int:
+        return int(self._state.rollout.row) * self._config.num_envs
+
+    @property
+    def train_state(self) -> TrainState:
+        return jax.tree.map(jax.numpy.copy, self._state.train)  # the next run donates it
+
+    @train_state.setter
+    def train_state(self, state: TrainState) -> None:
+        self._state = dataclasses.replace(self._state, train=jax.tree.map(jax.numpy.copy, state))
+
+    def advance(self, num_steps: int) -> Progress:
+        warm_up = min(num_steps, self._unreported)
+        self._unreported -= warm_up
+        num_steps -= warm_up
+        if num_steps == 0:
+            return Progress(0, {}, [])
+        iterations = math.ceil(num_steps / self._config.steps_per_iteration)
+        self._state, metrics = self._run(self._state, iterations)
+        means = {name: float(value[0]) for name, value in metrics.items()}
+        count, mean = round(means.pop("episodes")), means.pop("episode_return")
+        episodes: list[Episodes] = [(mean, None, count)] if count else []
+        return Progress(iterations * self._config.updates_per_iteration, means, episodes)
+
+    def state(self) -> tuple[Tree, dict[str, Any]]:
+        return self._state, {"unreported": self._unreported}
+
+    def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
+        self._state, self._unreported = state, counters["unreported"]
+
+    def close(self) -> None:
+        self._state = None
+
+
+def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy:
+    """The whole training loop of a configuration, for a JAX environment: what the device runner and the gates train.
+
+    Raises:
+      ValueError: if steps cannot be divided evenly among the environments.
+    """
+    if isinstance(config, OnPolicyConfig):
+        return OnPolicy(
+            agent,
+            env,
+            num_envs=config.num_envs,
+            num_rows=config.num_rows,
+            num_epochs=config.num_epochs,
+            num_minibatches=config.num_minibatches,
+            policy_lag=config.policy_lag,
+        )
+    if config.steps_per_iteration % config.num_envs:
+        raise ValueError(
+            f"config steps_per_iteration: on device, expected a multiple of num_envs={config.num_envs}, "
+            f"got {config.steps_per_iteration}"
+        )
+    return OnDevice(
+        agent,
+        env,
+        num_envs=config.num_envs,
+        rows_per_iteration=config.steps_per_iteration // config.num_envs,
+        updates_per_iteration=config.updates_per_iteration,
+        batch_size=config.batch_size,
+        capacity=config.replay_capacity,
+        warmup_rows=math.ceil(config.warmup_steps / config.num_envs),
+        # A random policy would not give what some agents store of their own.
+        warmup_policy=agent.collect_policy if agent.collect_data_spec.policy_info else None,
+        priority_exponent=config.priority_exponent,
+        importance_exponent=config.importance_exponent,
+    )
+
+
+def jax_environment(env: Any) -> JaxEnvironment:
+    """A JAX environment, given itself or gymnasium's id of it.
+
+    Raises:
+      ValueError: there is none of that id.
+    """
+    if not isinstance(env, str):
+        if isinstance(env, JaxEnvironment):
+            return env
+        raise ValueError(f"the device runner needs a JAX environment or the id of one, got {env!r}; use runner='loop'")
+    if env not in JAX_ENVIRONMENTS:
+        hint = f"{nearest(env, JAX_ENVIRONMENTS)} Or use runner 'loop'"
+        raise ValueError(f"the device runner needs an environment written in JAX, and {env!r} is not; {hint}")
+    return JAX_ENVIRONMENTS[env]()

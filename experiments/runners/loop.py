@@ -1,0 +1,127 @@
+"""The Python loop over a host environment, with replay or from fresh rows."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from ...agents.agent import Agent, TrainState
+from ...envs.environment import Environment
+from ...envs.types import Tree
+from ...learners.off_policy_loop import OffPolicyLoop
+from ...learners.on_policy_loop import OnPolicyLoop
+from ...metrics import AverageReturn, MetricObserver
+from ...replay.replay import Replay
+from .runner import Episodes, Progress
+
+
+class LoopRunner:
+    """The Python loop: off-policy with a buffer (Reverb or in-process), on-policy without one.
+
+    Resuming starts a new episode: a gymnasium environment cannot be saved.
+    """
+
+    chunk = 100
+
+    def __init__(self, config: Any, agent: Agent, env: Environment, buffer: Replay | None, seed: int):
+        self._config, self._agent, self._env = config, agent, env
+        self.replay = buffer
+        self._episodes = _EpisodeLog()
+        common: dict[str, Any] = {"observers": (self._episodes,), "key": jax.random.key(seed), "seed": seed}
+        self._loop: Any
+        if buffer is None:
+            if config.policy_lag:
+                raise ValueError(f"config policy_lag={config.policy_lag}: only the device runner delays parameters; set 0 here")
+            self._loop = OnPolicyLoop(
+                agent,
+                env,
+                num_rows=config.num_rows,
+                num_epochs=config.num_epochs,
+                num_minibatches=config.num_minibatches,
+                **common,
+            )
+            self._warmup_steps = 0
+            return
+        self._loop = OffPolicyLoop(
+            agent,
+            env,
+            buffer,
+            batch_size=config.batch_size,
+            steps_per_iteration=config.steps_per_iteration,
+            updates_per_iteration=config.updates_per_iteration,
+            importance_exponent=config.importance_exponent,
+            **common,
+        )
+        self._warmup_steps = config.warmup_steps
+
+    @property
+    def num_steps(self) -> int:
+        return self._loop.driver.num_steps
+
+    @property
+    def train_state(self) -> TrainState:
+        return self._loop.state
+
+    @train_state.setter
+    def train_state(self, state: TrainState) -> None:
+        self._loop.state = state
+
+    def advance(self, num_steps: int) -> Progress:
+        warm_up = min(num_steps, self._warmup_steps - self.num_steps)
+        updates, metrics = 0, {}
+        if warm_up > 0:
+            self._warm_up(warm_up)
+            num_steps -= warm_up
+        if num_steps > 0:
+            iterations = math.ceil(num_steps / self._config.steps_per_iteration)
+            metrics = self._loop.run(iterations)
+            updates = iterations * self._config.updates_per_iteration
+        return Progress(updates, metrics, self._episodes.take())
+
+    def _warm_up(self, num_steps: int) -> None:
+        if self._agent.collect_data_spec.policy_info:  # a random policy would not give what the agent stores
+            self._loop.driver.run(num_steps=num_steps, params=self._agent.policy_params(self._loop.state))
+        else:
+            self._loop.warm_up(num_steps)
+
+    def state(self) -> tuple[Tree, dict[str, Any]]:
+        driver = self._loop.driver
+        counters = {name: getattr(driver, name) for name in ("num_rows", "num_steps", "num_episodes")}
+        if self.replay is None:
+            counters["num_iterations"] = self._loop.num_iterations
+        return self._loop.state, counters
+
+    def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
+        driver = self._loop.driver
+        self._loop.state = state
+        for name, value in counters.items():
+            setattr(self._loop if name == "num_iterations" else driver, name, value)
+        driver.time_step = self._env.reset(seed)
+        shape = () if self._env.num_envs is None else (self._env.num_envs,)
+        driver.policy_state = driver.policy.initial_state(shape)
+        self._episodes.reset()
+
+    def close(self) -> None:
+        if self.replay is not None:
+            self.replay.close()
+        self._env.close()
+
+
+class _EpisodeLog:
+    """An observer that keeps the episodes that ended since the last `take`."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        self._observer, self._taken = MetricObserver(AverageReturn(buffer_size=10_000)), 0
+
+    def __call__(self, row: Any) -> None:
+        self._observer(row)
+
+    def take(self) -> list[Episodes]:
+        episodes = int(self._observer.record(1).episodes)
+        new, self._taken = min(episodes - self._taken, 10_000), episodes
+        record = self._observer.record(max(1, new))
+        return [(float(r), float(n), 1) for r, n in zip(record.returns[:new], record.lengths[:new], strict=True)]

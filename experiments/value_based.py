@@ -1,0 +1,171 @@
+"""DQN and its family as experiments: a configuration each, on a page, and the agent that it describes."""
+
+import dataclasses
+from typing import Any, Literal
+
+import optax
+
+from ..agents import CategoricalDqnAgent, DqnAgent, QrDqnAgent, RecurrentDqnAgent, losses, periodic
+from ..envs.specs import EnvironmentSpecs
+from ..networks import LSTM, QNetwork, RecurrentQNetwork, default_encoder
+from .configs import ACTIVATIONS, Activation, OffPolicyConfig
+
+_TD_LOSSES = {"huber": losses.huber, "squared": losses.squared}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """What all of them share beside `OffPolicyConfig`: layers, targets and exploration."""
+
+    hidden: tuple[int, ...] = (120, 84)
+    head_hidden: tuple[int, ...] = ()  # layers of each head, after those that heads share
+    dueling: bool = False
+    activation: Activation = "relu"
+    double: bool = False
+    target_update_period: int = 50  # updates
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_decay_steps: int = 40_000  # environment steps
+
+
+@dataclasses.dataclass(frozen=True)
+class DqnConfig(Exploration, OffPolicyConfig):
+    """What `jax-agents train --run DQN` can be told; the defaults solve CartPole-v1 in a minute or two."""
+
+    learning_rate: float = 5e-4
+    learning_rate_end: float | None = 1e-5
+    steps_per_iteration: int = 4
+    replay_capacity: int = 10_000
+    td_loss: Literal["huber", "squared"] = "squared"
+    noisy_sigma: float | None = None  # makes layers noisy, which explores; epsilon applies besides
+
+
+@dataclasses.dataclass(frozen=True)
+class C51Config(Exploration, OffPolicyConfig):
+    """Distributional DQN with atoms between two bounds; the defaults are CleanRL's for CartPole-v1."""
+
+    num_steps: int = 500_000
+    learning_rate: float = 2.5e-4
+    optimizer_eps: float = 0.01 / 128
+    steps_per_iteration: int = 10
+    warmup_steps: int = 10_000
+    replay_capacity: int = 10_000
+    epsilon_decay_steps: int = 240_000
+    num_atoms: int = 101
+    v_min: float = -100.0  # the returns that the first and the last atom stand for
+    v_max: float = 100.0
+    noisy_sigma: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QrDqnConfig(Exploration, OffPolicyConfig):
+    """Distributional DQN with learned quantiles; the defaults are RL Baselines3 Zoo's for CartPole-v1, made steady."""
+
+    num_steps: int = 50_000
+    learning_rate: float = 2.3e-3
+    learning_rate_end: float | None = 0.0
+    optimizer_eps: float = 0.01 / 64
+    batch_size: int = 64
+    steps_per_iteration: int = 4
+    updates_per_iteration: int = 2
+    hidden: tuple[int, ...] = (64, 64)
+    target_update_period: int = 128
+    epsilon_decay_steps: int = 7_000
+    epsilon_end: float = 0.04
+    num_quantiles: int = 10
+    huber_param: float = 1.0
+    noisy_sigma: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class R2d2Config(Exploration, OffPolicyConfig):
+    """Recurrent DQN: an LSTM between the dense layers, trained on sequences; after R2D2, but one process and small."""
+
+    num_steps: int = 300_000
+    learning_rate: float = 2.5e-3
+    learning_rate_end: float | None = 0.0
+    batch_size: int = 32
+    steps_per_iteration: int = 16
+    warmup_steps: int = 2_000
+    num_envs: int = 8
+    hidden: tuple[int, ...] = (64,)
+    double: bool = True
+    epsilon_decay_steps: int = 64_000
+    td_loss: Literal["huber", "squared"] = "huber"
+    core_size: int = 64  # units of the LSTM
+    sequence_length: int = 16  # rows of a sequence that are learned from
+    burn_in: int = 4  # rows before them, for the memory alone
+    stored_carry: bool = True  # start sequences with the memory that acting had, not with zeros
+
+
+def dqn_agent(config: DqnConfig, specs: EnvironmentSpecs) -> DqnAgent:
+    """The agent of a configuration, for an environment's specs.
+
+    Raises:
+      ValueError: if its actions are not one discrete choice; so for the other functions here.
+    """
+    network = _network(config, specs, None, config.noisy_sigma)
+    return DqnAgent(specs, network, config.optimizer(), td_loss=_TD_LOSSES[config.td_loss], **_shared(config))
+
+
+def c51_agent(config: C51Config, specs: EnvironmentSpecs) -> CategoricalDqnAgent:
+    """The agent of a configuration, for an environment's specs."""
+    network = _network(config, specs, config.num_atoms, config.noisy_sigma)
+    return CategoricalDqnAgent(specs, network, config.optimizer(), v_min=config.v_min, v_max=config.v_max, **_shared(config))
+
+
+def qr_dqn_agent(config: QrDqnConfig, specs: EnvironmentSpecs) -> QrDqnAgent:
+    """The agent of a configuration, for an environment's specs."""
+    network = _network(config, specs, config.num_quantiles, config.noisy_sigma)
+    return QrDqnAgent(specs, network, config.optimizer(), huber_param=config.huber_param, **_shared(config))
+
+
+def r2d2_agent(config: R2d2Config, specs: EnvironmentSpecs) -> RecurrentDqnAgent:
+    """The agent of a configuration, for an environment's specs."""
+    network = RecurrentQNetwork(
+        _num_actions(specs),
+        LSTM(config.core_size),
+        config.hidden,
+        head_hidden=config.head_hidden,
+        dueling=config.dueling,
+        encoder=default_encoder(specs.observation),
+        activation=ACTIVATIONS[config.activation],
+    )
+    return RecurrentDqnAgent(
+        specs,
+        network,
+        config.optimizer(),
+        td_loss=_TD_LOSSES[config.td_loss],
+        sequence_length=config.sequence_length,
+        burn_in=config.burn_in,
+        stored_carry=config.stored_carry,
+        **_shared(config),
+    )
+
+
+def _shared(config: Any) -> dict[str, Any]:
+    """The arguments that all agents of the family take."""
+    return {
+        "gamma": config.gamma,
+        "n_step": config.n_step,
+        "double": config.double,
+        "epsilon": optax.linear_schedule(config.epsilon_start, config.epsilon_end, config.updates(config.epsilon_decay_steps)),
+        "target_update": periodic(config.target_update_period),
+    }
+
+
+def _network(config: Any, specs: EnvironmentSpecs, num_atoms: int | None, noisy_sigma: float | None) -> QNetwork:
+    return QNetwork(
+        _num_actions(specs),
+        config.hidden,
+        default_encoder(specs.observation),
+        ACTIVATIONS[config.activation],
+        head_hidden=config.head_hidden,
+        dueling=config.dueling,
+        num_atoms=num_atoms,
+        noisy_sigma=noisy_sigma,
+    )
+
+
+def _num_actions(specs: EnvironmentSpecs) -> Any:
+    return getattr(specs.action, "num_values", None)
