@@ -45,15 +45,16 @@ def c51_cartpole_cleanrl() -> OnDevice:
 
 
 def qr_dqn_cartpole_zoo() -> OnDevice:
-    """RL Baselines3 Zoo's: 50,000 steps, 128 updates after every 256.
+    """RL Baselines3 Zoo's, with a learning rate that falls to 0: 50,000 steps, 128 updates after every 256.
 
-    Its target interval of 10 steps is shorter than the 256 between two rounds of updates, so it copies once a round.
+    Its target interval of 10 steps is shorter than the 256 between two rounds of updates, so it copies once a round. With its
+    constant one a policy forgets and learns anew, and may be caught at a bad moment when training stops.
     """
     env = CartPole()
     agent = QrDqnAgent(
         env.specs,
         QNetwork(2, hidden=(256, 256), num_atoms=10),
-        optax.adam(2.3e-3, eps=0.01 / 64),
+        optax.adam(optax.linear_schedule(2.3e-3, 0.0, 24_320), eps=0.01 / 64),
         epsilon=optax.linear_schedule(0.88, 0.04, 3_500),
         target_update=periodic(128),
     )
