@@ -1,0 +1,379 @@
+"""A policy as a service: episodes that happen elsewhere, answered in batches, and learned from. No HTTP here."""
+
+import asyncio
+import collections
+import dataclasses
+import heapq
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..agents.agent import Agent, TrainState
+from ..envs.specs import zeros
+from ..envs.time_step import restart
+from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
+from . import wire
+from .batching import ActionBatcher, ActionRequest
+from .episodes import EpisodeRecorder
+from .learning import LearnerThread, Learning
+
+_log = logging.getLogger(__name__)
+_BUSY = "another call of this episode is under way; wait for its answer"
+_PATIENCE = 30.0  # seconds that a training episode waits for the learner, before it is told to come again
+
+
+class RequestError(Exception):
+    """A request that cannot be served as it is; `status` is HTTP's word for why, and the message says what to do."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+class LoggedAction(NamedTuple):
+    """An action that somebody else chose: on what, what the policy would have stored with it, and what it earned so far."""
+
+    observation: Tree
+    action: Tree
+    policy_info: Tree | None = None
+    reward: float = 0.0
+
+
+@dataclasses.dataclass(eq=False)
+class _Episode:
+    number: np.int32
+    training: bool
+    stream: int | None
+    policy_state: Tree
+    last_seen: float
+    version: int
+    recorder: EpisodeRecorder = dataclasses.field(default_factory=EpisodeRecorder)
+    busy: bool = False
+
+
+class PolicyService:
+    """Serves an agent's policies to many episodes at a time; all methods belong to one event loop.
+
+        async with PolicyService(agent, state) as service:
+            episode = service.start_episode()
+            action, version = await service.get_action(episode, observation)
+
+    Training episodes act with `agent.collect_policy` and their rows go to `learning`, on a thread of its own; others act with
+    `agent.policy`. Observations and actions are NumPy trees that were checked against the specs (`wire.from_json`).
+
+    Args:
+      agent: what to serve.
+      state: its state; None with `learning`, which has its own.
+      learning: how it learns (`ReplayLearning`, `OnPolicyLearning`); None: it does not.
+      key: typed key of the policies' draws; an action's depends on its episode's number and its step alone.
+      max_batch_size, max_wait, exact: of the batches; see `ActionBatcher`.
+      episode_timeout: seconds after which an idle episode is freed: its client has gone.
+      max_episodes: the most that may be open.
+      act: in place of the compiled policy call; see `ActionBatcher`.
+
+    Raises:
+      ValueError: if neither or both of `state` and `learning` are given, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        state: TrainState | None = None,
+        *,
+        learning: Learning | None = None,
+        key: Array | None = None,
+        max_batch_size: int = 64,
+        max_wait: float = 0.001,
+        exact: bool = True,
+        episode_timeout: float = 600.0,
+        max_episodes: int = 10_000,
+        act: Any = None,
+    ):
+        if (state is None) == (learning is None):
+            raise ValueError("PolicyService: expected either a state to serve, or learning, which has one")
+        if not episode_timeout > 0 or max_episodes < 1:
+            raise ValueError(f"PolicyService: expected both above 0, got {episode_timeout=}, {max_episodes=}")
+        self.agent, self.learning = agent, learning
+        self.episode_timeout, self.max_episodes = episode_timeout, max_episodes
+        self.num_steps = self.num_finished = self.num_expired = 0
+        self._state = state
+        self._published: tuple[int, Tree] = (0, None if state is None else agent.policy_params(state))
+        self._learner = None if learning is None else LearnerThread(learning, self._publish)
+        self._episodes: dict[str, _Episode] = {}
+        self._num_started, self._num_streams = 0, 0
+        self._free_streams: list[int] = []
+        self._open = {True: 0, False: 0}  # training, others
+        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=100)
+        self._packed: tuple[int, bytes] = (-1, b"")
+        self._info_spec = agent.collect_data_spec.policy_info
+        self._executor = ThreadPoolExecutor(1, "policy")
+        key = jax.random.key(0) if key is None else key
+        self._batchers = {
+            training: ActionBatcher(
+                agent.collect_policy if training else agent.policy,
+                lambda: self._published,
+                key,
+                self._executor,
+                max_batch_size=max_batch_size,
+                max_wait=max_wait,
+                exact=exact,
+                num_clients=lambda training=training: self._open[training],
+                act=act,
+            )
+            for training in ((False,) if learning is None else (False, True))
+        }
+        self._tasks: list[asyncio.Task] = []
+
+    async def __aenter__(self) -> "PolicyService":
+        if self._learner is not None:
+            self._learner.start()
+        example = restart(zeros(self.agent.specs.observation))
+        for batcher in self._batchers.values():
+            await asyncio.get_running_loop().run_in_executor(self._executor, batcher.warm_up, example)
+        self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
+        self._tasks.append(asyncio.create_task(self._expire_for_ever()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._learner is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._learner.stop)
+        self._executor.shutdown()
+
+    @property
+    def state(self) -> TrainState:
+        """The agent's state; with learning, ask once the service has stopped."""
+        state = self._state if self.learning is None else self.learning.state
+        assert state is not None
+        return state
+
+    @property
+    def version(self) -> int:
+        """Of the parameters that act now: the updates since the service began."""
+        return self._published[0]
+
+    # -- what clients ask
+
+    def start_episode(self, training_enabled: bool | None = None) -> str:
+        """The id of a new episode; `training_enabled=None`: it is learned from if the service learns.
+
+        Raises:
+          RequestError: 409 if it is to be learned from and the service does not learn; 429 if too many are open.
+        """
+        training = self.learning is not None if training_enabled is None else training_enabled
+        if training and self._learner is None:
+            raise RequestError(
+                409, "training_enabled: this server does not learn; start it with --train, or the episode with false"
+            )
+        if training and self._learner is not None and self._learner.error is not None:
+            raise RequestError(409, f"training_enabled: learning has ended with {self._learner.error!r}; ask with false")
+        if len(self._episodes) >= self.max_episodes:
+            raise RequestError(429, f"{len(self._episodes)} episodes are open, the most there may be; end some first")
+        stream = self._take_stream() if training else None
+        batcher = self._batchers[training]
+        episode_id = uuid.uuid4().hex
+        self._episodes[episode_id] = _Episode(
+            number=np.int32(self._num_started & 0x7FFFFFFF),
+            training=training,
+            stream=stream,
+            policy_state=jax.tree.map(np.asarray, batcher.policy.initial_state()),
+            last_seen=time.monotonic(),
+            version=self.version,
+        )
+        self._num_started += 1
+        self._open[training] += 1
+        return episode_id
+
+    def describe(self, episode_id: str) -> dict[str, Any]:
+        """The id of an open episode, whether it is learned from, and the version of the parameters that act now."""
+        return {"episode_id": episode_id, "training": self._find(episode_id).training, "version": self.version}
+
+    async def get_action(self, episode_id: str, observation: Tree) -> tuple[Tree, int]:
+        """The policy's action on an observation, and the version of the parameters that chose it.
+
+        Raises:
+          RequestError: 404 for an unknown episode, 409 while another call of it is under way.
+        """
+        async with _Turn(self, episode_id) as episode:
+            time_step = self._observe(episode, observation)
+            step, episode.version = await self._ask(episode, time_step)
+            episode.recorder.act(step._replace(state=()))
+            self.num_steps += 1
+            return step.action, episode.version
+
+    async def log_actions(self, episode_id: str, actions: Sequence[LoggedAction], version: int | None = None) -> None:
+        """Takes down actions that were chosen elsewhere; `version` is that of the parameters which chose them.
+
+        Raises:
+          RequestError: as `get_action`, and 422 if the agent learns from what its policy stores, and this is missing.
+        """
+        async with _Turn(self, episode_id) as episode:
+            needed = episode.training and jax.tree.leaves(self._info_spec)
+            if needed and any(logged.policy_info is None for logged in actions):
+                told = jax.tree.map(str, self._info_spec)
+                raise RequestError(
+                    422, f"policy_info: expected {told}, from which {type(self.agent).__name__} learns, got none; let the "
+                    "server or PolicyClient(inference='local') choose the actions, or turn training off"
+                )  # fmt: skip
+            for logged in actions:
+                time_step = self._observe(episode, logged.observation)
+                episode.version = self.version if version is None else version
+                if jax.tree.leaves(episode.policy_state):  # a memory goes on, whoever acts
+                    await self._ask(episode, time_step)
+                info = logged.policy_info if needed else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._info_spec)
+                episode.recorder.act(PolicyStep(logged.action, (), info))
+                episode.recorder.reward(logged.reward)
+                self.num_steps += 1
+
+    def log_returns(self, episode_id: str, reward: float, info: Any = None) -> None:
+        """Adds to what the last action earned; `info` is written to the log, at level DEBUG.
+
+        Raises:
+          RequestError: 404 for an unknown episode, 409 while another call of it is under way.
+          WireError: the sum is more than float32 can hold.
+        """
+        episode = self._find(episode_id)
+        if episode.busy:
+            raise RequestError(409, _BUSY)
+        episode.recorder.reward(reward)
+        if info is not None:
+            _log.debug("episode %s: %s", episode_id, info)
+
+    async def end_episode(self, episode_id: str, observation: Tree, truncated: bool = False) -> None:
+        """The last observation: the task is over, or (`truncated`) was cut off, by a time limit say.
+
+        Raises:
+          RequestError: as `get_action`.
+        """
+        async with _Turn(self, episode_id) as episode:
+            recorder = episode.recorder
+            self._learn(episode, recorder.end(observation, truncated))
+            self._recent.append((recorder.total_reward, recorder.num_steps))
+            self.num_finished += 1
+            self._free(episode_id)
+
+    def parameters(self) -> tuple[int, bytes]:
+        """The version and the arrays of the parameters that act now (`wire.pack_arrays`), for clients that act themselves."""
+        version, params = self._published
+        if self._packed[0] != version:
+            self._packed = (version, wire.pack_arrays(jax.device_get(params)))
+        return self._packed
+
+    def health(self) -> dict[str, Any]:
+        """What a monitor wants to know; plain JSON. `return_mean` is over the last 100 episodes that ended."""
+        learner = self._learner
+        requests, batches = (sum(getattr(b, name) for b in self._batchers.values()) for name in ("num_requests", "num_batches"))
+        report: dict[str, Any] = {
+            "status": "serving",
+            "agent": type(self.agent).__name__,
+            "version": self.version,
+            "episodes_open": len(self._episodes),
+            "episodes_finished": self.num_finished,
+            "episodes_expired": self.num_expired,
+            "num_steps": self.num_steps,
+            "return_mean": float(np.mean([r for r, _ in self._recent])) if self._recent else None,
+            "length_mean": float(np.mean([n for _, n in self._recent])) if self._recent else None,
+            "batch_size_mean": round(requests / batches, 2) if batches else None,
+            "learning": learner is not None and learner.error is None,
+        }
+        if learner is not None:
+            report |= {"num_updates": learner.learning.num_updates, "updates_owed": learner.learning.backlog()}
+            report |= {} if learner.error is None else {"learning_error": repr(learner.error)}
+        return report
+
+    def expire(self) -> None:
+        """Frees the episodes whose clients have not been heard of for `episode_timeout` seconds; the service calls it."""
+        oldest = time.monotonic() - self.episode_timeout
+        for episode_id in [i for i, e in self._episodes.items() if e.last_seen < oldest and not e.busy]:
+            self._free(episode_id)
+            self.num_expired += 1
+
+    # -- inside
+
+    def _publish(self, version: int, params: Tree) -> None:
+        self._published = (version, params)  # one assignment: a batch sees the old ones or the new ones
+
+    def _find(self, episode_id: str) -> _Episode:
+        episode = self._episodes.get(episode_id)
+        if episode is None:
+            raise RequestError(
+                404,
+                f"no episode {episode_id[:40]!r} is open; it has ended, or was idle for {self.episode_timeout:g} seconds, or "
+                "never was: start one",
+            )
+        episode.last_seen = time.monotonic()
+        return episode
+
+    def _observe(self, episode: _Episode, observation: Tree) -> TimeStep:
+        time_step, rows = episode.recorder.observe(observation)
+        self._learn(episode, rows)
+        return time_step
+
+    async def _ask(self, episode: _Episode, time_step: TimeStep) -> tuple[PolicyStep, int]:
+        request = ActionRequest(time_step, episode.policy_state, episode.number, np.int32(episode.recorder.num_steps))
+        step, version = await self._batchers[episode.training].action(request)
+        episode.policy_state = step.state
+        return step, version
+
+    def _learn(self, episode: _Episode, rows: list[Trajectory]) -> None:
+        if rows and episode.stream is not None and self._learner is not None:
+            self._learner.add(episode.stream, rows, episode.version)
+
+    async def _wait_for_learner(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while self._learner is not None and self._learner.behind:
+            if time.monotonic() > deadline:
+                owed = self._learner.learning.backlog()
+                raise RequestError(429, f"the learner is {owed} updates behind; try again, or lower updates_per_step")
+            await asyncio.sleep(0.002)
+
+    def _take_stream(self) -> int:
+        if self._free_streams:
+            return heapq.heappop(self._free_streams)
+        self._num_streams += 1
+        return self._num_streams - 1
+
+    def _free(self, episode_id: str) -> None:
+        episode = self._episodes.pop(episode_id)
+        self._open[episode.training] -= 1
+        if episode.stream is not None:
+            heapq.heappush(self._free_streams, episode.stream)
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(min(self.episode_timeout / 4, 10.0))
+            self.expire()
+
+
+class _Turn:
+    """One call of an episode at a time; those of training episodes wait until the learner has caught up."""
+
+    def __init__(self, service: PolicyService, episode_id: str):
+        self._service, self._episode_id = service, episode_id
+        self._episode: _Episode | None = None
+
+    async def __aenter__(self) -> _Episode:
+        episode = self._service._find(self._episode_id)
+        if episode.busy:
+            raise RequestError(409, _BUSY)
+        episode.busy = True
+        self._episode = episode
+        try:
+            if episode.training:
+                await self._service._wait_for_learner()
+        except BaseException:
+            episode.busy = False
+            raise
+        return episode
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._episode is not None
+        self._episode.busy, self._episode.last_seen = False, time.monotonic()

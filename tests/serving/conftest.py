@@ -1,0 +1,24 @@
+"""One small agent for all tests of serving: compiled once for each test process."""
+
+import jax
+import optax
+import pytest
+from jax_agents import agents, networks
+from jax_agents.envs import classic
+
+
+@pytest.fixture(scope="session")
+def dqn():
+    """A DQN agent for CartPole, and its state."""
+    specs = classic.CartPole().specs
+    agent = agents.DqnAgent(specs, networks.QNetwork(2, hidden=(32,)), optax.adam(1e-3), epsilon=0.5)
+    return agent, agent.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="session")
+def ppo():
+    """A PPO agent for CartPole, and its state."""
+    specs = classic.CartPole().specs
+    network = networks.ActorValueNetwork(networks.ActorNetwork(specs.action, (16,)), networks.ValueNetwork((16,)))
+    agent = agents.PpoAgent(specs, network, optax.adam(1e-3))
+    return agent, agent.init(jax.random.key(0))
