@@ -7,6 +7,7 @@ from .bc import BehavioralCloningAgent
 from .categorical import CategoricalDqnAgent
 from .discrete_sac import DiscreteSacAgent
 from .dqn import DqnAgent
+from .es import EsAgent
 from .impala import ImpalaAgent
 from .on_policy import OnPolicyAgent
 from .ppo import PpoAgent
@@ -24,6 +25,7 @@ __all__ = [
     "DdpgAgent",
     "DiscreteSacAgent",
     "DqnAgent",
+    "EsAgent",
     "ImpalaAgent",
     "LossInfo",
     "OnPolicyAgent",

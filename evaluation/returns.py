@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ..drivers.episodes import play_episodes
 from ..envs import specs as specs_lib
 from ..envs.types import Array, TimeStep, Tree
 from ..policies.policy import Policy, act
@@ -65,33 +65,15 @@ def evaluate_on_device(
 ) -> Array:
     """The undiscounted returns of the first episode in each of `num_episodes` environments, float32 `[num_episodes]`.
 
-    A pure function: jit it with `env`, `policy` and the two numbers static, vmap it over `params` and `key`. It stops when all
-    episodes have ended; one that lasts longer than `max_steps` counts with what it has earned by then.
+    It is `drivers.play_episodes`: a pure function to jit with `env`, `policy` and the two numbers static, and to vmap over
+    `params` and `key`. An episode that lasts longer than `max_steps` counts with what it has earned by then.
 
         jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))(env, agent.policy, agent.policy_params(state), key)
 
     Raises:
       ValueError: if a number is less than 1.
     """
-    if num_episodes < 1 or max_steps < 1:
-        raise ValueError(f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}")
-    reset_key, act_key = jax.random.split(key)
-    env_state, time_step = jax.vmap(env.reset)(jax.random.split(reset_key, num_episodes))
-    policy_state = policy.initial_state((num_episodes,))
-    returns, running = jnp.zeros(num_episodes, jnp.float32), jnp.ones(num_episodes, bool)
-
-    def unfinished(carry):
-        return (carry[0] < max_steps) & carry[-1].any()
-
-    def step(carry):
-        row, env_state, time_step, policy_state, returns, running = carry
-        decision = policy.action(params, time_step, policy_state, jax.random.fold_in(act_key, row))
-        env_state, time_step = jax.vmap(env.step)(env_state, decision.action)
-        returns = returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
-        return row + 1, env_state, time_step, decision.state, returns, running & ~time_step.is_last()
-
-    carry = (jnp.int32(0), env_state, time_step, policy_state, returns, running)
-    return jax.lax.while_loop(unfinished, step, carry)[-2]
+    return play_episodes(env, policy, params, key, num_episodes, max_steps).returns
 
 
 def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:

@@ -5,7 +5,7 @@ from .continuous import DeterministicActor, TanhNormalActor
 from .critic import CriticNetwork, Ensemble
 from .encoders import MLP, ConvEncoder, DictEncoder, Flatten, OneHot, default_encoder, he_truncated_normal
 from .noisy import NoisyDense, apply_network
-from .normalizer import RunningStatistics, init_statistics, normalize, update_statistics
+from .normalizer import RunningStatistics, init_statistics, merge_statistics, normalize, update_statistics
 from .q_network import QNetwork
 from .recurrent import GRU, LSTM, RecurrentQNetwork
 from .sequential import Sequential
@@ -36,6 +36,7 @@ __all__ = [
     "default_encoder",
     "he_truncated_normal",
     "init_statistics",
+    "merge_statistics",
     "normalize",
     "num_params",
     "tabulate",

@@ -25,9 +25,11 @@ def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
     return clip_to_spec((spec.low + spec.high) / 2 + half_range(spec) * unit, spec)
 
 
-def clip_to_spec(action: Array, spec: BoundedSpec) -> Array:
-    """Actions `[..., *shape]` moved to the nearest bound where they lie outside, in the spec's dtype."""
-    return jnp.clip(action, spec.low, spec.high).astype(spec.dtype)
+def clip_to_spec(action: Array, spec: Spec) -> Array:
+    """Actions `[..., *shape]` in the spec's dtype, moved to the nearest bound where they lie outside of what bounds it has."""
+    if isinstance(spec, BoundedSpec):
+        action = jnp.clip(action, spec.low, spec.high)
+    return jnp.asarray(action).astype(spec.dtype)
 
 
 def check_continuous(owner: str, spec: Spec, instead: str) -> None:

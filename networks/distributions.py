@@ -14,6 +14,7 @@ from flax import struct
 
 from ..envs.types import Array
 
+_QUADRATURE = 32  # points
 _FORBIDDEN = -1e30  # its probability is exactly 0; finite, so that differences and gradients are not NaN
 
 
@@ -212,10 +213,16 @@ class TanhNormal(_Distribution):
         return self._squash(self._base().mode())
 
     def entropy(self) -> Array:
-        """Raises NotImplementedError: there is no closed form."""
-        raise NotImplementedError(
-            "TanhNormal.entropy: there is no closed form; estimate it by -sample_and_log_prob(key)[1], or use Normal"
-        )
+        """Differential entropy in nats, `[...]`: that of the normals plus the mean logarithm of the slope.
+
+        The latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up to 2, 3e-3 to 3, 0.1 to 7.4.
+        """
+        low, high = self._bounds()
+        points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
+        loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
+        x = loc[..., None] + scale[..., None] * np.float32(points)
+        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log((high - low) / 2)
+        return self._base().entropy() + _sum_last(log_slope, self.event_ndim)
 
     def kl_divergence(self, other: "TanhNormal") -> Array:
         """KL(self || other) in nats, `[...]`, between distributions on the same bounds: that of the normals.
@@ -248,7 +255,7 @@ class TanhNormal(_Distribution):
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
         low, high = self._bounds()
-        log_slope = 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x)) + np.log((high - low) / 2)  # stable for any x
+        log_slope = _log_tanh_slope(x) + np.log((high - low) / 2)
         return self._base().log_prob(x) - _sum_last(log_slope, self.event_ndim)
 
 
@@ -342,6 +349,11 @@ def epsilon_greedy(q_values: Array, epsilon: Array | float, mask: Array | None =
     probs = (1.0 - epsilon) * best + epsilon * uniform
     support = (probs > 0.0) & allowed
     return Categorical(jnp.log(jnp.where(support, probs, 1.0)), support)
+
+
+def _log_tanh_slope(x: Array) -> Array:
+    """log(1 - tanh(x)^2), stable for any x."""
+    return 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x))
 
 
 def _sum_last(x: Array, ndim: int) -> Array:

@@ -42,27 +42,39 @@ def update_statistics(
       weights: `[...]`, 0 for values to leave out and 1 for others; None counts all.
       axis_name: a mapped device axis whose batches are merged too.
     """
-    floats = [(m, v, x) for m, v, x in zip(*map(jax.tree.leaves, (statistics.mean, statistics.variance, values)), strict=True)]
-    batch_ndim = next((x.ndim - m.ndim for m, _, x in floats if _is_float(x)), 0)
-    shape = jnp.shape(jax.tree.leaves(values)[0])[:batch_ndim]
+    leaves = [(m, x) for m, x in zip(jax.tree.leaves(statistics.mean), jax.tree.leaves(values), strict=True)]
+    batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_float(x)), 0)
+    shape, axes = jnp.shape(leaves[0][1])[:batch_ndim], tuple(range(batch_ndim))
     weights = jnp.ones(shape) if weights is None else weights
     count = _all_devices(jnp.sum(weights), axis_name)
-    total = statistics.count + count
 
-    def merge(mean: Array, variance: Array, x: Array) -> tuple[Array, Array]:
+    def moments(mean: Array, x: Array) -> tuple[Array, Array]:
         if not _is_float(x):
-            return mean, variance
-        axes = tuple(range(batch_ndim))
+            return mean, jnp.ones_like(mean)
         weight = weights.reshape(shape + (1,) * mean.ndim)
         batch_mean = _all_devices(jnp.sum(weight * x, axes), axis_name) / jnp.maximum(count, 1.0)
         squares = _all_devices(jnp.sum(weight * jnp.square(x - batch_mean), axes), axis_name)
-        delta, share = batch_mean - mean, count / jnp.maximum(total, 1.0)
-        merged = variance * (1 - share) + squares / jnp.maximum(total, 1.0) + jnp.square(delta) * share * (1 - share)
-        return mean + delta * share, jnp.where(total > 0, merged, variance)
+        return batch_mean, squares / jnp.maximum(count, 1.0)
 
-    pairs = [merge(*leaves) for leaves in floats]
+    pairs = [moments(*leaf) for leaf in leaves]
     treedef: Any = jax.tree.structure(statistics.mean)
-    return RunningStatistics(total, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs))
+    batch = RunningStatistics(count, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs))
+    return merge_statistics(jax.tree.map(lambda *x: jnp.stack(x), statistics, batch))
+
+
+def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
+    """One of several, given as one with leaves `[n, ...]`: the statistics of all values that any of the n has seen, exactly."""
+    total = jnp.sum(statistics.count)
+    shares = statistics.count / jnp.maximum(total, 1.0)
+    average = lambda x: jnp.tensordot(shares, x, axes=1)
+
+    def variance(means: Array, variances: Array) -> Array:
+        merged = average(variances + jnp.square(means - average(means)))
+        return jnp.where(total > 0, merged, 1.0)
+
+    return RunningStatistics(
+        total, jax.tree.map(average, statistics.mean), jax.tree.map(variance, statistics.mean, statistics.variance)
+    )
 
 
 def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -> Tree:

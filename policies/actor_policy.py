@@ -48,12 +48,13 @@ class ActorPolicy:
         return PolicyStep(outputs[0] if isinstance(outputs, tuple) else outputs, state)
 
     def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
-        distribution = self.distribution(params, time_step, state).action
-        drawn, log_prob = distribution.sample_and_log_prob(key)
-        drawn = drawn.astype(self.spec.dtype)
-        action = clip_to_spec(drawn, self.spec) if isinstance(self.spec, BoundedSpec) else drawn
-        info = {"log_prob": log_prob, "drawn_action": drawn} if self._clips else {"log_prob": log_prob}
-        return PolicyStep(action, state, info if self.info else ())
+        distribution, next_state, _ = self.distribution(params, time_step, state)
+        drawn = distribution.sample(key).astype(self.spec.dtype)
+        action = clip_to_spec(drawn, self.spec)
+        if not self.info:
+            return PolicyStep(action, next_state)
+        info = {"log_prob": distribution.log_prob(drawn)}  # of the action as it is stored, rounded: what a loss computes again
+        return PolicyStep(action, next_state, info | {"drawn_action": drawn} if self._clips else info)
 
     @property
     def _clips(self) -> bool:
@@ -79,6 +80,11 @@ class ReturnTrackingPolicy:
 
     policy: ActorPolicy
     gamma: float | Array
+
+    @property
+    def spec(self) -> Spec:
+        """The actions'."""
+        return self.policy.spec
 
     @property
     def info_spec(self) -> dict[str, Spec]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ..envs.types import Array, PolicyStep, TimeStep, Tree, split_action_mask
+from ..networks.continuous import clip_to_spec
 from ..networks.distributions import Categorical, Deterministic, epsilon_greedy
 from ..networks.noisy import apply_network
 from .policy import Policy
@@ -56,7 +57,10 @@ class QPolicy:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GreedyPolicy:
-    """Takes the most probable action of another policy; needs no key."""
+    """Takes the most probable action of another policy; needs no key.
+
+    It is clipped to the bounds of `policy.spec`, where the policy has one, just as the policy clips the actions that it draws.
+    """
 
     policy: Policy
 
@@ -65,11 +69,15 @@ class GreedyPolicy:
 
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
         step = self.policy.distribution(params, time_step, state)
-        return step._replace(action=Deterministic(step.action.mode(), step.action.event_ndim))
+        return step._replace(action=Deterministic(self._mode(step.action), step.action.event_ndim))
 
     def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
         step = self.policy.distribution(params, time_step, state)
-        return step._replace(action=step.action.mode())
+        return step._replace(action=self._mode(step.action))
+
+    def _mode(self, distribution: Any) -> Array:
+        spec = getattr(self.policy, "spec", None)
+        return distribution.mode() if spec is None else clip_to_spec(distribution.mode(), spec)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec
-from jax_agents.networks.normalizer import init_statistics, normalize, normalize_observation, update_statistics
+from jax_agents.networks.normalizer import (
+    init_statistics,
+    merge_statistics,
+    normalize,
+    normalize_observation,
+    update_statistics,
+)
 
 SPEC = {"x": ArraySpec((3,)), "speed": ArraySpec(()), "mask": ArraySpec((2,), np.bool_), "kind": DiscreteSpec(4)}
 
@@ -39,6 +45,20 @@ def test_batches_one_after_another_are_all_values_at_once():
     assert statistics.count == 113
     np.testing.assert_allclose(statistics.mean["x"], every.mean(0), rtol=1e-5)
     np.testing.assert_allclose(statistics.variance["x"], every.var(0), rtol=1e-4)
+
+
+def test_several_statistics_merge_to_those_of_all_values():
+    """Of three workers, one of which has seen nothing."""
+    batches = [values(0, 6), values(1, 40)]
+    workers = [update_statistics(init_statistics(SPEC), batch) for batch in batches] + [init_statistics(SPEC)]
+    merged = merge_statistics(jax.tree.map(lambda *x: jnp.stack(x), *workers))
+    every = update_statistics(init_statistics(SPEC), jax.tree.map(lambda *x: np.concatenate(x), *batches))
+    assert merged.count == 46
+    for a, b in zip(jax.tree.leaves(merged), jax.tree.leaves(every), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    nothing = merge_statistics(jax.tree.map(lambda x: jnp.stack([x, x]), init_statistics(SPEC)))
+    for a, b in zip(jax.tree.leaves(nothing), jax.tree.leaves(init_statistics(SPEC)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_weights_leave_out():

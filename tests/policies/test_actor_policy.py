@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax_agents.envs.specs import BoundedSpec, DiscreteSpec, validate
 from jax_agents.envs.types import StepType, TimeStep, Trajectory
 from jax_agents.networks import ActorNetwork, init_statistics, update_statistics
+from jax_agents.networks.distributions import TanhNormal
 from jax_agents.policies import ActorPolicy, GreedyPolicy, ReturnTrackingPolicy
 from jax_agents.policies.actor_policy import drawn_actions
 
@@ -43,6 +45,34 @@ def test_actions_are_clipped_and_the_drawn_ones_kept():
     validate(result.action, spec, batch_ndim=1, values=True)
     row = Trajectory(None, None, result.action, result.info, None, None, None)
     assert drawn_actions(row) is drawn
+
+
+@pytest.mark.parametrize("low, high", [(-0.1, 0.1), (-0.1, np.inf)])
+def test_greedy_actions_are_clipped_as_drawn_ones_are(low, high):
+    spec = BoundedSpec((2,), np.float32, low, high)
+    policy, params = build(spec, info=True)
+    mode = policy.distribution(params, step()).action.mode()
+    assert (mode < low).any() and mode.max() > 0.1
+    for greedy in (GreedyPolicy(policy), GreedyPolicy(ReturnTrackingPolicy(policy, 0.9))):
+        state = greedy.initial_state((5,))
+        action = greedy.action(params, step(), state).action
+        np.testing.assert_array_equal(action, jnp.clip(mode, low, high))
+        np.testing.assert_array_equal(greedy.distribution(params, step(), state).action.mode(), action)
+        validate(action, spec, batch_ndim=1, values=True)
+
+
+def test_the_stored_log_probability_is_that_of_the_rounded_action():
+    """At 12 standard deviations tanh is 1 in float32: what it was before is lost, to the policy and to the loss alike."""
+    spec = BoundedSpec((1,), np.float32, -1.0, 1.0)
+
+    class Saturated:
+        def apply(self, variables, observation):
+            return TanhNormal(jnp.full((5, 1), 12.0), jnp.full((5, 1), 0.5))
+
+    policy = ActorPolicy(Saturated(), spec, info=True)
+    result = policy.action({"params": {"actor": {}}}, step(), key=jax.random.key(0))
+    again = Saturated().apply({}, OBSERVATION).log_prob(result.info["drawn_action"])
+    np.testing.assert_array_equal(result.info["log_prob"], again)
 
 
 def test_statistics_in_the_parameters_normalise():

@@ -1,0 +1,145 @@
+"""Evolution strategies (Salimans et al. 2017): learning from the returns of whole episodes, without gradients of a policy."""
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.specs import EnvironmentSpecs, zeros
+from ..envs.types import Array, Tree
+from ..networks.normalizer import RunningStatistics, init_statistics, merge_statistics
+from ..policies.actor_policy import ActorPolicy
+from ..policies.policy import Policy
+from ..policies.q_policy import GreedyPolicy, Schedule, value_at
+from .actor_critic import check_network
+from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EsAgent:
+    """Moves its parameters towards those of perturbed copies of itself that earned more.
+
+    A generation is `ask`, episodes with the greedy policy of each of the P members, and `tell`:
+
+        members = agent.ask(state)                # policy parameters [P, ...]
+        state, info = agent.tell(state, fitness)  # mean returns [P]
+
+    Members 2k and 2k + 1 are mirror images, theta + sigma noise_k and theta - sigma noise_k. The step is along the sum of
+    noise x fitness / (P sigma), with the centred rank of each fitness in its place. `learners.Evolution` does it all on device.
+
+    A member is a function of `policy_params(state)` and its index alone, `member(params, index)`: send actors the former once
+    a generation, and only indices and fitness have to travel.
+
+    Args:
+      specs: the environment's; the action must be one spec.
+      network: maps observations `[..., *shape]`, with their action mask, to a distribution whose mode is the action, such as
+        `networks.ActorNetwork` or `networks.DeterministicActor`. (A standard deviation in it means nothing here.)
+      optimizer: an optax transformation; weight decay, as in the paper, is `optax.chain(optax.add_decayed_weights(...), ...)`.
+      population_size: P, members of a generation; even.
+      sigma: standard deviation of the perturbations; a float, or a schedule of the number of generations.
+      normalize_observations: normalise observations by their mean and variance, and clip to +-10; `tell` needs the statistics
+        that the members gathered.
+
+    Raises:
+      ValueError: if the network does not fit the specs, or the population is no even number of at least 2.
+    """
+
+    specs: EnvironmentSpecs
+    network: Any
+    optimizer: Optimizer
+    population_size: int = 100
+    sigma: float | Array | Schedule = 0.05
+    normalize_observations: bool = False
+
+    def __post_init__(self):
+        if self.population_size < 2 or self.population_size % 2:
+            raise ValueError(
+                f"EsAgent: expected an even population_size of at least 2, got {self.population_size}; members come in pairs"
+            )
+        one, batch = (zeros(self.specs.observation),), (zeros(self.specs.observation, (2, 3)),)
+        check_network("network", self.network, one, batch, self.specs.action.shape)
+
+    @cached_property
+    def policy(self) -> Policy:
+        return GreedyPolicy(ActorPolicy(self.network, self.specs.action))
+
+    @property
+    def collect_policy(self) -> Policy:
+        """The greedy policy: members explore by their parameters, not by their actions."""
+        return self.policy
+
+    def init(self, key: Array) -> TrainState:
+        network_key, key = jax.random.split(key)
+        params = {"actor": self.network.init(network_key, zeros(self.specs.observation))}
+        extra = {"observation_statistics": init_statistics(self.specs.observation)} if self.normalize_observations else {}
+        return init_state(params, self.optimizer, key, extra=extra)
+
+    def policy_params(self, state: TrainState) -> Tree:
+        """What the policy needs, and `"noise_key"`, the key of the generation's perturbations."""
+        params = {"params": state.params, "step": state.step, "noise_key": jax.random.split(state.key)[1]}
+        return params | state.extra
+
+    def member(self, params: Tree, index: Array) -> Tree:
+        """The policy parameters of member `index`, an integer from 0 to P - 1, from `policy_params`."""
+        sign = jnp.where(index % 2 == 0, 1.0, -1.0) * value_at(self.sigma, params["step"])
+        perturbed = jax.tree.map(lambda x, noise: x + sign * noise, params["params"], _noise(params, index // 2))
+        return {**params, "params": perturbed}
+
+    def ask(self, state: TrainState) -> Tree:
+        """The policy parameters of all members: leaves `[P, ...]`."""
+        return jax.vmap(self.member, in_axes=(None, 0))(self.policy_params(state), jnp.arange(self.population_size))
+
+    def tell(
+        self, state: TrainState, fitness: Array, statistics: RunningStatistics | None = None
+    ) -> tuple[TrainState, LossInfo]:
+        """One update from what the members that `ask` gave have earned; then there is a new generation.
+
+        Args:
+          state: the state that was asked.
+          fitness: `[P]`, greater is better; NaN (a member that was lost) is below everything.
+          statistics: of the observations that the members saw, leaves `[n, ...]` from n sources, merged here
+            (`networks.update_statistics` makes them); needed if observations are normalised.
+
+        Raises:
+          ValueError: if the fitness is not `[P]`, or statistics are missing or superfluous.
+        """
+        if jnp.shape(fitness) != (self.population_size,):
+            expected, got = [self.population_size], list(jnp.shape(fitness))
+            raise ValueError(f"fitness: expected one number for each member, {expected}, got {got}")
+        if (statistics is not None) != self.normalize_observations:
+            got = "none" if statistics is None else "some"
+            raise ValueError(f"statistics: got {got}, but normalize_observations={self.normalize_observations}")
+        state, info = apply_loss(state, lambda params, key: self.loss(params, state, fitness, key), self.optimizer)
+        if statistics is not None:
+            old = state.extra["observation_statistics"]
+            joined = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), old, statistics)
+            state = dataclasses.replace(state, extra={**state.extra, "observation_statistics": merge_statistics(joined)})
+        return state, info
+
+    def loss(self, params: Tree, state: TrainState, fitness: Array, key: Array) -> LossInfo:
+        """Minus the mean fitness `[P]` of the members of `state`; its gradient is the estimate that the class describes."""
+        ranks, sigma = centred_ranks(fitness), value_at(self.sigma, state.step)
+        draw = lambda pair: _noise({"params": params, "noise_key": key}, pair)
+        noise = jax.lax.stop_gradient(jax.vmap(draw)(jnp.arange(self.population_size // 2)))
+        weights = (ranks[0::2] - ranks[1::2]) / (self.population_size * sigma)
+        along = jax.tree.map(lambda x, n: jnp.vdot(x, jnp.tensordot(weights, n, axes=1)), params, noise)
+        along = jax.tree.reduce(jnp.add, along)
+        metrics = {"best_fitness": jnp.max(fitness), "sigma": jnp.asarray(sigma, jnp.float32)}
+        return LossInfo(jax.lax.stop_gradient(along) - along - jnp.mean(fitness), metrics, {})
+
+
+def centred_ranks(fitness: Array) -> Array:
+    """Ranks from -0.5 (the least) to 0.5 (the greatest), `[P]`; equals share the mean of theirs, NaN is below everything."""
+    fitness = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
+    ordered = jnp.sort(fitness)
+    below, up_to = (jnp.searchsorted(ordered, fitness, side) for side in ("left", "right"))
+    return (below + up_to - 1) / 2 / (fitness.size - 1) - 0.5
+
+
+def _noise(params: Tree, pair: Array) -> Tree:
+    """Standard normal numbers like the parameters, of one pair of members."""
+    leaves, treedef = jax.tree.flatten(params["params"])
+    keys = jax.random.split(jax.random.fold_in(params["noise_key"], pair), len(leaves))
+    return treedef.unflatten([jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=True)])
