@@ -52,7 +52,7 @@ def run_gate(
       num_episodes: of the evaluation of each seed.
       num_reports: metrics are means over so many equal parts of training.
     """
-    loop = gate.configuration()
+    loop = gate.make_loop()
 
     def experiment(key: Array) -> tuple[Array, Any]:
         train_key, evaluation_key = jax.random.split(key)

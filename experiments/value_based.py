@@ -59,19 +59,26 @@ class C51Config(Exploration, OffPolicyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class QrDqnConfig(Exploration, OffPolicyConfig):
-    """Distributional DQN with learned quantiles; the defaults are RL Baselines3 Zoo's for CartPole-v1, made steady."""
+    """Distributional DQN with learned quantiles; the defaults are RL Baselines3 Zoo's for CartPole-v1, but for two.
 
-    num_steps: int = 50_000
+    Its target interval of 10 steps is shorter than the 256 between two rounds of updates, so it copies once a round; and the
+    learning rate falls: with a constant one a policy forgets and learns anew, and may be caught at a bad moment when training
+    stops.
+    """
+
+    num_steps: int = 49_640
     learning_rate: float = 2.3e-3
     learning_rate_end: float | None = 0.0
     optimizer_eps: float = 0.01 / 64
     batch_size: int = 64
-    steps_per_iteration: int = 4
-    updates_per_iteration: int = 2
-    hidden: tuple[int, ...] = (64, 64)
+    steps_per_iteration: int = 256
+    updates_per_iteration: int = 128
+    hidden: tuple[int, ...] = (256, 256)
     target_update_period: int = 128
-    epsilon_decay_steps: int = 7_000
+    epsilon_start: float = 0.88
     epsilon_end: float = 0.04
+    epsilon_decay_steps: int = 7_000
+    steps_per_report: int = 2_560
     num_quantiles: int = 10
     huber_param: float = 1.0
     noisy_sigma: float | None = None
@@ -91,6 +98,7 @@ class R2d2Config(Exploration, OffPolicyConfig):
     hidden: tuple[int, ...] = (64,)
     double: bool = True
     epsilon_decay_steps: int = 64_000
+    steps_per_report: int = 1_600
     td_loss: Literal["huber", "squared"] = "huber"
     core_size: int = 64  # units of the LSTM
     sequence_length: int = 16  # rows of a sequence that are learned from

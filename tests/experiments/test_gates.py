@@ -15,7 +15,7 @@ def test_names_are_unique_and_found():
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
 def test_every_configuration_builds_and_makes_as_many_steps_as_it_says(gate):
-    loop = gate.configuration()
+    loop = gate.make_loop()
     state = jax.eval_shape(loop.init, jax.random.key(0))
     assert gate.num_iterations % 10 == 0 and gate.num_seeds >= 5
     if gate.steps == 0:  # learns from given rows
