@@ -1,11 +1,12 @@
 """Advantage actor-critic, the synchronous form of A3C (Mnih et al. 2016)."""
 
 import dataclasses
+from functools import partial
 
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import value_at
 from . import losses
-from .agent import LossInfo, TrainState, weighted_mean
+from .agent import LossInfo, TrainState
 from .on_policy import Examples, OnPolicyAgent, estimate
 
 
@@ -31,8 +32,8 @@ class A2cAgent(OnPolicyAgent):
         return state, estimate(self, state.params, rows, self.lambda_)
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
-        distribution, value = self.apply(params, experience.observation)
-        mean = lambda x: weighted_mean(x * experience.weight, weights)
+        distribution, value = self.apply(params, experience.observation, experience.memory)
+        mean = partial(experience.mean, weights=weights)
         policy_loss = mean(losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage))
         value_loss, entropy = mean(losses.squared(value - experience.target)), mean(distribution.entropy())
         loss = policy_loss + self.value_coefficient * value_loss - value_at(self.entropy_coefficient, state.step) * entropy

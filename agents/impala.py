@@ -44,7 +44,7 @@ class ImpalaAgent(OnPolicyAgent):
         self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
     ) -> LossInfo:
         """The loss on rows `[B, T + 1, ...]` from `prepare`; `weights` `[B]`."""
-        distribution, values = self.apply(params, experience.observation)
+        distribution, values = self.apply(params, experience.observation, self.memory(experience))
         distribution = jax.tree.map(lambda x: x[:, :-1], distribution)
         steps, mask = split_bootstrap(experience)
         log_prob = distribution.log_prob(steps.action)

@@ -14,24 +14,26 @@ import jax.numpy as jnp
 
 from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree
+from ..networks import recurrent
 from ..networks.normalizer import init_statistics, normalize, normalize_observation, update_statistics
 from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
 from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule
+from ..policies.recurrent import RecurrentActorPolicy
 from . import returns
-from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
-from .reductions import split_bootstrap, trace_lambda
+from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .reductions import resets, split_bootstrap, trace_lambda
 from .value_based import check_experience
 
 ROLE = "actor_value"
 
 
 class Examples(NamedTuple):
-    """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`.
+    """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`; of a recurrent agent, sequences `[N, T, ...]`.
 
     `observation` is normalised if the agent does that; `action` is the one drawn, `log_prob` its log-probability then;
     `advantage`, `target` (of the value) and `value` (before the updates) are estimates; `weight` is 0 for boundary rows;
-    `distribution` is the policy's before the updates, for agents that need it.
+    `distribution` is the policy's before the updates, for agents that need it; `memory` is what `OnPolicyAgent.memory` says.
     """
 
     observation: Tree
@@ -42,15 +44,26 @@ class Examples(NamedTuple):
     value: Array
     weight: Array
     distribution: Any = ()
+    memory: Tree = ()
+
+    def mean(self, x: Array, weights: Array | None = None) -> Array:
+        """The mean over examples of weight x `x`, an array of `weight`'s shape; `weights` `[N]` multiply too."""
+        x = x * self.weight
+        return weighted_mean(x if x.ndim == 1 else x.mean(axis=1), weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OnPolicyAgent(abc.ABC):
     """An agent that learns from rows of its own recent policy; derive from this, and write `prepare` and `loss`.
 
+    With a recurrent network it remembers. Its examples are then whole sequences, over which the network is unrolled from the
+    carry that acting had at the first row, and reset where an episode begins.
+
     Args:
       specs: the environment's; the action must be one spec.
-      network: maps observations to (distribution over actions, values `[...]`), such as `networks.ActorValueNetwork`.
+      network: maps observations to (distribution over actions, values `[...]`): `networks.ActorValueNetwork`; or with memory
+        maps (observations `[..., T, *shape]`, resets `[..., T]`, carry) to these and the next carry, and has
+        `initial_carry(batch_shape)`: `networks.RecurrentActorValueNetwork`.
       optimizer: an optax transformation.
       gamma: discount factor per step; may be traced.
       entropy_coefficient: weight of the entropy bonus; a float, or a schedule of the update count.
@@ -79,12 +92,17 @@ class OnPolicyAgent(abc.ABC):
         return None
 
     @cached_property
+    def recurrent(self) -> bool:
+        """Whether the network has memory."""
+        return recurrent.is_recurrent(self.network)
+
+    @cached_property
     def policy(self) -> Policy:
-        return GreedyPolicy(ActorPolicy(self.network, self.specs.action, ROLE))
+        return GreedyPolicy(self._actor(info=False))
 
     @cached_property
     def collect_policy(self) -> ActorPolicy | ReturnTrackingPolicy:
-        policy = ActorPolicy(self.network, self.specs.action, ROLE, info=True)
+        policy = self._actor(info=True)
         return ReturnTrackingPolicy(policy, self.gamma) if self.normalize_rewards else policy
 
     @cached_property
@@ -93,7 +111,7 @@ class OnPolicyAgent(abc.ABC):
 
     def init(self, key: Array) -> TrainState:
         network_key, key = jax.random.split(key)
-        params = {ROLE: self.network.init(network_key, zeros(self.specs.observation))}
+        params = {ROLE: _init_network(self.network, network_key, self.specs.observation)}
         extra = {}
         if self.normalize_observations:
             extra["observation_statistics"] = init_statistics(self.specs.observation)
@@ -112,13 +130,33 @@ class OnPolicyAgent(abc.ABC):
         return params
 
     def value(self, params: Tree, observation: Tree) -> Array:
-        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards if they are."""
-        return self.apply(params["params"], normalize_observation(params, observation))[1]
+        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards if they are.
 
-    def apply(self, params: Tree, observation: Tree) -> tuple[Any, Array]:
+        With memory: at the first step of an episode.
+        """
+        observation = normalize_observation(params, observation)
+        if not self.recurrent:
+            return self.apply(params["params"], observation)[1]
+        return recurrent.first_step(self.network, params["params"][ROLE], observation, self.specs.observation)[1]
+
+    def apply(self, params: Tree, observation: Tree, memory: Tree = ()) -> tuple[Any, Array]:
         """The network's distribution and values `[...]` for (normalised) observations; the latter None if it gives none."""
-        outputs = self.network.apply(params[ROLE], observation)
+        outputs = self.network.apply(params[ROLE], observation, *memory)
+        outputs = outputs[0] if self.recurrent else outputs
         return outputs if isinstance(outputs, tuple) else (outputs, None)
+
+    def memory(self, rows: Trajectory) -> Tree:
+        """What a recurrent network needs beside the observations of rows `[B, T, ...]`: where it is reset, `[B, T]`, and its
+        carry at row 0, `[B, ...]`. () for one without memory."""
+        if not self.recurrent:
+            return ()
+        return resets(rows), jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
+
+    def in_any_order(self, examples: Examples) -> Examples:
+        """Examples `[B, T, ...]` as B x T single ones; with memory the sequences that they are."""
+        if self.recurrent:
+            return examples
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
     @abc.abstractmethod
     def prepare(self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None) -> tuple[TrainState, Tree]:
@@ -161,14 +199,18 @@ class OnPolicyAgent(abc.ABC):
             extra["return_statistics"] = statistics
         return dataclasses.replace(state, extra=extra), rows
 
+    def _actor(self, info: bool) -> ActorPolicy:
+        kind = RecurrentActorPolicy if self.recurrent else ActorPolicy
+        return kind(self.network, self.specs.action, ROLE, info)
+
 
 def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Array | float, old: bool = False) -> Examples:
-    """Examples with generalised advantage estimates from normalised rows `[B, T + 1, ...]`, B x T of them.
+    """Examples with generalised advantage estimates from normalised rows `[B, T + 1, ...]`, B x T of them or B sequences.
 
     Estimates bootstrap from the value of the final observation at a time limit, and from that of row T at the end. With `old`
     the policy's distributions are kept too.
     """
-    distribution, values = agent.apply(params, rows.observation)
+    distribution, values = agent.apply(params, rows.observation, agent.memory(rows))
     steps, mask = split_bootstrap(rows)
     discount = agent.gamma * steps.discount
     advantage = jax.vmap(returns.gae)(steps.reward, discount, trace_lambda(steps, lambda_), values)
@@ -182,12 +224,13 @@ def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Arra
         value=values[:, :-1],
         weight=mask,
         distribution=kept,
+        memory=agent.memory(steps),
     )
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
+    return agent.in_any_order(examples)
 
 
 def standardize(x: Array, weight: Array, axis_name: str | None = None) -> Array:
-    """(x - mean) / standard deviation over those examples `[N]` whose weight is not 0, on all devices."""
+    """(x - mean) / standard deviation over those elements of `x` whose weight is not 0, on all devices."""
     counted = jnp.where(weight > 0, 1.0, 0.0)
     count = jnp.maximum(total(counted, axis_name), 1.0)
     mean = total(counted * x, axis_name) / count
@@ -202,12 +245,20 @@ def total(x: Array, axis_name: str | None = None) -> Array:
 
 def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True) -> None:
     """Raises a ValueError unless a network maps observations `[2, 3, ...]` to (distribution over actions, values `[2, 3]`)."""
-    one, batch = zeros(specs.observation), zeros(specs.observation, (2, 3))
+    spec, batch = specs.observation, zeros(specs.observation, (2, 3))
     advice = (
-        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one; for images give both an encoder"
+        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one (with memory: "
+        "RecurrentActorValueNetwork); for images give both an encoder"
     )
+
+    def call(key: Array) -> Any:
+        variables = _init_network(network, key, spec)
+        if recurrent.is_recurrent(network):
+            return recurrent.first_step(network, variables, batch, spec)
+        return network.apply(variables, batch)
+
     try:
-        outputs = jax.eval_shape(lambda key: network.apply(network.init(key, one), batch), jax.random.key(0))
+        outputs = jax.eval_shape(call, jax.random.key(0))
         distribution, values = outputs if isinstance(outputs, tuple) else (outputs, None)
         action = jax.eval_shape(lambda d: d.mode(), distribution)
     except (TypeError, ValueError, AttributeError) as error:
@@ -220,3 +271,7 @@ def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: 
             f"{owner}: expected a network that gives a distribution over actions {[2, 3, *specs.action.shape]} and values "
             f"[2, 3] for observations [2, 3, ...], got actions {list(action.shape)} and values {got}; {advice}"
         )
+
+
+def _init_network(network: Any, key: Array, spec: Tree) -> Tree:
+    return recurrent.init(network, key, spec) if recurrent.is_recurrent(network) else network.init(key, zeros(spec))

@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017)."""
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import Schedule, value_at
 from . import losses
-from .agent import LossInfo, TrainState, weighted_mean
+from .agent import LossInfo, TrainState
 from .on_policy import Examples, OnPolicyAgent, estimate, standardize
 
 
@@ -64,9 +65,9 @@ class PpoAgent(OnPolicyAgent):
         return state, batch
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
-        distribution, value = self.apply(params, experience.observation)
+        distribution, value = self.apply(params, experience.observation, experience.memory)
         log_ratio = jnp.where(experience.weight > 0, distribution.log_prob(experience.action) - experience.log_prob, 0.0)
-        ratio, mean = jnp.exp(log_ratio), lambda x: weighted_mean(x * experience.weight, weights)
+        ratio, mean = jnp.exp(log_ratio), partial(experience.mean, weights=weights)
         metrics = {}
         if self.clip_ratio is None:
             surrogate = -ratio * experience.advantage

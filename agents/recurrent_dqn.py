@@ -7,8 +7,9 @@ from functools import cached_property
 import jax
 import jax.numpy as jnp
 
-from ..envs.specs import ArraySpec, trajectory_spec, zeros
+from ..envs.specs import trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
+from ..networks import recurrent
 from ..policies.policy import Policy
 from ..policies.q_policy import EpsilonGreedyPolicy
 from ..policies.recurrent import RecurrentQPolicy
@@ -79,8 +80,7 @@ class RecurrentDqnAgent(ValueBasedAgent):
     def collect_data_spec(self) -> Trajectory:
         if not self.stored_carry:
             return trajectory_spec(self.specs)
-        carry = jax.eval_shape(self.network.initial_carry)
-        return trajectory_spec(self.specs, {"carry": jax.tree.map(lambda x: ArraySpec(x.shape, x.dtype), carry)})
+        return trajectory_spec(self.specs, {"carry": recurrent.carry_spec(self.network)})
 
     @cached_property
     def _q_policy(self) -> Policy:
@@ -92,12 +92,8 @@ class RecurrentDqnAgent(ValueBasedAgent):
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
         """Q of every action `[..., num_actions]` at the first step of an episode, from `policy_params`."""
-        leaf, spec = jax.tree.leaves(observation)[0], jax.tree.leaves(self.specs.observation)[0]
-        batch = jnp.shape(leaf)[: jnp.ndim(leaf) - len(spec.shape)]
-        inputs = jax.tree.map(lambda x: jnp.expand_dims(x, len(batch)), split_action_mask(observation)[0])
-        carry = self.network.initial_carry(batch)
-        values, _ = self.network.apply(params["params"]["q"], inputs, jnp.ones((*batch, 1), bool), carry)
-        return values[..., 0, :]
+        inputs, spec = split_action_mask(observation)[0], split_action_mask(self.specs.observation)[0]
+        return recurrent.first_step(self.network, params["params"]["q"], inputs, spec)
 
     def loss(
         self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
@@ -143,13 +139,17 @@ class RecurrentDqnAgent(ValueBasedAgent):
         return self.network.apply(variables, inputs, starts, carry)[0]
 
     def _init_network(self, key: Array) -> Tree:
-        return self.network.init(key, *self._example((1,)))
+        return recurrent.init(self.network, key, split_action_mask(self.specs.observation)[0])
 
     def _check_network(self) -> None:
+        spec = split_action_mask(self.specs.observation)[0]
+
+        def call(key: Array) -> Array:
+            variables = recurrent.init(self.network, key, spec)
+            return recurrent.first_step(self.network, variables, zeros(spec, (2, 3)), spec)
+
         try:
-            example = self._example((2, 3))
-            variables = jax.eval_shape(self.network.init, jax.random.key(0), *example)
-            got = jax.eval_shape(self.network.apply, variables, *example)[0].shape
+            got = jax.eval_shape(call, jax.random.key(0)).shape
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"network: cannot take (observations, resets, carry) for observations {self.specs.observation}: {error}; "
@@ -159,8 +159,3 @@ class RecurrentDqnAgent(ValueBasedAgent):
             raise ValueError(
                 f"network: expected values {[2, 3, *self.output_shape]} for observations [2, 3, ...], got {list(got)}"
             )
-
-    def _example(self, batch_shape: tuple[int, ...]) -> tuple[Tree, Array, Tree]:
-        """Zeros to call the network with: the last of the axes `batch_shape` is time."""
-        inputs, _ = split_action_mask(zeros(self.specs.observation, batch_shape))
-        return inputs, jnp.zeros(batch_shape, bool), self.network.initial_carry(batch_shape[:-1])

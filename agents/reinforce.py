@@ -1,6 +1,7 @@
 """REINFORCE (Williams 1992), with or without a baseline."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from ..envs.types import Array, StepType, Trajectory, Tree
 from ..policies.q_policy import value_at
 from . import losses, returns
-from .agent import LossInfo, TrainState, weighted_mean
+from .agent import LossInfo, TrainState
 from .on_policy import Examples, OnPolicyAgent, check_actor_value, estimate, standardize, total
 from .reductions import split_bootstrap
 
@@ -39,7 +40,7 @@ class ReinforceAgent(OnPolicyAgent):
         state, rows = self.normalized(state, experience, axis_name)
         steps, mask = split_bootstrap(rows)
         ends = steps.next_step_type == StepType.LAST
-        if jax.eval_shape(self.apply, state.params, rows.observation)[1] is not None:
+        if jax.eval_shape(self.apply, state.params, rows.observation, self.memory(rows))[1] is not None:
             batch = estimate(self, state.params, rows, 1.0)
             # An episode is counted where it ends, or where the rows do, unless they end on the boundary after one.
             episodes = jnp.asarray(ends).at[:, -1].set(mask[:, -1] > 0)
@@ -49,8 +50,10 @@ class ReinforceAgent(OnPolicyAgent):
             gains = jax.vmap(returns.discounted_returns)(steps.reward, discount)
             zeros = jnp.zeros_like(gains)
             log_prob = steps.policy_info["log_prob"]
-            batch = Examples(steps.observation, steps.action, log_prob, gains, gains, zeros, mask * finished)
-            batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+            batch = Examples(
+                steps.observation, steps.action, log_prob, gains, gains, zeros, mask * finished, memory=self.memory(steps)
+            )
+            batch = self.in_any_order(batch)
             episodes = ends
         if self.normalize_returns:
             batch = batch._replace(advantage=standardize(batch.advantage, batch.weight, axis_name))
@@ -59,8 +62,8 @@ class ReinforceAgent(OnPolicyAgent):
         return state, batch._replace(weight=batch.weight * scale)
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
-        distribution, value = self.apply(params, experience.observation)
-        mean = lambda x: weighted_mean(x * experience.weight, weights)
+        distribution, value = self.apply(params, experience.observation, experience.memory)
+        mean = partial(experience.mean, weights=weights)
         policy_loss = mean(losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage))
         entropy = mean(distribution.entropy())
         loss = policy_loss - value_at(self.entropy_coefficient, state.step) * entropy

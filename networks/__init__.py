@@ -7,7 +7,8 @@ from .encoders import MLP, ConvEncoder, DictEncoder, Flatten, OneHot, default_en
 from .noisy import NoisyDense, apply_network
 from .normalizer import RunningStatistics, init_statistics, merge_statistics, normalize, update_statistics
 from .q_network import QNetwork
-from .recurrent import GRU, LSTM, RecurrentQNetwork
+from .recurrent import GRU, LSTM, RecurrentActorValueNetwork, RecurrentQNetwork
+from .resnet import ResNetEncoder
 from .sequential import Sequential
 from .summary import num_params, tabulate, tabulate_params
 from .value import ActorValueNetwork, ValueNetwork
@@ -27,7 +28,9 @@ __all__ = [
     "NoisyDense",
     "OneHot",
     "QNetwork",
+    "RecurrentActorValueNetwork",
     "RecurrentQNetwork",
+    "ResNetEncoder",
     "RunningStatistics",
     "Sequential",
     "TanhNormalActor",

@@ -1,4 +1,4 @@
-"""Recurrent cores: memory that is unrolled over sequences, and forgets where an episode begins.
+"""Memory that is unrolled over sequences, and forgets where an episode begins: recurrent cores, and networks around them.
 
 All are called as `(inputs, resets, carry) -> (outputs, carry)`. Leading axes are any, then time, then features: inputs
 `[..., T, size]`, resets bool `[..., T]`, and a carry of leaves `[..., size]`, with which the sequence starts. Where a reset is
@@ -7,13 +7,16 @@ sequence with an episode's start in the middle is two sequences.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ..envs.types import Array, Tree
+from ..envs.specs import ArraySpec, zeros
+from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
+from .critic import encoded
 from .encoders import MLP, Activation
 from .q_network import QNetwork
 
@@ -25,7 +28,18 @@ class LSTM(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, resets: Array, carry: Tree) -> tuple[Array, Tree]:
-        return _unroll(nn.OptimizedLSTMCell(self.size), inputs, resets, carry)
+        _check_shapes(inputs, resets)
+        projected = nn.Dense(4 * self.size, name="input")(inputs)
+        kernel = self.param("hidden_kernel", nn.initializers.orthogonal(), (self.size, 4 * self.size))
+
+        def cell(carry: Tree, projected: Array) -> tuple[Tree, Array]:
+            memory, hidden = carry
+            i, f, g, o = jnp.split(projected + hidden @ kernel, 4, axis=-1)
+            memory = nn.sigmoid(f) * memory + nn.sigmoid(i) * jnp.tanh(g)
+            hidden = nn.sigmoid(o) * jnp.tanh(memory)
+            return (memory, hidden), hidden
+
+        return _unroll(cell, projected, resets, carry)
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         """Zeros `(cell, hidden)`, each `[*batch_shape, size]`."""
@@ -33,13 +47,26 @@ class LSTM(nn.Module):
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014). Its carry is one array, its outputs `[..., T, size]`."""
+    """A gated recurrent unit (Cho et al. 2014, whose reset gate acts after the hidden kernel here, as in cuDNN). Its carry is
+    one array, its outputs `[..., T, size]`."""
 
     size: int
 
     @nn.compact
     def __call__(self, inputs: Array, resets: Array, carry: Tree) -> tuple[Array, Tree]:
-        return _unroll(nn.GRUCell(self.size), inputs, resets, carry)
+        _check_shapes(inputs, resets)
+        projected = nn.Dense(3 * self.size, name="input")(inputs)
+        kernel = self.param("hidden_kernel", nn.initializers.orthogonal(), (self.size, 3 * self.size))
+        bias = self.param("hidden_bias", nn.initializers.zeros, (self.size,))
+
+        def cell(hidden: Array, projected: Array) -> tuple[Array, Array]:
+            (r, z, n), (hr, hz, hn) = (jnp.split(x, 3, axis=-1) for x in (projected, hidden @ kernel))
+            update = nn.sigmoid(z + hz)
+            candidate = jnp.tanh(n + nn.sigmoid(r + hr) * (hn + bias))
+            hidden = (1.0 - update) * candidate + update * hidden
+            return hidden, hidden
+
+        return _unroll(cell, projected, resets, carry)
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         """Zeros `[*batch_shape, size]`."""
@@ -84,6 +111,71 @@ class RecurrentQNetwork(nn.Module):
         return self.core.initial_carry(batch_shape)
 
 
+class RecurrentActorValueNetwork(nn.Module):
+    """An actor and a value with memory: an encoder, a core or one for each of the two, then their own layers.
+
+    Called as `(observations [..., T, *shape], resets [..., T], carry) -> ((distribution, values [..., T]), carry)`. What follows
+    a core is an `ActorNetwork` and a `ValueNetwork`:
+
+        RecurrentActorValueNetwork(ActorNetwork(spec, hidden=(64,)), ValueNetwork((64,)), core=LSTM(64), value_core=LSTM(64))
+
+    Attributes:
+      actor: maps features `[..., size]` (with the action mask, if there is one) to a distribution.
+      value: maps features to values `[...]`.
+      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has `initial_carry(batch_shape)`.
+      value_core: the value's own, and the carry is then a pair; None: the two share `core`.
+      encoder: what comes before the memory; None for vectors as they are.
+    """
+
+    actor: nn.Module
+    value: nn.Module
+    core: nn.Module = LSTM(64)
+    value_core: nn.Module | None = None
+    encoder: nn.Module | None = None
+
+    def __call__(self, observations: Tree, resets: Array, carry: Tree) -> tuple[tuple[Any, Array], Tree]:
+        inputs, mask = split_action_mask(observations)
+        features = encoded(self, inputs)
+        if self.value_core is None:
+            acting, carry = self.core(features, resets, carry)
+            valuing = acting
+        else:
+            acting, actor_carry = self.core(features, resets, carry[0])
+            valuing, value_carry = self.value_core(features, resets, carry[1])
+            carry = (actor_carry, value_carry)
+        seen = acting if mask is None else {"observation": acting, ACTION_MASK: jnp.asarray(mask)}
+        return (self.actor(seen), self.value(valuing)), carry
+
+    def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
+        """The core's, or both cores'."""
+        cores = [core for core in (self.core, self.value_core) if core is not None]
+        carries = tuple(core.initial_carry(batch_shape) for core in cores)
+        return carries if len(carries) == 2 else carries[0]
+
+
+def is_recurrent(network: Any) -> bool:
+    """Whether a network has memory, and is called as this module says: one that has `initial_carry(batch_shape)`."""
+    return hasattr(network, "initial_carry")
+
+
+def carry_spec(network: Any) -> Tree:
+    """The spec of a recurrent network's carry."""
+    return jax.tree.map(lambda x: ArraySpec(x.shape, x.dtype), jax.eval_shape(network.initial_carry))
+
+
+def init(network: Any, key: Array, spec: Tree) -> Tree:
+    """Fresh variables of a recurrent network, for observations that meet `spec`."""
+    return network.init(key, zeros(spec, (1,)), jnp.zeros((1,), bool), network.initial_carry())
+
+
+def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> Any:
+    """A recurrent network's outputs `[...]` at the first step of an episode, for observations `[..., *spec.shape]`."""
+    leaf, one = jax.tree.leaves(observation)[0], jax.tree.leaves(spec)[0]
+    batch_shape = jnp.shape(leaf)[: jnp.ndim(leaf) - len(one.shape)]
+    start = network.initial_carry(batch_shape)
+    return step(partial(network.apply, variables), observation, jnp.ones(batch_shape, bool), start)[0]
+
+
 def step(apply: Callable[..., Any], inputs: Tree, reset: Array, carry: Tree) -> tuple[Any, Tree]:
     """One step of a recurrent network: inputs `[..., *shape]`, reset `[...]`; outputs `[..., *shape]` and the next carry.
 
@@ -94,22 +186,27 @@ def step(apply: Callable[..., Any], inputs: Tree, reset: Array, carry: Tree) -> 
     return jax.tree.map(lambda x: jnp.squeeze(x, axis), outputs), carry
 
 
-def _unroll(cell: nn.Module, inputs: Array, resets: Array, carry: Tree) -> tuple[Array, Tree]:
-    """Scans a cell over the time axis, the last but one of the inputs."""
+def _check_shapes(inputs: Array, resets: Array) -> None:
     if inputs.ndim != resets.ndim + 1 or inputs.shape[:-1] != resets.shape:
         raise ValueError(
             "a recurrent core takes inputs [..., T, size] and resets [..., T]; "
             f"got {list(inputs.shape)} and {list(resets.shape)}"
         )
 
-    def one(cell: nn.Module, carry: Tree, xs: tuple[Array, Array]) -> tuple[Tree, Array]:
-        features, reset = xs
-        carry = jax.tree.map(lambda x: jnp.where(reset[..., None], 0.0, x), carry)
-        return cell(carry, features)
 
-    if inputs.shape[-2] == 1:  # acting: no loop to set up
-        carry, outputs = one(cell, carry, (inputs[..., 0, :], resets[..., 0]))
+def _unroll(
+    cell: Callable[[Tree, Array], tuple[Tree, Array]], projected: Array, resets: Array, carry: Tree
+) -> tuple[Array, Tree]:
+    """Scans a cell over the time axis, the last but one of `projected`: inputs that already went through their kernel, which is
+    one large product for all steps instead of a small one in each."""
+
+    def one(carry: Tree, xs: tuple[Array, Array]) -> tuple[Tree, Array]:
+        x, reset = xs
+        carry = jax.tree.map(lambda c: jnp.where(reset[..., None], 0.0, c), carry)
+        return cell(carry, x)
+
+    if projected.shape[-2] == 1:  # acting: no loop to set up
+        carry, outputs = one(carry, (projected[..., 0, :], resets[..., 0]))
         return outputs[..., None, :], carry
-    scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False})
-    carry, outputs = scan(cell, carry, (jnp.moveaxis(inputs, -2, 0), jnp.moveaxis(resets, -1, 0)))
+    carry, outputs = jax.lax.scan(one, carry, (jnp.moveaxis(projected, -2, 0), jnp.moveaxis(resets, -1, 0)))
     return jnp.moveaxis(outputs, 0, -2), carry

@@ -5,7 +5,7 @@ from .continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from .noisy import NoisyPolicy
 from .policy import Distribution, Policy, act
 from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
-from .recurrent import RecurrentQPolicy
+from .recurrent import RecurrentActorPolicy, RecurrentQPolicy
 from .simple import RandomPolicy, ScriptedPolicy
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Policy",
     "QPolicy",
     "RandomPolicy",
+    "RecurrentActorPolicy",
     "RecurrentQPolicy",
     "ReturnTrackingPolicy",
     "ScriptedPolicy",
