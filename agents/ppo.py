@@ -19,7 +19,8 @@ class PpoAgent(OnPolicyAgent):
 
     The loss is surrogate + value_coefficient x (V - target)^2 - entropy_coefficient x entropy, with generalised advantage
     estimates (Schulman et al. 2016). The surrogate is the clipped one, or has a penalty beta x KL(old || new) whose beta adapts
-    from batch to batch, or both. The arguments of `OnPolicyAgent` come first.
+    from batch to batch, or both. With a `networks.RecurrentActorValueNetwork` this is recurrent PPO, and a
+    mini-batch is some of the sequences. The arguments of `OnPolicyAgent` come first.
 
     Args:
       lambda_: of the advantage estimates.
