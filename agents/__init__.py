@@ -12,6 +12,7 @@ from .impala import ImpalaAgent
 from .on_policy import OnPolicyAgent
 from .ppo import PpoAgent
 from .quantile import QrDqnAgent
+from .rainbow import rainbow
 from .recurrent_dqn import RecurrentDqnAgent
 from .reinforce import ReinforceAgent
 from .sac import SacAgent
@@ -39,6 +40,7 @@ __all__ = [
     "losses",
     "periodic",
     "polyak",
+    "rainbow",
     "reductions",
     "returns",
 ]

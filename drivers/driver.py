@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.types import TimeStep, Trajectory, Tree, make_row
+from ..envs.types import StepType, TimeStep, Trajectory, Tree, make_row, split_action_mask
+from ..envs.validation import check_mask
 from ..policies.policy import Policy, act
 
 
@@ -90,12 +91,20 @@ class Driver:
         self.policy_state = policy.initial_state(self._batch_shape)
 
     def step(self, params: Tree = None) -> Trajectory:
-        """Makes one row (a batch of n), shows it to the observers and returns it; call `start` first."""
+        """Makes one row (a batch of n), shows it to the observers and returns it; call `start` first.
+
+        Raises:
+          SpecError: if the environment's action mask forbids every action where one is to be taken.
+        """
         policy_step = act(self.policy, params, self.time_step, self.policy_state, self._key, np.int32(self.num_rows))
         return self.take(policy_step)
 
     def take(self, policy_step: Any) -> Trajectory:
         """Makes the row of an action that was chosen already, as `step` does; for loops that fuse acting with training."""
+        mask = split_action_mask(self.time_step.observation)[1]
+        if mask is not None:
+            acting = np.asarray(self.time_step.step_type) != StepType.LAST
+            check_mask(np.asarray(mask), self.env.specs.action, acting, f"row {self.num_rows}")
         self.policy_state = policy_step.state
         action, info = jax.tree.map(np.asarray, (policy_step.action, policy_step.info))
         next_time_step = self.env.step(action)

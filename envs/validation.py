@@ -13,7 +13,9 @@ from .specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError
 from .types import StepType, TimeStep, Tree, split_action_mask
 
 
-def validate_environment(env: Environment | JaxEnvironment, num_steps: int = 1000, seed: int = 0) -> None:
+def validate_environment(
+    env: Environment | JaxEnvironment, num_steps: int = 1000, seed: int = 0, *, allow_zero_discount: bool = False
+) -> None:
     """Steps an environment with random actions and checks every time step.
 
     Checked: specs; the structure, shapes, dtypes and values of what it returns; the order of step types (FIRST after reset,
@@ -25,6 +27,7 @@ def validate_environment(env: Environment | JaxEnvironment, num_steps: int = 100
       env: a host environment, of any `num_envs`, or a JAX one. It is left in the middle of an episode, and open.
       num_steps: how many steps to take.
       seed: seeds the environment and the actions.
+      allow_zero_discount: accept discount 0 before the LAST time step too, as where a life is lost in an Atari game.
 
     Raises:
       SpecError: saying what is wrong, at which step and where, and how to mend it.
@@ -39,10 +42,10 @@ def validate_environment(env: Environment | JaxEnvironment, num_steps: int = 100
     if not hasattr(env, "num_envs"):
         _check_state(cast(JaxEnvironment, env))
         env = HostEnvironment(cast(JaxEnvironment, env))
-    _check_host(cast(Environment, env), num_steps, seed)
+    _check_host(cast(Environment, env), num_steps, seed, allow_zero_discount)
 
 
-def _check_host(env: Environment, num_steps: int, seed: int) -> None:
+def _check_host(env: Environment, num_steps: int, seed: int, allow_zero_discount: bool) -> None:
     batch = () if env.num_envs is None else (env.num_envs,)
     rng = np.random.default_rng(seed)
     time_step = env.reset(seed)
@@ -57,6 +60,8 @@ def _check_host(env: Environment, num_steps: int, seed: int) -> None:
         where = f"step {i}"
         _check_unchanged(before, time_step, where)
         _check_time_step(following, env.specs, batch, where)
+        if not allow_zero_discount:
+            _check_discount(following, where)
         _check_order(np.asarray(before.step_type), following, where)
         time_step = following
     before, again = copy.deepcopy(time_step), env.reset(seed)
@@ -110,24 +115,32 @@ def _check_time_step(time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[
     discount, step_type = np.asarray(time_step.discount), np.asarray(time_step.step_type)
     if np.any((discount < 0) | (discount > 1)):
         raise SpecError(f"{where}: discount: expected numbers in 0..1, got {discount}; gamma and the like belong to the agent")
-    if np.any((discount == 0) & (step_type != StepType.LAST)):
-        raise SpecError(f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the task terminates")
     mask = split_action_mask(time_step.observation)[1]
     if mask is not None:
-        _check_mask(np.asarray(mask), specs.action, step_type != StepType.LAST, where)
+        check_mask(np.asarray(mask), specs.action, step_type != StepType.LAST, where)
 
 
-def _check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
+def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
+    """Raises a SpecError for a mask `[..., n]` that does not fit the action spec, or forbids all where `acting` `[...]`."""
     if not isinstance(action_spec, DiscreteSpec):
         raise SpecError(f"{where}: action_mask: only discrete actions can be masked, got the action spec {action_spec}")
     total = int(np.sum(action_spec.num_values))
     if mask.dtype != np.bool_ or mask.shape[-1:] != (total,):
         raise SpecError(f"{where}: action_mask: expected bool[{total}], True where allowed, got {mask.dtype}{list(mask.shape)}")
     for i, part in enumerate(np.split(mask, np.cumsum(action_spec.num_values)[:-1] if action_spec.shape else [], axis=-1)):
-        if np.any(~part.any(-1) & acting):
+        if np.any(stuck := ~part.any(-1) & acting):
+            which = f" in environments {np.flatnonzero(stuck).tolist()}" if np.ndim(stuck) else ""
             raise SpecError(
-                f"{where}: action_mask forbids every action (factor {i}) before the LAST time step; allow at least one"
+                f"{where}: action_mask forbids every action (factor {i}){which} before the LAST time step; allow at least one"
             )
+
+
+def _check_discount(time_step: TimeStep, where: str) -> None:
+    if np.any((np.asarray(time_step.discount) == 0) & (np.asarray(time_step.step_type) != StepType.LAST)):
+        raise SpecError(
+            f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the task terminates "
+            "(allow_zero_discount=True where episodes have parts, such as lives)"
+        )
 
 
 def _check_order(before: np.ndarray, time_step: TimeStep, where: str) -> None:

@@ -190,6 +190,9 @@ def train_on_device(
     batch_size: int = 64,
     capacity: int = 100_000,
     warmup_rows: int = 1_000,
+    warmup_policy: Policy | None = None,
+    priority_exponent: float | None = None,
+    importance_exponent: float | Callable[[Array], Array] = 0.4,
 ) -> tuple[LoopState, dict[str, Array]]:
     """Trains an off-policy agent from scratch: `OnDevice.init`, then `OnDevice.run`, as one pure function of `key`.
 
@@ -212,6 +215,9 @@ def train_on_device(
         batch_size=batch_size,
         capacity=capacity,
         warmup_rows=warmup_rows,
+        warmup_policy=warmup_policy,
+        priority_exponent=priority_exponent,
+        importance_exponent=importance_exponent,
     )
     return loop.run(loop.init(key), num_iterations, num_reports)
 

@@ -176,11 +176,20 @@ def train_on_policy(
     num_rows: int = 128,
     num_epochs: int = 4,
     num_minibatches: int = 4,
+    policy_lag: int = 0,
 ) -> tuple[OnPolicyState, dict[str, Array]]:
     """Trains an on-policy agent from scratch: `OnPolicy.init`, then `OnPolicy.run`, as one pure function of `key`.
 
     Jit it, and vmap it over keys, or over any float hyperparameter of an agent that is built inside, as `train_on_device`. The
     arguments are those of `OnPolicy` and of its `run`.
     """
-    loop = OnPolicy(agent, env, num_envs=num_envs, num_rows=num_rows, num_epochs=num_epochs, num_minibatches=num_minibatches)
+    loop = OnPolicy(
+        agent,
+        env,
+        num_envs=num_envs,
+        num_rows=num_rows,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        policy_lag=policy_lag,
+    )
     return loop.run(loop.init(key), num_iterations, num_reports)

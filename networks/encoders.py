@@ -16,6 +16,11 @@ Initializer = nn.initializers.Initializer
 he_truncated_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
+def scale_bytes(values: Array) -> Array:
+    """Numbers in 0..1, float32, from uint8; anything else as it is."""
+    return values / 255.0 if values.dtype == jnp.uint8 else values
+
+
 class MLP(nn.Module):
     """Dense layers of the sizes `hidden`, each followed by `activation`. Maps `[..., size]` to `[..., hidden[-1]]`."""
 
@@ -46,7 +51,7 @@ class ConvEncoder(nn.Module):
     def __call__(self, images: Array) -> Array:
         if images.ndim < 3:
             raise ValueError(f"ConvEncoder: expected images [..., height, width, channels], got shape {images.shape}")
-        hidden = images / 255.0 if images.dtype == jnp.uint8 else images
+        hidden = scale_bytes(images)
         for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
             conv = nn.Conv(size, (kernel, kernel), (stride, stride), padding="VALID", kernel_init=he_truncated_normal)
             hidden = self.activation(conv(hidden))
@@ -71,13 +76,14 @@ class OneHot(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`."""
+    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`. uint8 is scaled to 0..1."""
 
     ndim: int
 
     @nn.compact
     def __call__(self, values: Array) -> Array:
-        return values.reshape(*values.shape[: values.ndim - self.ndim], -1).astype(jnp.float32)
+        flat = values.reshape(*values.shape[: values.ndim - self.ndim], -1)
+        return scale_bytes(flat).astype(jnp.float32)
 
 
 class DictEncoder(nn.Module):
@@ -106,7 +112,8 @@ def default_encoder(spec: Tree) -> nn.Module | None:
     """The encoder that suits an observation spec; None where the observation is a vector as it is.
 
     Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the convolutions of `ConvEncoder`,
-    other leaves flat vectors; dicts and tuples a `DictEncoder` of these. An action mask is left out: networks never see it.
+    other leaves flat vectors (those of uint8, as small images are, scaled to 0..1); dicts and tuples a `DictEncoder` of these.
+    An action mask is left out: networks never see it.
     """
     spec, _ = split_action_mask(spec)
     if isinstance(spec, Mapping):

@@ -52,6 +52,27 @@ def test_the_continuous_loss_is_a_normals():
     np.testing.assert_allclose(info.loss, expected, rtol=1e-5)
 
 
+def test_every_field_of_the_configuration_changes_something():
+    base = make_agent(DISCRETE)
+    altered = {
+        "specs": MASKED,
+        "network": ActorNetwork(DISCRETE.action, (16,)),
+        "optimizer": optax.adam(0.1),
+    }
+    assert set(altered) == {field.name for field in dataclasses.fields(base)}
+
+    def outcome(agent):
+        rows = random_rows(agent.specs, batch=4)
+        new, info = agent.train(agent.init(jax.random.key(0)), rows)
+        return [np.ravel(x) for x in jax.tree.leaves((info.loss, new.params))]
+
+    before = outcome(base)
+    for name, value in altered.items():
+        after = outcome(dataclasses.replace(base, **{name: value}))
+        same = len(before) == len(after) and all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        assert not same, f"{name} changes nothing"
+
+
 def test_boundary_rows_have_exactly_no_gradient():
     agent, rows = make_agent(DISCRETE), random_rows(DISCRETE)
     state = agent.init(jax.random.key(0))

@@ -1,6 +1,7 @@
 """What DQN, C51, QR-DQN and recurrent DQN share, tested on all of them, with options in many combinations."""
 
 import dataclasses
+import itertools
 from functools import cache, partial
 
 import chex
@@ -27,14 +28,14 @@ def dqn(specs=SPECS, dueling=True, noisy=None, **options):
     return agents.DqnAgent(specs, network, **{"optimizer": optax.adam(1e-2), "double": True} | options)
 
 
-def c51(specs=SPECS, noisy=None, **options):
-    network = QNetwork(2, (16,), dueling=True, num_atoms=21, noisy_sigma=noisy)
+def c51(specs=SPECS, noisy=None, dueling=True, **options):
+    network = QNetwork(2, (16,), dueling=dueling, num_atoms=21, noisy_sigma=noisy)
     bounds = {"v_min": -2.0, "v_max": 2.0}
     return agents.CategoricalDqnAgent(specs, network, **{"optimizer": optax.adam(1e-2)} | bounds | options)
 
 
-def qr(specs=SPECS, noisy=None, **options):
-    network = QNetwork(2, (16,), num_atoms=5, noisy_sigma=noisy)
+def qr(specs=SPECS, noisy=None, dueling=False, **options):
+    network = QNetwork(2, (16,), dueling=dueling, num_atoms=5, noisy_sigma=noisy)
     return agents.QrDqnAgent(specs, network, **{"optimizer": optax.adam(1e-2)} | options)
 
 
@@ -201,6 +202,25 @@ def test_every_field_of_the_configuration_changes_something(kind):
         changed = outcome(dataclasses.replace(agent, **{name: value}))
         same = len(base) == len(changed) and all(np.array_equal(a, b) for a, b in zip(base, changed, strict=True))
         assert not same, f"{name} changes nothing"
+
+
+@pytest.mark.parametrize("make", FLAT.values(), ids=FLAT)
+def test_all_options_combine_and_each_of_them_changes_the_update(make):
+    """All 32 combinations trace to an update of the right shapes, and no two of them to the same program."""
+    programs = set()
+    options = itertools.product((False, True), (False, True), (None, 0.5), (1, 3), (False, True))
+    for double, dueling, noisy, n_step, prioritised in options:
+        agent = make(double=double, dueling=dueling, noisy=noisy, n_step=n_step)
+        state = jax.eval_shape(agent.init, jax.random.key(0))
+        rows = jax.tree.map(lambda s, n=n_step: jax.ShapeDtypeStruct((5, n + 1, *s.shape), s.dtype), agent.collect_data_spec)
+        weights = jax.ShapeDtypeStruct((5,), np.float32) if prioritised else None
+        program, (after, info) = jax.make_jaxpr(agent.train, return_shape=True)(state, rows, weights)
+        assert info.per_example["td_error"].shape == (5,) and info.loss.shape == ()
+        assert str(jax.tree.map(lambda x: (x.shape, x.dtype), (after,))) == str(
+            jax.tree.map(lambda x: (x.shape, x.dtype), (state,))
+        )
+        programs.add(str(program))
+    assert len(programs) == 32
 
 
 @pytest.mark.parametrize("make", FLAT.values(), ids=FLAT)

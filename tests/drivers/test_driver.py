@@ -188,3 +188,27 @@ def test_another_policy_takes_over():
     driver.run(num_rows=2)
     assert [int(row.action) for row in rows] == [1, 2, 1, 2, 1]
     assert driver.env.seeds == [None]  # the episode goes on
+
+
+class Masked(Adder):
+    """`Adder` whose mask forbids everything on LAST rows, and in environment `stuck`."""
+
+    specs = EnvironmentSpecs(
+        {"observation": ArraySpec((), np.int32), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3)
+    )
+    stuck = None
+
+    def _time_step(self, step_type, reward):
+        time_step = super()._time_step(step_type, reward)
+        mask = np.tile((step_type != LAST)[:, None], (1, 3)) & (np.arange(len(step_type)) != self.stuck)[:, None]
+        return time_step._replace(observation={"observation": time_step.observation, "action_mask": mask})
+
+
+def test_a_mask_that_forbids_everything_is_refused_but_on_last_rows():
+    env = Masked(1, 9)
+    driver, rows = record(env, RandomPolicy(env.specs.action))
+    driver.run(num_rows=8)
+    assert any(row.step_type[0] == LAST for row in rows)
+    env.stuck = 1
+    with pytest.raises(envs.SpecError, match=r"row \d+: action_mask forbids every action \(factor 0\) in environments \[1\]"):
+        driver.run(num_rows=3)

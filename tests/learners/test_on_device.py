@@ -1,6 +1,9 @@
 """The whole loop on device: exact repeats and resumes, seeds and hyperparameters by vmap, one trace, prioritised replay."""
 
+import dataclasses
 import functools
+import inspect
+from unittest import mock
 
 import chex
 import jax
@@ -130,6 +133,22 @@ def test_a_loop_is_traced_once_however_long_and_its_state_is_donated(init):
         state, _ = run(state)
         assert before.replay.head.is_deleted()
     assert int(state.iteration) == 15
+
+
+@pytest.mark.parametrize(("function", "loop"), [(train_on_device, OnDevice), (learners.train_on_policy, learners.OnPolicy)])
+def test_the_one_call_functions_have_all_arguments_of_their_loops(function, loop):
+    """Field by field, with the same defaults; what is not a field is an argument of `run`."""
+    fields = {f.name: f.default for f in dataclasses.fields(loop) if f.name not in ("agent", "env")}
+    given = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    assert {name: given[name] for name in fields} == fields
+    assert set(given) - set(fields) == {"agent", "env", "key", "num_iterations", "num_reports"}
+    changed = {name: {"warmup_policy": AGENT.collect_policy, "policy_lag": 2}.get(name, 7) for name in fields}
+    with (
+        mock.patch.object(loop, "__init__", autospec=True, side_effect=InterruptedError) as made,
+        pytest.raises(InterruptedError),
+    ):
+        function(AGENT, ENV, jax.random.key(0), num_iterations=1, **changed)
+    assert made.call_args.kwargs == changed  # and all are passed on
 
 
 def test_importance_weights_by_numbers():

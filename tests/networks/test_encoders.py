@@ -66,6 +66,19 @@ def test_flatten():
     assert encode(networks.Flatten(0), values).shape == (2, 3, 4, 1)
 
 
+def test_small_images_of_bytes_are_scaled_as_large_ones_are():
+    spec = BoundedSpec((4, 4, 3), np.uint8, 0, 255)
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+    for encoder, observation in [
+        (networks.default_encoder(spec), image),
+        (networks.default_encoder({"camera": spec}), {"camera": image}),
+    ]:
+        features = encode(encoder, observation)
+        assert features.dtype == jnp.float32
+        np.testing.assert_allclose(features, np.arange(48) * 5 / 255, rtol=1e-6)
+    np.testing.assert_array_equal(encode(networks.Flatten(3), image.astype(np.int32)), np.arange(48) * 5)
+
+
 def test_dict_encoder_concatenates_leaves_by_name():
     encoder = networks.DictEncoder({"gear": networks.OneHot(DiscreteSpec(2))})
     observation = {"speed": jnp.array([[5.0, 6.0]]), "gear": jnp.array([1])}

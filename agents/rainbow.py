@@ -1,0 +1,73 @@
+"""Rainbow (Hessel et al. 2018): what the value-based agents, networks and replay here offer, put together."""
+
+from collections.abc import Sequence
+
+from ..envs.specs import EnvironmentSpecs
+from ..envs.types import Array
+from ..networks.encoders import default_encoder
+from ..networks.q_network import QNetwork
+from .agent import Optimizer, TargetUpdate
+from .categorical import CategoricalDqnAgent
+
+
+def rainbow(
+    specs: EnvironmentSpecs,
+    optimizer: Optimizer,
+    *,
+    v_min: float,
+    v_max: float,
+    hidden: Sequence[int] = (128,),
+    head_hidden: Sequence[int] = (128,),
+    num_atoms: int = 51,
+    noisy_sigma: float = 0.5,
+    gamma: float | Array = 0.99,
+    n_step: int = 3,
+    target_update: TargetUpdate = CategoricalDqnAgent.target_update,
+) -> CategoricalDqnAgent:
+    """C51 with double Q-learning, n-step returns and a dueling network of noisy layers, which explore in epsilon's place.
+
+    The sixth part, prioritised replay, is the buffer's: `priority_exponent=0.5` (the paper's) of `learners.train_on_device`, of
+    `replay.HostReplay` or of `ReverbReplay`; the agent gives it the loss as the priority. For another network build a
+    `CategoricalDqnAgent` yourself; this function does nothing else.
+
+        agent = rainbow(env.specs, optax.adam(1e-3), v_min=0.0, v_max=100.0)
+        state, metrics = train_on_device(agent, env, key, num_iterations=10_000, priority_exponent=0.5)
+
+    Args:
+      specs: the environment's; the action must be one `DiscreteSpec` with a single factor.
+      optimizer: an optax transformation.
+      v_min: the least return that can be told apart, in units of reward.
+      v_max: the greatest.
+      hidden: sizes of the dense layers that value and advantages share, after the observation's default encoder.
+      head_hidden: sizes of the dense layers of each of the two.
+      num_atoms: atoms of a return's distribution.
+      noisy_sigma: initial noise.
+      gamma: discount factor per step; may be traced.
+      n_step: steps n of a return.
+      target_update: how the target network follows.
+
+    Raises:
+      ValueError: as `CategoricalDqnAgent`.
+    """
+    num_actions = getattr(specs.action, "num_values", None)
+    network = QNetwork(
+        num_actions if isinstance(num_actions, int) else 0,  # which the agent refuses, saying why
+        hidden,
+        encoder=default_encoder(specs.observation),
+        head_hidden=head_hidden,
+        dueling=True,
+        num_atoms=num_atoms,
+        noisy_sigma=noisy_sigma,
+    )
+    return CategoricalDqnAgent(
+        specs,
+        network,
+        optimizer,
+        gamma=gamma,
+        n_step=n_step,
+        double=True,
+        epsilon=0.0,
+        target_update=target_update,
+        v_min=v_min,
+        v_max=v_max,
+    )
