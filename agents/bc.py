@@ -16,6 +16,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .describe import describe
 from .reductions import learnable
 from .value_based import check_experience
 
@@ -57,6 +58,8 @@ class BehavioralCloningAgent:
             raise ValueError(f"network: expected log-probabilities [2, 3] of actions [2, 3, ...], got {list(got)}; {advice}")
         if isinstance(distribution, Deterministic):
             raise ValueError(f"network: a Deterministic distribution gives other actions no probability to learn by; {advice}")
+
+    __str__ = describe
 
     @property
     def train_sequence_length(self) -> None:

@@ -17,6 +17,7 @@ from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .actor_critic import check_network, check_numbers, follow
 from .agent import LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, polyak, weighted_mean
+from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience, check_values_network
 
@@ -70,6 +71,8 @@ class DiscreteSacAgent:
         check_network("actor", self.actor, (zeros(self.specs.observation),), (zeros(self.specs.observation, (2, 3)),), ())
         check_values_network(self.critic, self.specs)
 
+    __str__ = describe
+
     @property
     def train_sequence_length(self) -> int:
         return self.n_step + 1
@@ -102,10 +105,14 @@ class DiscreteSacAgent:
     def policy_params(self, state: TrainState) -> Tree:
         return {"params": {role: state.params[role] for role in ("actor", "critic")}, "step": state.step}
 
+    def q_values(self, params: Tree, observation: Tree) -> Array:
+        """Q of every action by each critic, `[num_critics, ..., num_actions]`, from `policy_params`."""
+        return self._critics.apply(params["params"]["critic"], split_action_mask(observation)[0])
+
     def value(self, params: Tree, observation: Tree) -> Array:
         """min_i Q_i of the greedy action, `[...]`, from `policy_params`."""
         action = self.actor.apply(params["params"]["actor"], observation).mode()
-        values = jnp.min(self._critics.apply(params["params"]["critic"], split_action_mask(observation)[0]), axis=0)
+        values = jnp.min(self.q_values(params, observation), axis=0)
         return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]
 
     def loss(

@@ -15,6 +15,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule, value_at
 from .actor_critic import check_network
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
+from .describe import describe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class EsAgent:
             )
         one, batch = (zeros(self.specs.observation),), (zeros(self.specs.observation, (2, 3)),)
         check_network("network", self.network, one, batch, self.specs.action.shape)
+
+    __str__ = describe
 
     @cached_property
     def policy(self) -> Policy:

@@ -22,6 +22,7 @@ from ..policies.q_policy import GreedyPolicy, Schedule
 from ..policies.recurrent import RecurrentActorPolicy
 from . import returns
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .describe import describe
 from .reductions import resets, split_bootstrap, trace_lambda
 from .value_based import check_experience
 
@@ -86,6 +87,8 @@ class OnPolicyAgent(abc.ABC):
 
     def __post_init__(self):
         check_actor_value(type(self).__name__, self.network, self.specs)
+
+    __str__ = describe
 
     @property
     def train_sequence_length(self) -> None:

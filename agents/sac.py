@@ -29,6 +29,7 @@ from .agent import (
     polyak,
     weighted_mean,
 )
+from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience
 
@@ -78,6 +79,8 @@ class SacAgent:
         check_actor_critic("SacAgent", self.specs, self.actor, self.critic, "for discrete actions use DiscreteSacAgent")
         check_numbers("SacAgent", self.n_step, self.gamma, self.num_critics, self.temperature, self.learn_temperature)
 
+    __str__ = describe
+
     @property
     def train_sequence_length(self) -> int:
         return self.n_step + 1
@@ -116,10 +119,14 @@ class SacAgent:
     def policy_params(self, state: TrainState) -> Tree:
         return {"params": {role: state.params[role] for role in ("actor", "critic")}, "step": state.step}
 
+    def q_values(self, params: Tree, observation: Tree, action: Array) -> Array:
+        """Q of an action by each critic, `[num_critics, ...]`, from `policy_params`."""
+        return self._critics.apply(params["params"]["critic"], observation, action)
+
     def value(self, params: Tree, observation: Tree) -> Array:
         """min_i Q_i of the greedy action, `[...]`, from `policy_params`."""
         action = self.actor.apply(params["params"]["actor"], observation).mode()
-        return jnp.min(self._critics.apply(params["params"]["critic"], observation, action), axis=0)
+        return jnp.min(self.q_values(params, observation, action), axis=0)
 
     def loss(
         self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None

@@ -30,6 +30,7 @@ from .agent import (
     polyak,
     weighted_mean,
 )
+from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience
 
@@ -84,6 +85,8 @@ class Td3Agent:
         if self.actor_delay < 1:
             raise ValueError(f"{name}: expected actor_delay >= 1, got {self.actor_delay}")
 
+    __str__ = describe
+
     @property
     def train_sequence_length(self) -> int:
         return self.n_step + 1
@@ -128,10 +131,14 @@ class Td3Agent:
     def policy_params(self, state: TrainState) -> Tree:
         return {"params": state.params, "step": state.step}
 
+    def q_values(self, params: Tree, observation: Tree, action: Array) -> Array:
+        """Q of an action by each critic, `[num_critics, ...]`, from `policy_params`."""
+        return self._critics.apply(params["params"]["critic"], observation, action)
+
     def value(self, params: Tree, observation: Tree) -> Array:
         """min_i Q_i of the actor's action, `[...]`, from `policy_params`."""
         action = self.actor.apply(params["params"]["actor"], observation).mode()
-        return jnp.min(self._critics.apply(params["params"]["critic"], observation, action), axis=0)
+        return jnp.min(self.q_values(params, observation, action), axis=0)
 
     def loss(
         self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None

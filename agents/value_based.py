@@ -16,6 +16,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, Schedule
 from . import losses
 from .agent import LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, periodic, weighted_mean
+from .describe import describe
 from .reductions import to_transition
 
 
@@ -54,6 +55,8 @@ class ValueBasedAgent:
         if isinstance(self.gamma, int | float) and not 0 <= self.gamma <= 1:
             raise ValueError(f"{name}: expected gamma in 0..1, got {self.gamma}")
         self._check_network()
+
+    __str__ = describe
 
     # -- what a subclass says
 

@@ -22,6 +22,9 @@ class QNetwork(nn.Module):
     `hidden`, then the head: dense layers of the sizes `head_hidden` and a linear one. The initialisers are those of the
     TF-Agents DQN tutorial: He truncated normal for hidden layers; uniform in +-0.03 with bias -0.2 for the values.
 
+    Applied with `mutable="intermediates"` it also gives its parts: `features`, which the heads see, and if it is dueling
+    `state_value` `[..., 1]` (with atoms `[..., 1, K]`) and `advantages`, of the shape of the values.
+
     Args:
       num_actions: A.
       hidden: sizes of the dense layers that the heads share.
@@ -60,7 +63,11 @@ class QNetwork(nn.Module):
         features = self._dense_layers(self.hidden, features.astype(jnp.float32))
         values = self._head(features, self.num_actions)
         if self.dueling:
-            values = self._head(features, 1) + values - values.mean(axis=features.ndim - 1, keepdims=True)
+            advantages, value = values, self._head(features, 1)
+            self.sow("intermediates", "advantages", advantages)
+            self.sow("intermediates", "state_value", value)
+            values = value + advantages - advantages.mean(axis=features.ndim - 1, keepdims=True)
+        self.sow("intermediates", "features", features)
         return values
 
     def _head(self, features: Array, num_outputs: int) -> Array:

@@ -1,7 +1,6 @@
 """How a served policy learns: what the learner thread of a `PolicyService` asks of an algorithm's half of training."""
 
 import collections
-import itertools
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -89,8 +88,8 @@ class ReplayLearning:
         for row in rows:
             self._writers[stream](row)
             self.num_steps += not row.is_last()
-        if self._first_step is None and self.num_steps >= self._warmup_steps and self.buffer.can_sample():
-            self._first_step = self.num_steps
+            if self._first_step is None and self.num_steps >= self._warmup_steps and self.buffer.can_sample():
+                self._first_step = self.num_steps
 
     def backlog(self, queued: int = 0) -> int:
         if self._first_step is None:
@@ -210,7 +209,7 @@ class LearnerThread:
 
     def start(self) -> None:
         """Publishes the parameters to begin with, and starts to learn."""
-        self._publish(self.learning.num_updates, self._params(self.learning.state))
+        self._publish_state()
         self._thread.start()
 
     def stop(self) -> None:
@@ -237,16 +236,19 @@ class LearnerThread:
     def _run(self) -> None:
         try:
             while self._take():
-                for updates in itertools.count():
-                    if self._stopping or not self.learning.advance():
-                        break
-                    if updates % 8 == 7:  # a long backlog: let what waits see some of it
-                        self._publish(self.learning.num_updates, self._params(self.learning.state))
+                updates = 0
+                while not self._stopping and self.learning.advance():
+                    updates += 1
+                    if updates % 8 == 0:  # of many: let those who act see some
+                        self._publish_state()
                         self._drain()
-                if updates:
-                    self._publish(self.learning.num_updates, self._params(self.learning.state))
+                if updates % 8:
+                    self._publish_state()
         except Exception as error:  # the thread ends; health tells
             self.error = error
+
+    def _publish_state(self) -> None:
+        self._publish(self.learning.num_updates, self._params(self.learning.state))
 
     def _take(self) -> bool:
         with self._changed:

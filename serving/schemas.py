@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from ..agents.agent import Agent
+from ..envs.specs import EnvironmentSpecs
+from ..envs.types import Tree
 from .wire import json_schema
 
 _VERSION = {"type": "integer", "description": "of the parameters that act now: the updates since the server began"}
@@ -30,9 +31,14 @@ class Operation(NamedTuple):
     responses: dict[int | str, dict[str, Any]]
 
 
-def operations(agent: Agent, token: bool) -> list[Operation]:
-    """All operations of an agent's server; `token`: whether it asks for one."""
-    specs, info_spec = agent.specs, agent.collect_data_spec.policy_info
+def operations(specs: EnvironmentSpecs, info_spec: Tree, token: bool) -> list[Operation]:
+    """All operations of a server.
+
+    Args:
+      specs: of its agent.
+      info_spec: of what the agent's collect policy stores with each action.
+      token: whether the server asks for one.
+    """
     observation, action = json_schema(specs.observation), json_schema(specs.action)
     logged = {
         "observation": observation,

@@ -78,7 +78,7 @@ def make_app(
 
         return respond
 
-    for operation in operations(service.agent, token is not None):
+    for operation in operations(service.agent.specs, service.info_spec, token is not None):
         app.add_api_route(
             operation.path,
             endpoint(operation, getattr(handlers, operation.name)),
@@ -100,7 +100,7 @@ class _Handlers:
     def __init__(self, service: PolicyService):
         self._service = service
         self._specs = service.agent.specs
-        self._info_spec = service.agent.collect_data_spec.policy_info
+        self._info_spec = service.info_spec
 
     async def health(self, body: dict[str, Any], **_: str) -> dict[str, Any]:
         return self._service.health()

@@ -111,7 +111,8 @@ class PolicyService:
         self._open = {True: 0, False: 0}  # training, others
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=100)
         self._packed: tuple[int, bytes] = (-1, b"")
-        self._info_spec = agent.collect_data_spec.policy_info
+        # evolution strategies have no rows, and no spec of them
+        self.info_spec: Tree = agent.collect_data_spec.policy_info if hasattr(agent, "collect_data_spec") else ()
         self._executor = ThreadPoolExecutor(1, "policy")
         key = jax.random.key(0) if key is None else key
         self._batchers = {
@@ -216,9 +217,9 @@ class PolicyService:
           RequestError: as `get_action`, and 422 if the agent learns from what its policy stores, and this is missing.
         """
         async with _Turn(self, episode_id) as episode:
-            needed = episode.training and jax.tree.leaves(self._info_spec)
+            needed = episode.training and jax.tree.leaves(self.info_spec)
             if needed and any(logged.policy_info is None for logged in actions):
-                told = jax.tree.map(str, self._info_spec)
+                told = jax.tree.map(str, self.info_spec)
                 raise RequestError(
                     422, f"policy_info: expected {told}, from which {type(self.agent).__name__} learns, got none; let the "
                     "server or PolicyClient(inference='local') choose the actions, or turn training off"
@@ -228,7 +229,7 @@ class PolicyService:
                 episode.version = self.version if version is None else version
                 if jax.tree.leaves(episode.policy_state):  # a memory goes on, whoever acts
                     await self._ask(episode, time_step)
-                info = logged.policy_info if needed else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._info_spec)
+                info = logged.policy_info if needed else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.info_spec)
                 episode.recorder.act(PolicyStep(logged.action, (), info))
                 episode.recorder.reward(logged.reward)
                 self.num_steps += 1

@@ -12,6 +12,7 @@ MODULES = [
     "envs.gym",
     "evaluation.statistics",
     "experiments.presets",
+    "experiments.pretty",
     "experiments.trainer",
     "metrics.metrics",
     "metrics.observer",

@@ -120,11 +120,11 @@ def test_rows_of_older_parameters_are_left_out(ppo, on_policy_rows):
 
 def test_a_gap_in_a_stream_begins_a_new_segment(ppo, on_policy_rows):
     learning = on_policy(ppo, num_segments=1)
-    first = next(i for i, row in enumerate(on_policy_rows) if i > 4 and row.step_type == 0)
-    learning.add(0, on_policy_rows[:3], 0)
-    learning.add(0, on_policy_rows[first : first + 2], 0)  # the client of the first episode has gone
-    assert learning.backlog() == 0
-    learning.add(0, on_policy_rows[first + 2 : first + 5], 0)
+    learning.add(0, on_policy_rows[:3], 0)  # the client of this episode has gone
+    first = on_policy_rows[3]._replace(step_type=np.int32(0))
+    learning.add(0, [first, *on_policy_rows[4:7]], 0)
+    assert learning.backlog() == 0 and learning.num_dropped == 3
+    learning.add(0, on_policy_rows[7:8], 0)
     assert learning.backlog() == 1
 
 

@@ -1,0 +1,31 @@
+"""Results as text that people read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def pretty_print(result: Mapping[str, Any], indent: int = 0) -> str:
+    """A result as lines "name: value", nested ones indented; what is None, or empty, is left out.
+
+    >>> print(pretty_print({"loss": 0.123456789, "episode_len_mean": None, "num_env_steps_sampled_lifetime": 12000}))
+    loss: 0.123457
+    num_env_steps_sampled_lifetime: 12000
+    """
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            nested = pretty_print(value, indent + 2)
+            lines += [f"{' ' * indent}{key}:", nested] if nested else []
+        elif value is not None:
+            lines.append(f"{' ' * indent}{key}: {_text(value)}")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}" if abs(value) < 1e6 or not np.isfinite(value) else f"{value:.3f}"
+    if isinstance(value, np.ndarray | list | tuple):
+        return f"[{', '.join(map(_text, np.ravel(value).tolist() if isinstance(value, np.ndarray) else value))}]"
+    return str(value)
