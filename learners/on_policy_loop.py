@@ -21,7 +21,8 @@ class OnPolicyLoop:
     """An on-policy agent in a Python loop over a host environment: what `OnPolicy` is for JAX environments.
 
     One iteration is `driver.run(num_rows=...)`, the bootstrap row, `agent.prepare`, and `agent.train` on each part of the batch
-    in each epoch. It computes exactly what these would: the segment and the state only travel as a few vectors.
+    in each epoch. It computes exactly what these would, in one call to act on a row and one to learn from a segment, which
+    travels to the device as a vector for each dtype.
 
     Segments are cut after `num_rows` rows, within episodes too, and estimates bootstrap there. For whole episodes use a
     `replay.EpisodeQueue`.
@@ -69,26 +70,25 @@ class OnPolicyLoop:
         shape = (num_rows + 1, env.num_envs or 1)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         metrics = jax.eval_shape(self._learn, state, example, jnp.int32(0))[1]
-        self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
-        self._packing, self._segment = Packing((state, metrics)), Packing(example)
+        self._zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+        self._segment = Packing(example)
         self._vectors = self._segment.zeros()
         self._columns = jax.tree.leaves(self._segment.unpack(self._vectors))  # views, [num_rows + 1, n, ...]
         self._checked = False
-        self._pack = jax.jit(self._packing.pack)
-        self._unpack = jax.jit(self._packing.unpack)
         options = compiler_options()
-        self._update = jax.jit(self._update_packed, donate_argnums=0, **options)
-        self._act = jax.jit(self._act_packed, **options)
-        self._packed = self._pack((state, self._zeros))
+        self._act = jax.jit(self._act_once, **options)
+        self._update = jax.jit(self._update_once, donate_argnums=0, **options)
+        self.state = state
 
     @property
     def state(self) -> TrainState:
         """The training state: a copy, which the loop does not touch."""
-        return self._unpack(self._packed)[0]
+        return jax.tree.map(jnp.copy, self._state)
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        self._packed = self._pack((state, self._zeros))
+        self._state = jax.tree.map(jnp.copy, state)  # since it will be donated; so must not be what actors use:
+        self._params = self.agent.policy_params(jax.tree.map(jnp.copy, state))
 
     def run(self, num_iterations: int) -> dict[str, float]:
         """Runs iterations, and returns the means of the agent's metrics over them.
@@ -99,35 +99,33 @@ class OnPolicyLoop:
         """
         if num_iterations < 1:
             raise ValueError(f"num_iterations: expected at least 1, got {num_iterations}")
-        driver = self.driver
+        driver, totals = self.driver, self._zeros
         driver.start()
         for _ in range(num_iterations):
             for t in range(self._num_rows):
-                step = self._act(self._packed, driver.time_step, driver.policy_state, np.int32(driver.num_rows))
+                step = self._act(self._params, driver.time_step, driver.policy_state, np.int32(driver.num_rows))
                 row = driver.take(step)  # from here on the last update has finished, and its segment may be overwritten
                 if not self._checked:
                     validate(row, self.agent.collect_data_spec, batch_ndim=0 if driver.env.num_envs is None else 1)
                     self._checked = True
                 self._store(t, row)
             self._store(self._num_rows, bootstrap_row(driver.time_step, row))
-            self._packed = self._update(self._packed, self._vectors, np.int32(self.num_iterations))
+            self._state, self._params, totals = self._update(self._state, totals, self._vectors, np.int32(self.num_iterations))
             self.num_iterations += 1
-        state, totals = self._unpack(self._packed)
-        self._packed = self._pack((state, self._zeros))
         return {name: float(total) / num_iterations for name, total in totals.items()}
 
     def _store(self, t: int, row: Trajectory) -> None:
         for column, leaf in zip(self._columns, jax.tree.leaves(row), strict=True):
             column[t] = leaf
 
-    def _act_packed(self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array) -> PolicyStep:
-        state, _ = self._packing.unpack(packed)
-        return act(self.agent.collect_policy, self.agent.policy_params(state), time_step, policy_state, self._act_key, row)
+    def _act_once(self, params: Tree, time_step: TimeStep, policy_state: Tree, row: Array) -> PolicyStep:
+        return act(self.agent.collect_policy, params, time_step, policy_state, self._act_key, row)
 
-    def _update_packed(self, packed: list[Array], vectors: list[Array], iteration: Array) -> list[Array]:
-        state, totals = self._packing.unpack(packed)
+    def _update_once(
+        self, state: TrainState, totals: dict[str, Array], vectors: list[Array], iteration: Array
+    ) -> tuple[TrainState, Tree, dict[str, Array]]:
         state, metrics = self._learn(state, self._segment.unpack(vectors), iteration)
-        return self._packing.pack((state, jax.tree.map(jnp.add, totals, metrics)))
+        return state, self.agent.policy_params(state), jax.tree.map(jnp.add, totals, metrics)
 
     def _learn(self, state: TrainState, rows: Trajectory, iteration: Array) -> tuple[TrainState, dict[str, Array]]:
         experience = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
