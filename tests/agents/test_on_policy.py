@@ -11,7 +11,7 @@ from jax_agents.agents import A2cAgent, ImpalaAgent, PpoAgent, ReinforceAgent
 from jax_agents.agents.on_policy import estimate, standardize
 from jax_agents.envs.specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, validate
 from jax_agents.envs.types import TimeStep
-from jax_agents.networks import ActorNetwork, ActorValueNetwork, QNetwork, ValueNetwork
+from jax_agents.networks import ActorNetwork, ActorValueNetwork, QNetwork, TanhNormalActor, ValueNetwork
 
 OBSERVATION = BoundedSpec((3,), np.float32, -1, 1)
 DISCRETE = EnvironmentSpecs(OBSERVATION, DiscreteSpec(3))
@@ -68,6 +68,33 @@ def test_an_update_under_jit_with_every_kind_of_action(kind, specs):
     validate(result.action, specs.action, batch_ndim=2, values=True)
     validate(result.info, policy.info_spec, batch_ndim=2)
     assert agent.value(params, time_step.observation).shape == (2, 5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_squashed_policies_start_with_ratio_1_and_gain_entropy_by_its_bonus(kind):
+    """On rows of the agent's own policy; the two coefficients, 0 and 1, under one vmap."""
+    network = ActorValueNetwork(TanhNormalActor(CONTINUOUS.action, (8,)), ValueNetwork(hidden=(8,)))
+
+    @jax.jit
+    @jax.vmap
+    def outcome(coefficient):
+        agent = kind(CONTINUOUS, network, optax.sgd(0.1), entropy_coefficient=coefficient)
+        state, experience = agent.init(jax.random.key(0)), rows(agent)
+        time_step = TimeStep(experience.step_type, experience.reward, experience.discount, experience.observation)
+        step = agent.collect_policy.action(agent.policy_params(state), time_step, (), jax.random.key(1))
+        experience = experience._replace(action=step.action, policy_info=step.info)
+        state, batch = agent.prepare(state, experience)
+        after, info = agent.train(state, batch)
+        return info.metrics, agent.loss(after.params, after, batch, jax.random.key(2)).metrics["entropy"]
+
+    metrics, entropy = outcome(jnp.array([0.0, 1.0]))
+    assert entropy[1] > entropy[0] + 1e-3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metrics))
+    if kind is PpoAgent:
+        np.testing.assert_allclose(metrics["kl"], 0.0, atol=1e-6)
+        np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)
+    if kind is ImpalaAgent:
+        np.testing.assert_allclose(metrics["ratio"], 1 - 2 / (B * T), rtol=1e-5)  # of all but the two boundary rows
 
 
 @pytest.mark.parametrize("kind", KINDS)
