@@ -210,6 +210,40 @@ class OneState(EpisodicEnvironment):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Recall(EpisodicEnvironment):
+    """Two steps: an observation o of -1 or 1, then 0, where the best action depends on o: does the policy remember?
+
+    Discrete: 1 if action 1 answers 1 or action 0 answers -1, else -1, on average 0 without memory. Continuous:
+    1 - (action - 0.5 o)^2, at best 0.75 without memory. The first step earns nothing.
+    """
+
+    continuous: bool = False
+    max_episode_steps: int | None = None
+
+    @cached_property
+    def specs(self) -> EnvironmentSpecs:
+        return _specs(self.continuous)
+
+    def initial_physics(self, key: Array) -> Array:
+        return jnp.array([1.0, 0.0]) * jax.random.rademacher(key, (), jnp.float32)  # what it showed; then 1 in the second step
+
+    def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
+        second = physics[1] != 0
+        reward = jnp.where(second, _action_reward(action, physics[0], self.continuous), 0.0)
+        return physics.at[1].set(1.0), reward, second
+
+    def observe(self, physics: Array) -> Array:
+        return jnp.where(physics[1] != 0, 0.0, physics[:1])
+
+    def expected_values(self, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+        """At the first step, both observations are worth gamma."""
+        return np.array([[-1.0], [1.0]], np.float32), np.full(2, gamma, np.float32)
+
+    def best_actions(self) -> None:
+        """Any action will do in the first step; in the second, that of the first observation's sign."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class MaskedActions(EpisodicEnvironment):
     """One step; action i earns i / (num_actions - 1) where this episode's random mask allows it, and -1 where it does not.
 

@@ -1,8 +1,5 @@
 """Recurrent DQN: resets inside sequences, burn-in, carries, and a task that needs memory."""
 
-import dataclasses
-from functools import cached_property
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from jax_agents import agents, envs
-from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
+from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import StepType, TimeStep
 from jax_agents.evaluation import evaluate_on_device
 from jax_agents.learners import OnDevice
@@ -133,30 +130,8 @@ def test_acting_remembers_and_stores_what_it_started_with():
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recall(envs.EpisodicEnvironment):
-    """Shows -1 or 1, then 0; the second action earns 1 if it is 1 after 1 or 0 after -1, else -1. Without memory: 0."""
-
-    max_episode_steps: int | None = None
-
-    @cached_property
-    def specs(self):
-        return EnvironmentSpecs(BoundedSpec((1,), np.float32, -1, 1), DiscreteSpec(2))
-
-    def initial_physics(self, key):
-        return jnp.array([1.0, 0.0]) * jax.random.rademacher(key, (), jnp.float32)
-
-    def dynamics(self, physics, action):
-        second = physics[1] > 0
-        right = (action == 1) == (physics[0] > 0)
-        return physics.at[1].set(1.0), jnp.where(second, jnp.where(right, 1.0, -1.0), 0.0), second
-
-    def observe(self, physics):
-        return jnp.where(physics[1] > 0, 0.0, physics[:1])
-
-
 def test_memory_is_learned_where_it_is_needed_and_only_with_memory():
-    env = Recall()
+    env = envs.probes.Recall()
     options = {"gamma": 1.0, "epsilon": 0.3, "target_update": agents.periodic(20)}
     network = RecurrentQNetwork(2, core=GRU(8), hidden=(8,))
     remembers = agents.RecurrentDqnAgent(env.specs, network, optax.adam(1e-2), sequence_length=4, burn_in=1, **options)

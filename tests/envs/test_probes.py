@@ -68,3 +68,21 @@ def test_masked_actions():
     assert [round(float(env.dynamics(mask, jnp.int32(a))[1]), 3) for a in range(4)] == [0.0, -1.0, 0.667, -1.0]
     masks = jax.vmap(env.initial_physics)(jax.random.split(jax.random.key(0), 200))
     assert masks.any(-1).all() and not masks.all() and len(np.unique(masks, axis=0)) > 8
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_recall_rewards_what_it_showed_before(continuous):
+    env = probes.Recall(continuous)
+    shown = set()
+    for key in jax.random.split(jax.random.key(0), 8):
+        state, first = env.reset(key)
+        sign = float(first.observation[0])
+        best, other = (np.array([s * probes.TARGET], np.float32) if continuous else int(s > 0) for s in (sign, -sign))
+        state, second = env.step(state, other)
+        assert second.observation == 0 and second.reward == 0 and not second.is_last()
+        _, last = env.step(state, best)
+        assert last.reward == 1 and last.is_last() and last.discount == 0
+        assert env.step(state, other)[1].reward < 1
+        shown.add(sign)
+    assert shown == {-1.0, 1.0}
+    validate_environment(env, 30)

@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_agents.networks import GRU, LSTM, RecurrentQNetwork
-from jax_agents.networks.recurrent import step
+from jax_agents.envs.specs import ArraySpec, DiscreteSpec
+from jax_agents.networks import GRU, LSTM, ActorNetwork, RecurrentActorValueNetwork, RecurrentQNetwork, ValueNetwork
+from jax_agents.networks.recurrent import carry_spec, first_step, init, is_recurrent, step
 
 T = 6
 INPUTS = jax.random.normal(jax.random.key(0), (3, T, 4))
@@ -78,6 +80,59 @@ def test_an_lstm_cell_by_hand():
     cell = gate * c + gate * candidate
     np.testing.assert_allclose(carry[0], [cell], rtol=1e-6)
     np.testing.assert_allclose(outputs, [[gate * np.tanh(cell)]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("module", "cell"), [(LSTM(5), nn.OptimizedLSTMCell(5)), (GRU(5), nn.GRUCell(5))], ids=["lstm", "gru"])
+def test_one_step_is_that_of_flaxs_cell(module, cell):
+    """Whose kernels, one for each gate, are parts of ours."""
+    variables = init(module, jax.random.key(1), ArraySpec((4,)))
+    ours = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), variables["params"])
+    start = random_carry(module, jax.random.key(2))
+    outputs, carry = step(partial(module.apply, {"params": ours}), INPUTS[:, 0], jnp.zeros(3, bool), start)
+    names = "ifgo" if isinstance(module, LSTM) else "rzn"
+    theirs = {}
+    for k, name in enumerate(names):
+        part = lambda x, k=k: jnp.split(x, len(names), axis=-1)[k]
+        inputs, hidden = {"kernel": part(ours["input"]["kernel"])}, {"kernel": part(ours["hidden_kernel"])}
+        (hidden if isinstance(module, LSTM) else inputs)["bias"] = part(ours["input"]["bias"])
+        if name == "n":
+            hidden["bias"] = ours["hidden_bias"]
+        theirs |= {f"i{name}": inputs, f"h{name}": hidden}
+    expected, output = cell.apply({"params": theirs}, start, INPUTS[:, 0])
+    np.testing.assert_allclose(outputs, output, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), carry, expected)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_actor_and_value_share_a_memory_or_have_their_own(own):
+    heads = ActorNetwork(DiscreteSpec(2), hidden=()), ValueNetwork(hidden=())
+    network = RecurrentActorValueNetwork(*heads, core=LSTM(5), value_core=GRU(3) if own else None)
+    variables = init(network, jax.random.key(0), ArraySpec((4,)))
+    assert set(variables["params"]) == {"actor", "value", "core"} | ({"value_core"} if own else set())
+    assert is_recurrent(network) and not is_recurrent(heads[0])
+    shapes = [spec.shape for spec in jax.tree.leaves(carry_spec(network))]
+    assert shapes == ([(5,), (5,), (3,)] if own else [(5,), (5,)])
+
+    def value(carry):
+        (_, values), _ = network.apply(variables, INPUTS, jnp.zeros((3, T), bool), carry)
+        return values.sum()
+
+    grads = jax.jit(jax.grad(value))(random_carry(network, jax.random.key(2)))
+    assert [bool(leaf.any()) for leaf in jax.tree.leaves(grads)] == ([False, False, True] if own else [True, True])
+    distribution, values = first_step(network, variables, INPUTS, ArraySpec((4,)))
+    assert distribution.logits.shape == (3, T, 2) and values.shape == (3, T)
+
+
+def test_action_masks_pass_the_memory_by():
+    heads = ActorNetwork(DiscreteSpec(2), hidden=()), ValueNetwork(hidden=())
+    network = RecurrentActorValueNetwork(*heads, core=GRU(3))
+    spec = {"observation": ArraySpec((4,)), "action_mask": ArraySpec((2,), np.bool_)}
+    variables = init(network, jax.random.key(0), spec)
+    masks = jnp.array([[True, False], [False, True], [True, True]])
+    distribution, values = first_step(network, variables, {"observation": INPUTS[:, 0], "action_mask": masks}, spec)
+    assert distribution.probs[:2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    plain = first_step(network, variables, INPUTS[:, 0], ArraySpec((4,)))[1]
+    np.testing.assert_allclose(values, plain, rtol=1e-6)
 
 
 def test_wrong_shapes_are_named():

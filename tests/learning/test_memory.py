@@ -1,0 +1,24 @@
+"""CartPole without its velocities needs memory: the same agents without it stay far below the gates of those with it."""
+
+import dataclasses
+
+import pytest
+from jax_agents.experiments import tuned_recurrent
+from jax_agents.experiments.gate_runner import run_gate
+from jax_agents.experiments.gates import find
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("name", "memoryless"),
+    [
+        ("recurrent-dqn-cartpole", tuned_recurrent.memoryless_dqn_cartpole),
+        ("recurrent-ppo-cartpole-zoo", tuned_recurrent.memoryless_ppo_cartpole),
+    ],
+)
+def test_without_memory_every_seed_stays_below_200(name, memoryless):
+    gate = find(name)
+    result = run_gate(dataclasses.replace(gate, name=f"{name}, memoryless", configuration=memoryless))
+    print(result)
+    assert gate.gate >= 350 and result.summary["max"] < 200, f"{result}\nscores {result.scores.round(1)}"
