@@ -1,5 +1,6 @@
 """Experiments: algorithms by name, the trainer, checkpoints and run folders; what the command line wires together."""
 
+from . import introspection
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
 from .configs import OffPolicyConfig, OnPolicyConfig
@@ -7,9 +8,11 @@ from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .diagnose import diagnose
 from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
 from .presets import PRESETS, Preset, make_config
+from .pretty import pretty_print
 from .reports import RESULT_KEYS
 from .trainer import Trainer
 from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
+from .weights import WeightsError, export_weights, get_weights, import_weights, set_weights
 
 __all__ = [
     "PRESETS",
@@ -33,7 +36,14 @@ __all__ = [
     "SacConfig",
     "Td3Config",
     "Trainer",
+    "WeightsError",
     "diagnose",
     "dqn_agent",
+    "export_weights",
+    "get_weights",
+    "import_weights",
+    "introspection",
     "make_config",
+    "pretty_print",
+    "set_weights",
 ]

@@ -130,3 +130,16 @@ class Console(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class Monitor(Callback):
+    """Films an episode of the greedy policy at each checkpoint, into `videos/`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+        try:
+            trainer.video(self.folder / run_folder.VIDEOS / f"{path.name}.mp4")
+        except (ValueError, ImportError, NotImplementedError) as error:  # an environment without pictures, say
+            print(f"no video: {error}", file=sys.stderr, flush=True)

@@ -137,6 +137,17 @@ def clipped(max_grad_norm: float | None, optimizer: optax.GradientTransformation
     return optimizer if max_grad_norm is None else optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer)
 
 
+def vectorized(config: Any, num_envs: int = 8) -> Any:
+    """The configuration with `num_envs` environments at once, if it has only one; updates keep their proportion to steps."""
+    if config.num_envs > 1 or not isinstance(config, OffPolicyConfig | OnPolicyConfig):
+        return config
+    if isinstance(config, OnPolicyConfig):
+        return dataclasses.replace(config, num_envs=num_envs)
+    factor = -(-num_envs // config.steps_per_iteration)
+    steps, updates = factor * config.steps_per_iteration, factor * config.updates_per_iteration
+    return dataclasses.replace(config, num_envs=num_envs, steps_per_iteration=steps, updates_per_iteration=updates)
+
+
 def check_numbers(config: Any) -> None:
     """Raises a ValueError unless a configuration's numbers are in their ranges; numbers that are traced are let through."""
     for field in dataclasses.fields(config):

@@ -7,7 +7,14 @@ import optax
 
 from ..agents import A2cAgent, ImpalaAgent, PpoAgent, ReinforceAgent
 from ..envs.specs import EnvironmentSpecs
-from ..networks import ActorNetwork, ActorValueNetwork, ValueNetwork, default_encoder
+from ..networks import (
+    LSTM,
+    ActorNetwork,
+    ActorValueNetwork,
+    RecurrentActorValueNetwork,
+    ValueNetwork,
+    default_encoder,
+)
 from .configs import ACTIVATIONS, Activation, OnPolicyConfig, clipped
 
 
@@ -29,6 +36,7 @@ class PpoConfig(OnPolicyConfig):
     kl_target: float | None = None  # a penalty on the KL divergence that adapts to reach it; None: none
     initial_kl_beta: float = 1.0
     advantages: Literal["minibatch", "batch", "none"] = "minibatch"  # over what they are standardised
+    lstm_size: int | None = None  # units of memory before the hidden layers, for policy and value each; None: no memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +88,7 @@ def ppo_agent(config: PpoConfig, specs: EnvironmentSpecs) -> PpoAgent:
     """The agent of a configuration, for an environment's specs."""
     return PpoAgent(
         specs,
-        actor_value(config, specs),
+        actor_value(config, specs) if config.lstm_size is None else _with_memory(config, specs),
         config.optimizer(),
         lambda_=config.lambda_,
         clip_ratio=None if config.clip_ratio is None else config.schedule(config.clip_ratio, config.clip_ratio_end),
@@ -136,6 +144,18 @@ def actor_value(config: OnPolicyConfig, specs: EnvironmentSpecs) -> ActorValueNe
     encoder, activation = default_encoder(specs.observation), ACTIVATIONS[config.activation]
     actor = ActorNetwork(specs.action, config.hidden, encoder, activation)
     return ActorValueNetwork(actor, ValueNetwork(config.hidden, encoder, activation))
+
+
+def _with_memory(config: PpoConfig, specs: EnvironmentSpecs) -> RecurrentActorValueNetwork:
+    activation = ACTIVATIONS[config.activation]
+    size: Any = config.lstm_size
+    return RecurrentActorValueNetwork(
+        ActorNetwork(specs.action, config.hidden, activation=activation),
+        ValueNetwork(config.hidden, activation=activation),
+        core=LSTM(size),
+        value_core=LSTM(size),
+        encoder=default_encoder(specs.observation),
+    )
 
 
 def shared(config: OnPolicyConfig) -> dict[str, Any]:

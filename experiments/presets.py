@@ -18,6 +18,7 @@ from .continuous import (
     sac_agent,
     td3_agent,
 )
+from .evolution import EsConfig, es_agent
 from .policy_gradient import (
     A2cConfig,
     ImpalaConfig,
@@ -51,6 +52,24 @@ _RAINBOW = C51Config(
     num_atoms=51,
     v_min=0.0,
 )
+_RECURRENT_PPO = PpoConfig(
+    num_steps=99_840,
+    learning_rate=1e-3,
+    gamma=0.98,
+    entropy_coefficient=0.0,
+    value_coefficient=0.5,
+    normalize_observations=True,
+    normalize_rewards=True,
+    num_envs=8,
+    num_rows=32,
+    num_epochs=20,
+    num_minibatches=1,
+    lambda_=0.8,
+    clip_ratio_end=0.0,
+    value_clip=None,
+    hidden=(64,),
+    lstm_size=64,
+)
 _APEX = DqnConfig(n_step=3, double=True, dueling=True, priority_exponent=0.6, steps_per_iteration=8, num_envs=8)
 _APEX_DDPG = DdpgConfig(n_step=3, priority_exponent=0.6, steps_per_iteration=8, updates_per_iteration=8, num_envs=8)
 
@@ -59,8 +78,11 @@ PRESETS: dict[str, Preset] = {
     "C51": Preset(C51Config(), c51_agent, "DQN that learns distributions of returns, on fixed atoms; DQN's options"),
     "QRDQN": Preset(QrDqnConfig(), qr_dqn_agent, "DQN that learns quantiles of returns; DQN's options"),
     "RAINBOW": Preset(_RAINBOW, c51_agent, "C51, double, dueling, noisy, 3-step and prioritised together"),
-    "R2D2": Preset(R2d2Config(), r2d2_agent, "DQN with an LSTM, trained on sequences; for observations that hide something"),
+    "R2D2": Preset(R2d2Config(), r2d2_agent, "DQN with memory, trained on sequences; where observations hide something"),
     "PPO": Preset(PpoConfig(), ppo_agent, "proximal policy optimisation, clipped or with a KL penalty; any actions"),
+    "RECURRENT_PPO": Preset(
+        _RECURRENT_PPO, ppo_agent, "PPO with an LSTM for policy and value each; where observations hide something"
+    ),
     "A2C": Preset(A2cConfig(), a2c_agent, "advantage actor-critic; any actions"),
     "PG": Preset(PgConfig(), pg_agent, "REINFORCE, with or without a baseline; any actions"),
     "IMPALA": Preset(ImpalaConfig(), impala_agent, "actor-critic with V-trace, for rows of older policies; any actions"),
@@ -68,6 +90,7 @@ PRESETS: dict[str, Preset] = {
     "TD3": Preset(Td3Config(), td3_agent, "twin delayed DDPG; continuous actions"),
     "DDPG": Preset(DdpgConfig(), ddpg_agent, "deep deterministic policy gradient; continuous actions"),
     "DISCRETE_SAC": Preset(DiscreteSacConfig(), discrete_sac_agent, "soft actor-critic for one discrete action"),
+    "ES": Preset(EsConfig(), es_agent, "evolution strategies (OpenAI's), a whole population on device; any actions"),
     # Names whose own form is distributed: what they compute, in one process.
     "A3C": Preset(A2cConfig(), a2c_agent, "runs A2C, its synchronous form; actors that run apart need Ray, which is to come"),
     "APEX": Preset(_APEX, dqn_agent, "runs prioritised double dueling 3-step DQN in one process; its actors need Ray, to come"),
@@ -142,7 +165,7 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
             return value
         expected = " or ".join(map(repr, typing.get_args(hint)))
     elif origin is tuple:
-        expected = "a list of whole numbers"
+        expected = f"a list of {'whole ' if typing.get_args(hint)[0] is int else ''}numbers"
         if isinstance(value, list | tuple):
             return tuple(_convert(key, item, typing.get_args(hint)[0]) for item in value)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,6 +1,5 @@
 """The trainer: an agent, an environment and a loop, wired as a notebook would, that reports, saves and restores."""
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +11,19 @@ import jax
 import numpy as np
 
 from ..agents.agent import TrainState
-from ..envs import HostEnvironment, JaxEnvironment, gym
+from ..envs import JaxEnvironment
 from ..envs.environment import Environment
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
 from .configs import OnPolicyConfig
+from .environments import host_environment, jax_environment
+from .evolution import EsConfig
+from .introspection import TrainedPolicy
 from .presets import preset_of
 from .reports import check_stop, finite, make_report, newest, reached
-from .runners import DeviceRunner, Episodes, LoopRunner, Runner, choose_replay, jax_environment, make_replay
+from .runners import DeviceRunner, Episodes, EvolutionRunner, LoopRunner, Runner, choose_replay, make_replay
 
 _COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
@@ -78,20 +80,21 @@ class Trainer:
         self._started = False
         if runner == "device":
             self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
-            self._env: Any = _with_limit(jax_environment(env), config.max_episode_steps)
+            self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
             on_policy = isinstance(config, OnPolicyConfig)
             self.replay_name, self.replay_reason = (
                 ("none", "none, it learns from fresh rows") if on_policy else choose_replay(replay)
             )
-            self._env = self._host_environment(None if config.num_envs == 1 else config.num_envs)
+            self._env = self.make_environment(None if config.num_envs == 1 else config.num_envs)
         self.agent = preset.make_agent(config, self._env.specs)
 
     @cached_property
     def runner(self) -> Runner:
         """The loop; made when it is first needed, since acting does without it."""
         if self.runner_name == "device":
-            return DeviceRunner(self.config, self.agent, self._env, self.seed)
+            on_device = EvolutionRunner if isinstance(self.config, EsConfig) else DeviceRunner
+            return on_device(self.config, self.agent, self._env, self.seed)
         if self.replay_name == "none":
             return LoopRunner(self.config, self.agent, self._env, None, self.seed)
         scratch = None if self.run_folder is None else self.run_folder / "checkpoints"
@@ -100,6 +103,10 @@ class Trainer:
                 shutil.rmtree(leftover, ignore_errors=True)
         buffer = make_replay(self.replay_name, self.config, self.agent, self.seed, scratch)
         return LoopRunner(self.config, self.agent, self._env, buffer, self.seed)
+
+    @cached_property
+    def _policy(self) -> TrainedPolicy:
+        return TrainedPolicy(self, self._env)
 
     @property
     def train_state(self) -> TrainState:
@@ -122,6 +129,11 @@ class Trainer:
     def num_steps(self) -> int:
         """Environment steps so far, those before a restore included."""
         return self.runner.num_steps
+
+    @property
+    def evaluation_seed(self) -> int:
+        """Of the episodes of `evaluate`; episode i of n in parallel has this plus i."""
+        return self.seed + _EVALUATION_SEED
 
     def set_run_folder(self, folder: str | Path | None) -> None:
         """Says where to save; before the first `train`."""
@@ -238,20 +250,53 @@ class Trainer:
 
     def evaluate(self, num_episodes: int = 20) -> np.ndarray:
         """The undiscounted returns of the greedy policy, float64 `[num_episodes]`, in episodes of their own seeds."""
-        env = self._host_environment(min(10, num_episodes))
+        env = self.make_environment(min(10, num_episodes))
         try:
-            return compute_returns(env, self.agent.policy, num_episodes, self.policy_params, seed=self.seed + _EVALUATION_SEED)
+            return compute_returns(env, self.agent.policy, num_episodes, self.policy_params, seed=self.evaluation_seed)
         finally:
             env.close()
 
     def video(self, filename: str | Path, num_episodes: int = 1) -> Path:
         """Writes a video of the greedy policy; see `evaluation.create_policy_eval_video`."""
-        env, seed = self._host_environment(None), self.seed + _EVALUATION_SEED
+        env, seed = self.make_environment(None), self.evaluation_seed
         params = self.policy_params
         try:
             return create_policy_eval_video(env, self.agent.policy, filename, num_episodes, params=params, seed=seed)
         finally:
             env.close()
+
+    def make_environment(self, num_envs: int | None = None) -> Environment:
+        """Another host environment like the one that is trained in: unbatched, or `num_envs` of them."""
+        return host_environment(self.env, num_envs, self.config.max_episode_steps)
+
+    def get_policy(self) -> TrainedPolicy:
+        """The policy as it is now: its weights, distributions, values and parts."""
+        return self._policy
+
+    def compute_action(self, observation: Any, state: Tree = None, *, explore: bool = False) -> Any:
+        """The action for one observation as the environment returned it; see `TrainedPolicy.compute_action`."""
+        return self._policy.compute_action(observation, state, explore=explore)
+
+    def import_weights(self, source: Any) -> None:
+        """Replaces the weights by those of a `.npz` or `.msgpack` file, or of a tree; see `weights.import_weights`."""
+        self._policy.import_weights(source)
+
+    def foreach_worker(self, function: Callable[["Trainer"], Any]) -> list[Any]:
+        """Calls a function with each worker, the local one first, and returns the results.
+
+        The trainer itself is the local worker, and the only one: it has `agent`, `num_steps` and `get_policy()`. Where there
+        are others, they see weights that were set here when parameters are next published to them.
+        """
+        return [function(self)]
+
+    def foreach_worker_with_index(self, function: Callable[["Trainer", int], Any]) -> list[Any]:
+        """As `foreach_worker`, for a function of (worker, index); the local worker is number 0."""
+        return [function(self, 0)]
+
+    def __repr__(self) -> str:
+        steps = f"{self.num_steps:,} steps, " if "runner" in self.__dict__ else ""
+        reports = f"{steps}{self.training_iteration} {'report' if self.training_iteration == 1 else 'reports'}"
+        return f"Trainer({self.algorithm} on {_name(self.env)}, runner {self.runner_name!r}, {reports})"
 
     def close(self) -> None:
         """Ends the callbacks, and frees the environment and the buffer; may be called twice."""
@@ -261,12 +306,6 @@ class Trainer:
             self.runner.close()
         elif self.runner_name != "device":
             self._env.close()
-
-    def _host_environment(self, num_envs: int | None) -> Environment:
-        limit = self.config.max_episode_steps
-        if isinstance(self.env, str) or not isinstance(self.env, JaxEnvironment):
-            return gym.make(self.env, num_envs, max_episode_steps=limit)
-        return HostEnvironment(_with_limit(self.env, limit), num_envs)
 
     def _checkpoints(self) -> Checkpointer:
         if self.checkpointer is None:
@@ -280,11 +319,11 @@ def check_runner(runner: str, config: Any) -> None:
         raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
     if runner not in ("loop", "vector", "device"):
         raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
+    if isinstance(config, EsConfig) and runner != "device":
+        raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
     if runner == "vector" and config.num_envs == 1:
         raise ValueError("runner 'vector' steps several environments at once; set config num_envs to their number")
 
 
-def _with_limit(env: Any, max_episode_steps: int | None) -> Any:
-    if max_episode_steps is None:
-        return env
-    return dataclasses.replace(env, max_episode_steps=None if max_episode_steps == -1 else max_episode_steps)
+def _name(env: Any) -> str:
+    return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)

@@ -1,27 +1,17 @@
-"""CartPole without its velocities, learned with memory and without; each a function that builds the whole experiment."""
+"""CartPole without its velocities, for agents without memory: what cannot solve it. Those with memory are in `gates`."""
 
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 
-from ..agents import DqnAgent, PpoAgent, RecurrentDqnAgent, losses, periodic
+from ..agents import DqnAgent, PpoAgent, losses, periodic
 from ..envs import select_observation
 from ..envs.classic import CartPole
 from ..envs.environment import JaxEnvironment
 from ..envs.types import Array
 from ..learners import OnDevice, OnPolicy
-from ..networks import (
-    GRU,
-    LSTM,
-    ActorNetwork,
-    ActorValueNetwork,
-    QNetwork,
-    RecurrentActorValueNetwork,
-    RecurrentQNetwork,
-    Sequential,
-    ValueNetwork,
-)
+from ..networks import ActorNetwork, ActorValueNetwork, QNetwork, Sequential, ValueNetwork
 
 
 def positions_only() -> JaxEnvironment:
@@ -29,42 +19,15 @@ def positions_only() -> JaxEnvironment:
     return select_observation(CartPole(), (0, 2))
 
 
-def recurrent_dqn_cartpole() -> OnDevice:
-    """Three-step double recurrent DQN with stored carries, after R2D2 but small: 130,000 steps, 32 sequences after every 16.
-
-    What made it learn: no dense layer before the memory, wide inputs, and 3 steps; with 1 it fell back from 300.
-    """
-    env = positions_only()
-    agent = RecurrentDqnAgent(
-        env.specs,
-        RecurrentQNetwork(2, core=GRU(32), hidden=(), head_hidden=(64,), encoder=Sequential([_widened])),
-        sequence_length=12,
-        burn_in=4,
-        **_dqn_options(),
-    )
-    return OnDevice(
-        agent, env, num_envs=8, rows_per_iteration=2, batch_size=32, warmup_rows=250, warmup_policy=agent.collect_policy
-    )
-
-
 def memoryless_dqn_cartpole() -> OnDevice:
-    """The same without memory, with as many rows in each update: what cannot solve the task."""
+    """As the gate of recurrent DQN, without memory, with as many rows in each update."""
     env = positions_only()
     agent = DqnAgent(env.specs, QNetwork(2, hidden=(64, 64), encoder=Sequential([_widened])), **_dqn_options())
     return OnDevice(agent, env, num_envs=8, rows_per_iteration=2, batch_size=384, warmup_rows=250)
 
 
-def recurrent_ppo_cartpole() -> OnPolicy:
-    """rl-baselines3-zoo's: as its PPO for CartPole-v1, with an LSTM each for actor and value, and all normalised."""
-    env = positions_only()
-    network = RecurrentActorValueNetwork(
-        ActorNetwork(env.specs.action, hidden=(64,)), ValueNetwork(hidden=(64,)), core=LSTM(64), value_core=LSTM(64)
-    )
-    return _ppo(env, network)
-
-
 def memoryless_ppo_cartpole() -> OnPolicy:
-    """The same without memory: what cannot solve the task."""
+    """As the gate of recurrent PPO, without memory."""
     env = positions_only()
     return _ppo(env, ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()))
 

@@ -1,6 +1,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,14 @@ def fails(capsys, *argv):
         (["--checkpoint-freq", "-1"], "expected 0 or more"),
         (["--runner", "device", "--env", "LunarLander-v3"], "written in JAX, and 'LunarLander-v3' is not"),
         (["--runner", "devise"], "invalid choice: 'devise'"),
+        (["--runner", "ray"], "runner 'ray': actors in processes of their own are not there yet"),
+        (["--num-workers", "4"], "--num-workers 4: actors in processes of their own are not there yet"),
+        (["--config", '{"num_workers": 4}'], "--num-workers 4: actors in processes of their own are not there yet"),
+        (["--num-gpus", "0.5"], "--num-gpus 0.5: JAX sees no GPU here"),
+        (["--num-gpus", "2"], "--num-gpus: expected a number from 0 to 1"),
+        (["--num-seeds", "0"], "--num-seeds: expected at least 1"),
+        (["--num-seeds", "2", "--env", "Pendulum-v1"], "expected one discrete action"),
+        (["--checkpoint-freq", "1", "--checkpoint-at-end"], "not allowed with"),
         (["--resume", "."], "cannot be changed when resuming|is not the folder of a run"),
     ],
 )
@@ -134,10 +143,69 @@ def test_a_damaged_checkpoint_names_the_one_to_go_on_from(tmp_path, capsys):
     assert cli.main(["evaluate", str(folder)]) == 0
 
 
-def test_list_has_algorithms_settings_and_environments(capsys):
+def test_list_has_algorithms_settings_environments_examples_and_gates(capsys):
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out
-    assert "DQN: deep Q-learning" in out and "learning_rate = " in out and "CartPole-v1" in out
+    for name in ("DQN", "PPO", "A3C: runs A2C", "CartPole-v1", "cartpole-ppo: PPO on CartPole-v1", "ppo-cartpole-cleanrl"):
+        assert name in out
+    assert cli.main(["list", "SAC"]) == 0
+    assert "learning_rate = 0.001" in capsys.readouterr().out
+    assert "no algorithm 'SACC'; did you mean 'SAC'" in fails(capsys, "list", "SACC")
+
+
+PPO = {"hidden": [8], "num_rows": 16, "num_epochs": 1, "num_minibatches": 1, "iterations_per_report": 1}
+
+
+def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys):
+    argv = ["train", "--run", "PPO", "--env", "CartPole-v1", "--config", json.dumps(PPO | {"monitor": True, "num_envs": 2})]
+    argv += ["--steps", "60", "--num-seeds", "2", "--seed", "5", "--out", str(tmp_path / "runs"), "--checkpoint-at-end"]
+    assert cli.main([*argv, "--no-video"]) == 0
+    out = capsys.readouterr().out
+    folder = only_run(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["plan.json", "seed_5", "seed_6", "summary.json"]
+    summary = json.loads(folder.joinpath("summary.json").read_text())["all seeds"]
+    assert summary["seeds"] == 2 and summary["low"] <= summary["iqm"] <= summary["high"]
+    assert f"all seeds: {summary['iqm']:.1f} [" in out
+    for name in ("seed_5", "seed_6"):
+        assert {path.name for path in (folder / name).iterdir()} >= FILES
+        (checkpoint,) = (folder / name / "checkpoints").iterdir()
+        assert (folder / name / "videos" / f"{checkpoint.name}.mp4").stat().st_size > 1000
+
+    shutil.rmtree(folder / "seed_6")  # as if it had been killed before
+    assert cli.main(["train", "--resume", str(folder), "--no-video"]) == 0
+    assert "== seed_6" in (out := capsys.readouterr().out) and "== seed_5" not in out
+    assert json.loads(folder.joinpath("summary.json").read_text())["all seeds"] == summary
+
+    picture = tmp_path / "curves.png"
+    assert cli.main(["plot", str(folder), str(folder / "seed_5"), "--out", str(picture), "--key", "loss"]) == 0
+    assert "2 curves of 3 runs" in capsys.readouterr().out
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "no reports with 'los'" in fails(capsys, "plot", str(folder), "--key", "los")
+
+
+def test_a_tuned_file_trains_its_variants(tmp_path, capsys):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "tiny:\n  run: PG\n  env: CartPole-v1\n  runner: device\n  stop: {training_iteration: 1}\n"
+        "  config: {hidden: [8], num_rows: 16, num_envs: 2, learning_rate: {grid_search: [1e-3, 0.1]}}\n"
+    )
+    assert cli.main(["train", "-f", str(path), "--out", str(tmp_path / "runs"), "--no-video"]) == 0
+    folder = only_run(tmp_path)
+    assert folder.name.startswith("tiny_CartPole-v1")
+    for rate in (0.001, 0.1):
+        params = json.loads((folder / f"learning_rate={rate}_seed_0" / "params.json").read_text())
+        assert (params["run"], params["runner"], params["config"]["learning_rate"]) == ("PG", "device", rate)
+    assert set(json.loads(folder.joinpath("summary.json").read_text())) == {"learning_rate=0.001", "learning_rate=0.1"}
+    assert "no tuned example and no file is called 'cartpol-ppo'" in fails(capsys, "train", "-f", "cartpol-ppo")
+    assert "leave --run and --env out" in fails(capsys, "train", "-f", "cartpole-ppo", "--run", "DQN")
+
+
+def test_the_vector_runner_has_several_environments_and_as_many_updates_per_step(tmp_path):
+    config = TINY | {"steps_per_iteration": 2}
+    assert cli.main(train(tmp_path, "--runner", "vector", "--steps", "100", "--no-video", config=config)) == 0
+    params = json.loads((only_run(tmp_path) / "params.json").read_text())
+    assert params["runner"] == "vector"
+    assert [params["config"][k] for k in ("num_envs", "steps_per_iteration", "updates_per_iteration")] == [8, 8, 4]
 
 
 def test_help_has_examples(capsys):

@@ -14,6 +14,7 @@ MODULES = [
     "experiments.presets",
     "experiments.pretty",
     "experiments.trainer",
+    "experiments.tuned_examples",
     "metrics.metrics",
     "metrics.observer",
     "networks.sequential",

@@ -75,6 +75,7 @@ def test_holds_every_tracked_module_and_nothing_else(wheel, tracked):
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         entry_points = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
+        examples = {Path(name).name for name in archive.namelist() if "experiments/tuned/" in name}
     names = {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in inside}
     missing = set(_modules(tracked)) - names
     assert not missing, (
@@ -83,6 +84,7 @@ def test_holds_every_tracked_module_and_nothing_else(wheel, tracked):
     assert names == set(_modules(tracked))
     assert "jax-agents = jax_agents.cli:main" in entry_points
     assert licences
+    assert examples == {path.name for path in tracked if path.suffix == ".yaml" and path.parent.name == "tuned"}
 
 
 def test_every_module_imports_when_installed_in_a_fresh_environment(wheel, tracked, tmp_path):

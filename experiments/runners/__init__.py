@@ -1,19 +1,19 @@
 """The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
 
 from .buffers import choose_replay, make_replay
-from .device import JAX_ENVIRONMENTS, DeviceRunner, device_loop, jax_environment
+from .device import DeviceRunner, device_loop
+from .evolution import EvolutionRunner
 from .loop import LoopRunner
 from .runner import Episodes, Progress, Runner
 
 __all__ = [
-    "JAX_ENVIRONMENTS",
     "DeviceRunner",
     "Episodes",
+    "EvolutionRunner",
     "LoopRunner",
     "Progress",
     "Runner",
     "choose_replay",
     "device_loop",
-    "jax_environment",
     "make_replay",
 ]

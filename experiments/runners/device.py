@@ -2,29 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from ...agents.agent import Agent, TrainState
-from ...envs import classic
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Tree
+from ...learners.evolution import Evolution
 from ...learners.on_device import OnDevice
 from ...learners.on_policy import OnPolicy
 from ..configs import OnPolicyConfig
-from ..presets import nearest
+from ..evolution import EsConfig
 from .runner import Episodes, Progress
-
-# gymnasium's ids of the environments that are there in JAX too
-JAX_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
-    "Acrobot-v1": classic.Acrobot,
-    "CartPole-v1": classic.CartPole,
-    "MountainCar-v0": classic.MountainCar,
-    "MountainCarContinuous-v0": classic.MountainCarContinuous,
-    "Pendulum-v1": classic.Pendulum,
-}
 
 
 class DeviceRunner:
@@ -79,7 +70,7 @@ class DeviceRunner:
         self._state = None
 
 
-def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy:
+def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy | Evolution:
     """The whole training loop of a configuration, for a JAX environment: what the device runner and the gates train.
 
     Raises:
@@ -95,6 +86,8 @@ def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPo
             num_minibatches=config.num_minibatches,
             policy_lag=config.policy_lag,
         )
+    if isinstance(config, EsConfig):
+        return Evolution(agent, env, num_episodes=config.num_episodes, max_steps=config.max_steps)
     if config.steps_per_iteration % config.num_envs:
         raise ValueError(
             f"config steps_per_iteration: on device, expected a multiple of num_envs={config.num_envs}, "
@@ -114,19 +107,3 @@ def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPo
         priority_exponent=config.priority_exponent,
         importance_exponent=config.importance_exponent,
     )
-
-
-def jax_environment(env: Any) -> JaxEnvironment:
-    """A JAX environment, given itself or gymnasium's id of it.
-
-    Raises:
-      ValueError: there is none of that id.
-    """
-    if not isinstance(env, str):
-        if isinstance(env, JaxEnvironment):
-            return env
-        raise ValueError(f"the device runner needs a JAX environment or the id of one, got {env!r}; use runner='loop'")
-    if env not in JAX_ENVIRONMENTS:
-        hint = f"{nearest(env, JAX_ENVIRONMENTS)} Or use runner 'loop'"
-        raise ValueError(f"the device runner needs an environment written in JAX, and {env!r} is not; {hint}")
-    return JAX_ENVIRONMENTS[env]()

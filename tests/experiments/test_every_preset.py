@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from jax_agents.experiments import PRESETS, RESULT_KEYS, OffPolicyConfig, Trainer
+from jax_agents.experiments import PRESETS, RESULT_KEYS, Trainer
 
 SMALL = {
     "hidden": (8,),
@@ -25,6 +25,9 @@ SMALL = {
     "num_atoms": 5,
     "sequence_length": 4,
     "burn_in": 1,
+    "lstm_size": 4,
+    "population_size": 4,
+    "max_steps": 15,
 }
 CONTINUOUS = ("SAC", "TD3", "DDPG", "APEX_DDPG")
 
@@ -32,7 +35,9 @@ CONTINUOUS = ("SAC", "TD3", "DDPG", "APEX_DDPG")
 def small(name):
     config = PRESETS[name].config
     known = {field.name for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in known})
+    # What is None stays so: memory, for one, is part of what an algorithm is.
+    small = {key: value for key, value in SMALL.items() if key in known and (key != "lstm_size" or config.lstm_size)}
+    return dataclasses.replace(config, **small)
 
 
 def make(name, runner, folder):
@@ -45,16 +50,18 @@ def arrays(state):
     return [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in jax.tree.leaves(state)]
 
 
-# Compiling takes all the time, so that one trainer does everything. An alias that changes nothing but a name is left out.
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "A3C"])
-@pytest.mark.parametrize("runner", ["loop", "device"])
-def test_it_trains_saves_goes_on_and_acts(name, runner, tmp_path):
+# Compiling takes all the time, so that one trainer does everything, and on device aliases are left out.
+CASES = [("loop", name) for name in PRESETS if name not in ("ES", "A3C")]
+CASES += [("device", name) for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG")]
+
+
+@pytest.mark.parametrize("runner, name", CASES)
+def test_it_trains_saves_goes_on_and_acts(runner, name, tmp_path):
     trainer = make(name, runner, tmp_path)
     first, second = trainer.train(), trainer.train()
     assert set(first) >= set(RESULT_KEYS) and second["loss"] is not None and np.isfinite(second["loss"])
-    assert 80 <= second["num_env_steps_sampled_lifetime"] <= 120
-    updates = 2 if isinstance(trainer.config, OffPolicyConfig) else second["training_iteration"]
-    assert updates <= second["num_updates_lifetime"] == int(trainer.train_state.step) <= updates + 2
+    assert 80 <= second["num_env_steps_sampled_lifetime"] <= 160
+    assert 2 <= second["num_updates_lifetime"] == int(trainer.train_state.step) <= 4
     assert second["num_episodes_lifetime"] > 0 and second["episode_return_mean"] is not None
     trainer.save()
     saved = arrays(trainer.train_state)

@@ -2,8 +2,10 @@ import dataclasses
 import json
 
 import pytest
+from jax_agents.envs.classic import CartPole, Pendulum
 from jax_agents.experiments import DqnConfig, presets
 from jax_agents.experiments.presets import make_config, nearest
+from jax_agents.experiments.runners import device_loop
 
 
 def test_values_from_json_get_the_types_of_the_keys():
@@ -65,3 +67,28 @@ def test_nearest_is_blind_to_case_and_finds_parts():
 def test_configurations_fit_on_a_page():
     for preset in presets.PRESETS.values():
         assert len(dataclasses.fields(preset.config)) <= 35
+
+
+TRAINERS = {"num_steps", "max_episode_steps", "steps_per_report", "iterations_per_report"}  # read by the trainer alone
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_no_setting_is_left_unread(name):
+    preset, read = presets.PRESETS[name], set()
+
+    class Spy(type(preset.config)):
+        def __getattribute__(self, key):
+            read.add(key)
+            return super().__getattribute__(key)
+
+    values = {field.name: getattr(preset.config, field.name) for field in dataclasses.fields(preset.config)}
+    config, env = Spy(**values), Pendulum() if name in ("SAC", "TD3", "DDPG", "APEX_DDPG") else CartPole()
+    read.clear()
+    device_loop(config, preset.make_agent(config, env.specs), env)
+    assert set(values) - read <= TRAINERS
+
+
+def test_a_configuration_is_of_one_algorithm():
+    assert presets.preset_of(presets.PRESETS["RAINBOW"].config)[0] == "C51"
+    with pytest.raises(TypeError, match=r"such as DqnConfig\(\), got 3"):
+        presets.preset_of(3)

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 from jax_agents import envs, replay
-from jax_agents.experiments import DqnConfig, dqn_agent, runners
-from jax_agents.experiments.runners import DeviceRunner, LoopRunner, choose_replay, jax_environment, make_replay
+from jax_agents.experiments import DqnConfig, dqn_agent
+from jax_agents.experiments.runners import DeviceRunner, LoopRunner, choose_replay, make_replay
 
 
 def test_the_choice_of_replay_says_why(monkeypatch):
@@ -19,22 +19,6 @@ def test_the_choice_of_replay_says_why(monkeypatch):
         choose_replay("reverb")
     with pytest.raises(ValueError, match="expected 'auto', 'reverb' or 'host', got 'redis'"):
         choose_replay("redis")
-
-
-@pytest.mark.parametrize("env_id", runners.JAX_ENVIRONMENTS)
-def test_every_jax_environment_is_gymnasiums_of_that_id(env_id):
-    ours, theirs = jax_environment(env_id).specs, envs.gym.make(env_id).specs
-    assert ours.observation.shape == theirs.observation.shape
-    assert type(ours.action) is type(theirs.action)
-
-
-def test_environments_that_are_not_in_jax():
-    env = envs.classic.CartPole()
-    assert jax_environment(env) is env
-    with pytest.raises(ValueError, match=r"'CartPole-v0' is not; did you mean 'CartPole-v1'.* Or use runner 'loop'"):
-        jax_environment("CartPole-v0")
-    with pytest.raises(ValueError, match="needs a JAX environment or the id of one"):
-        jax_environment(lambda: None)
 
 
 def loop_runner(config, seed=0):

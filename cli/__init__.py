@@ -1,0 +1,61 @@
+"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot what was trained."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from . import inspect, serve, train
+from .errors import UserError
+
+_EXAMPLES = """examples:
+  jax-agents train --run DQN --env CartPole-v1
+  jax-agents train --run PPO --env CartPole-v1 --runner device --stop '{"episode_return_mean": 450}' --num-seeds 5
+  jax-agents train --run SAC --env Pendulum-v1 --steps 20000 --config '{"learning_rate": 5e-4, "hidden": [256, 256]}'
+  jax-agents train -f cartpole-ppo
+  jax-agents train --resume runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b
+  jax-agents evaluate runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --episodes 100
+  jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050 --video film.mp4
+  jax-agents serve runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --port 8000
+  jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --address http://127.0.0.1:8000
+  jax-agents plot runs/DQN_* runs/PPO_* --out curves.png
+  jax-agents list
+  jax-agents list PPO
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130 (interrupted; saved)."""
+    arguments = _parser().parse_args(argv)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except UserError as error:
+        print(f"jax-agents: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `jax-agents list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = "" if error.filename is None or str(error.filename) in str(error.strerror) else f": {error.filename}"
+        print(f"jax-agents: error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jax-agents", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train.add_command(commands, _EXAMPLES)
+    inspect.add_commands(commands)
+    serve.add_command(commands)
+    return parser

@@ -1,0 +1,44 @@
+"""What a user got wrong, said in one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """What a user can put right; the message says how."""
+
+
+def checked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls what checks a user's input; its complaints become one line and exit status 2."""
+    from ..experiments.checkpoints import CheckpointError
+    from ..experiments.run_folder import RunFolderError
+
+    try:
+        return function(*arguments)
+    except (ValueError, TypeError, ImportError, FileNotFoundError, CheckpointError, RunFolderError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def read_json(text: str | None, option: str) -> dict[str, Any]:
+    """The object that an option gives as JSON, or as the name of a JSON file; {} for None."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+    except ValueError as error:
+        raise UserError(f"{option}: not JSON ({error}); quote it for the shell, as in {option} '{{\"key\": 1}}'") from error
+    except OSError as error:
+        raise UserError(
+            f"{option}: expected JSON such as '{{\"key\": 1}}' or a JSON file, got {text!r} ({error.strerror})"
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{option}: expected a JSON object, got {text!r}")
+    return value
+
+
+def at_least(least: int, value: int | None, option: str) -> None:
+    """Raises a UserError if an option was given a smaller number."""
+    if value is not None and value < least:
+        raise UserError(f"{option}: expected {'0 or more' if least == 0 else f'at least {least}'}, got {value}")

@@ -1,0 +1,164 @@
+"""One training run in its folder: from its parameters to its curve and video."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError, checked
+
+if TYPE_CHECKING:
+    from ..experiments import Trainer
+
+
+def run_job(
+    params: dict[str, Any], *, folder: Path | None = None, out: Path | None = None, step: int | None = None, video: bool = True
+) -> int:
+    """Trains, and goes on where a folder holds a checkpoint already; returns the exit status.
+
+    Args:
+      params: what `params.json` is to hold.
+      folder: of the run; None: a new one in `out`, made only if all is well.
+      step: the checkpoint to go on from; None: the newest.
+      video: film the trained policy.
+    """
+    import jax
+
+    from ..experiments import callbacks, run_folder
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
+    trainer = checked(make_trainer, params, folder)  # before a folder is made
+    if folder is None:
+        assert out is not None
+        folder = run_folder.create_run_folder(out, params["run"], params["env"])
+        trainer.set_run_folder(folder)
+    if params["runner"] != "device":
+        params = params | {"replay": trainer.replay_name}
+    held = checked(run_folder.lock, folder)
+    run_folder.write_params(folder, params)
+    print(f"{params['run']} on {params['env']}, {params['runner']} runner; replay: {trainer.replay_reason}")
+    print(f"run folder: {folder}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopper(trainer))
+    total = params["stop"].get("num_env_steps_sampled_lifetime")
+    trainer.callbacks = (
+        callbacks.JsonReports(folder),
+        callbacks.CsvReports(folder),
+        callbacks.TensorBoard(folder),
+        callbacks.Console(total),
+        *([callbacks.Monitor(folder)] if params.get("monitor") else []),
+    )
+    try:
+        if trainer.checkpointer.latest() is not None:
+            checked(trainer.restore, step)
+            print(f"resumed after {trainer.num_steps:,} steps, from report {trainer.training_iteration}", flush=True)
+        trainer.run(params["stop"], params["checkpoint_freq"])
+        for callback in trainer.callbacks:
+            callback.on_end(trainer)
+        if trainer.interrupted:
+            print(f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  jax-agents train --resume {folder}")
+            return 130
+        for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
+            signal.signal(number, signal.default_int_handler)
+        _finish(trainer, params, folder, video)
+    finally:
+        trainer.close()
+        held.close()
+    return 0
+
+
+def make_trainer(params: dict[str, Any], folder: Path | None) -> "Trainer":
+    """The trainer that `params.json` describes."""
+    from ..experiments import Trainer, make_config
+
+    config = make_config(params["run"], params["config"])
+    return Trainer(
+        config, params["env"], seed=params["seed"], run_folder=folder, runner=params["runner"], replay=params["replay"]
+    )
+
+
+def check(params: dict[str, Any]) -> None:
+    """Raises what making the trainer raises."""
+    make_trainer(params, None).close()
+
+
+def restored(path: str, acting_only: bool = True) -> "Trainer":
+    """A trainer with what was trained, to act with or, unless `acting_only`, to train on."""
+    from ..experiments import run_folder
+
+    folder, step = checked(run_folder.find_run, path)
+    params = checked(run_folder.read_params, folder)
+    if acting_only:
+        params["replay"] = "host"  # not used for acting
+    trainer = checked(make_trainer, params, folder)
+    checked(lambda: trainer.restore(step, acting_only=acting_only))
+    print(f"{params['run']} on {params['env']}, {trainer.checkpointer.path(step or trainer.checkpointer.latest())}")
+    return trainer
+
+
+def use_gpus(number: float | None) -> None:
+    """Holds JAX to the CPU (0), a part of a GPU's memory (0.2), or a GPU (1); None leaves the choice to JAX.
+
+    Raises:
+      UserError: there is no GPU that JAX can use, or more than one is asked for.
+    """
+    if number is None:
+        return
+    if not 0 <= number <= 1:
+        raise UserError(f"--num-gpus: expected a number from 0 to 1, since a run trains on one device, got {number:g}")
+    if 0 < number < 1:
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(number)  # read when JAX first uses the GPU
+    import jax
+
+    if number == 0:
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() == "cpu":
+        os.environ.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)
+        raise UserError(
+            f"--num-gpus {number:g}: JAX sees no GPU here, only {jax.devices()[0].device_kind}; leave it out to train on the "
+            'CPU, or install JAX for your GPU, such as pip install "jax[cuda12]"'
+        )
+
+
+def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: bool) -> None:
+    """What a finished run ends with: the greedy average return, the curve and the video."""
+    from ..evaluation import plot_learning_curve
+    from ..experiments import run_folder
+
+    returns = trainer.evaluate()
+    evaluation = {"return_mean": float(returns.mean()), "returns": returns.tolist(), "num_env_steps": trainer.num_steps}
+    run_folder.write_file(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
+    print(f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes ({returns.min():g} to {returns.max():g})")
+    points = [result for result in run_folder.read_results(folder) if result["episode_return_mean"] is not None]
+    if points:
+        plot_learning_curve(
+            [point["num_env_steps_sampled_lifetime"] for point in points],
+            [point["episode_return_mean"] for point in points],
+            folder / run_folder.CURVE,
+            title=f"{params['run']} on {params['env']}",
+            ylabel="Return, mean of the last training episodes",
+        )
+        print(f"learning curve: {folder / run_folder.CURVE}")
+    if video:
+        try:
+            print(f"video: {trainer.video(folder / run_folder.VIDEOS / 'greedy.mp4')}")
+        except (ValueError, ImportError, NotImplementedError) as error:  # an environment without pictures, say
+            print(f"no video: {error}")
+    checkpointer: Any = trainer.checkpointer  # there is one, since there is a run folder
+    print(f"checkpoint: {checkpointer.path(checkpointer.latest())}")
+    print(f"run folder: {folder}")
+
+
+def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
+    """A signal handler: the first signal ends the report under way and saves, a second one ends at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        trainer.interrupt()
+        print("\ninterrupted: saving (again to end at once)", file=sys.stderr, flush=True)
+
+    return stop

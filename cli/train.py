@@ -1,0 +1,196 @@
+"""`jax-agents train`: what is to be run, by options, a tuned example or a folder to resume."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError, at_least, checked, read_json
+
+PLAN, SUMMARY = "plan.json", "summary.json"
+_FIXED = ("run", "env", "seed", "runner", "replay", "config", "file", "num_seeds")
+
+
+def add_command(commands: Any, examples: str) -> None:
+    """Adds the command and its options."""
+    train = commands.add_parser(
+        "train", help="train an agent", epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    train.set_defaults(command=_train)
+    train.add_argument("--run", metavar="NAME", help="the algorithm, such as DQN (see: jax-agents list)")
+    train.add_argument("--env", metavar="ID", help="a gymnasium environment, such as CartPole-v1")
+    train.add_argument("--config", metavar="JSON", help="settings of the algorithm, as JSON or the name of a JSON file")
+    train.add_argument(
+        "-f", "--file", metavar="TUNED", help="a tuned example (see: jax-agents list), or a YAML file of your own"
+    )
+    stop = train.add_mutually_exclusive_group()
+    stop.add_argument(
+        "--stop", metavar="JSON", help="when to stop, such as '{\"episode_return_mean\": 450}'; the first that is met"
+    )
+    stop.add_argument("--steps", type=int, metavar="N", help="stop after N environment steps")
+    train.add_argument("--seed", type=int, help="of everything that is drawn (0)")
+    train.add_argument("--num-seeds", type=int, metavar="N", help="train with so many seeds, one after the other (1)")
+    train.add_argument(
+        "--runner",
+        choices=["loop", "vector", "device", "ray"],
+        help="a Python loop (the default), the same with several environments at once, or JAX environments on device",
+    )
+    train.add_argument("--replay", choices=["auto", "reverb", "host"], help="of the Python loop (auto: Reverb where installed)")
+    train.add_argument("--num-workers", type=int, metavar="N", help="actors in processes of their own (0: none)")
+    train.add_argument("--num-gpus", type=float, metavar="X", help="0: the CPU; 0.2: a fifth of a GPU's memory; 1: all of it")
+    saving = train.add_mutually_exclusive_group()
+    saving.add_argument("--checkpoint-freq", type=int, metavar="N", help="reports from checkpoint to checkpoint (10)")
+    saving.add_argument("--checkpoint-at-end", action="store_true", help="save at the end alone (as --checkpoint-freq 0)")
+    train.add_argument("--monitor", action="store_true", help="film an episode at each checkpoint")
+    train.add_argument("--out", default="runs", metavar="FOLDER", help="where run folders are made (runs)")
+    train.add_argument("--resume", metavar="RUN", help="go on with a run folder, or from one of its checkpoints")
+    train.add_argument("--no-video", action="store_true", help="do not film the trained policy")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from . import run
+
+    for name, least in (("checkpoint_freq", 0), ("steps", 1), ("num_seeds", 1), ("num_workers", 0), ("seed", 0)):
+        at_least(least, getattr(arguments, name), f"--{name.replace('_', '-')}")
+    if arguments.checkpoint_at_end:
+        arguments.checkpoint_freq = 0
+    config = read_json(arguments.config, "--config")
+    for name in ("num_workers", "num_gpus", "monitor"):  # early RLlib had these among the settings
+        if name in config:
+            setattr(arguments, name, config.pop(name))
+    if arguments.num_workers:
+        raise UserError(
+            f"--num-workers {arguments.num_workers}: actors in processes of their own are not there yet; use --runner vector "
+            "for several environments at once in this process"
+        )
+    run.use_gpus(arguments.num_gpus)
+    video = not arguments.no_video
+    if arguments.resume is None:
+        jobs = _new_jobs(arguments, config)
+        if len(jobs) == 1:
+            return run.run_job(jobs[0][1], out=Path(arguments.out), video=video)
+        return _run_all(jobs, None, arguments, video)
+    folder = Path(arguments.resume).absolute()
+    if (folder / PLAN).is_file():
+        _refuse(arguments, (*_FIXED, "stop", "steps", "checkpoint_freq"), folder / PLAN)
+        return _run_all(json.loads((folder / PLAN).read_text()), folder, arguments, video)
+    params, folder, step = _resumed(arguments)
+    return run.run_job(params, folder=folder, step=step, video=video)
+
+
+def _run_all(jobs: list[Any], folder: Path | None, arguments: argparse.Namespace, video: bool) -> int:
+    """Runs jobs (label, parameters) one after the other, in folders below one, and sums up; finished ones are left alone."""
+    from ..experiments import run_folder
+    from . import run
+
+    if folder is None:
+        for _, params in jobs:
+            checked(run.check, params)  # all, before the first takes its time
+        name = arguments.file and Path(arguments.file).stem
+        folder = run_folder.create_run_folder(arguments.out, name or jobs[0][1]["run"], jobs[0][1]["env"])
+        run_folder.write_file(folder / PLAN, json.dumps(jobs, indent=2) + "\n")
+    print(f"{len(jobs)} runs in {folder}")
+    for label, params in jobs:
+        part = folder / label
+        if not (part / run_folder.EVALUATION).exists():
+            print(f"\n== {label}")
+            part.mkdir(exist_ok=True)
+            status = run.run_job(params, folder=part, video=video)
+            if status:
+                print(f"go on with all of them:\n  jax-agents train --resume {folder}")
+                return status
+    _summarise(folder, [label for label, _ in jobs])
+    return 0
+
+
+def _summarise(folder: Path, labels: list[str]) -> None:
+    from ..evaluation import summarize
+    from ..experiments import run_folder
+
+    scores: dict[str, list[float]] = {}
+    for label in labels:
+        evaluation = json.loads((folder / label / run_folder.EVALUATION).read_text())
+        variant = label.rpartition("seed_")[0].rstrip("_") or "all seeds"
+        scores.setdefault(variant, []).append(evaluation["return_mean"])
+    summary = {variant: summarize(values) | {"seeds": len(values)} for variant, values in scores.items()}
+    run_folder.write_file(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    print("\ngreedy average returns: interquartile mean over seeds [95 % interval], worst")
+    for variant, s in summary.items():
+        print(f"  {variant}: {s['iqm']:.1f} [{s['low']:.1f}, {s['high']:.1f}], {s['min']:.1f} ({s['seeds']} seeds)")
+    print(f"summary: {folder / SUMMARY}")
+
+
+def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What is to be run: labels and parameters, for each variant and seed."""
+    from ..experiments import tuned_examples as tuned
+
+    if arguments.file is None:
+        if arguments.run is None or arguments.env is None:
+            raise UserError("train needs --run and --env, such as --run DQN --env CartPole-v1 (or -f TUNED, or --resume RUN)")
+        experiments = [tuned.Experiment("", arguments.run, arguments.env)]
+    else:
+        if arguments.run is not None or arguments.env is not None:
+            raise UserError("-f says what to run and where; leave --run and --env out")
+        experiments = checked(tuned.load, arguments.file)
+    jobs = []
+    for experiment in experiments:
+        for variant, values in checked(tuned.variants, {**experiment.config, **config}):
+            for i in range(arguments.num_seeds or 1):
+                seed = (arguments.seed or 0) + i
+                name = experiment.name if len(experiments) > 1 else ""
+                label = "_".join(part for part in (name, variant, f"seed_{seed}") if part)
+                jobs.append((label, _parameters(arguments, experiment, values, seed)))
+    return jobs
+
+
+def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str, Any], seed: int) -> dict[str, Any]:
+    from .. import __version__
+    from ..experiments import presets, reports
+    from ..experiments.configs import vectorized
+    from ..experiments.evolution import EsConfig
+
+    stop = experiment.stop
+    if arguments.steps is not None:  # schedules follow the length of the run
+        values, stop = values | {"num_steps": arguments.steps}, None
+    config = checked(presets.make_config, experiment.run, values)
+    if arguments.stop is not None:
+        stop = read_json(arguments.stop, "--stop")
+    runner = arguments.runner or experiment.runner or ("device" if isinstance(config, EsConfig) else "loop")
+    if runner == "vector":
+        config = vectorized(config)
+    stop = {"num_env_steps_sampled_lifetime": config.num_steps} if stop is None else stop
+    return {
+        "run": experiment.run,
+        "env": experiment.env,
+        "seed": seed,
+        "runner": runner,
+        "replay": arguments.replay or "auto",
+        "stop": checked(reports.check_stop, stop),
+        "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
+        "monitor": bool(arguments.monitor),
+        "config": presets.to_json(config),
+        "version": __version__,
+    }
+
+
+def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int | None]:
+    from ..experiments import reports, run_folder
+
+    folder, step = checked(run_folder.find_run, arguments.resume)
+    params = checked(run_folder.read_params, folder)
+    _refuse(arguments, _FIXED, folder / run_folder.PARAMS)
+    if arguments.steps is not None:
+        params["stop"] = {"num_env_steps_sampled_lifetime": arguments.steps}
+    if arguments.stop is not None:
+        params["stop"] = checked(reports.check_stop, read_json(arguments.stop, "--stop"))
+    if arguments.checkpoint_freq is not None:
+        params["checkpoint_freq"] = arguments.checkpoint_freq
+    params["monitor"] = params.get("monitor", False) or bool(arguments.monitor)
+    return params, folder, step
+
+
+def _refuse(arguments: argparse.Namespace, names: Sequence[str], holds: Path) -> None:
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} cannot be changed when resuming ({holds} holds); leave it out")

@@ -1,0 +1,80 @@
+import dataclasses
+
+import pytest
+from jax_agents.experiments import Trainer, gates, make_config
+from jax_agents.experiments.tuned_examples import load, names, variants
+
+EXAMPLES = {f"{name}/{e.name}": e for name in names() for e in load(name)}
+
+
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_every_example_says_what_it_reaches_and_is_the_gate_that_it_names(key):
+    experiment = EXAMPLES[key]
+    configs = [make_config(experiment.run, values) for _, values in variants(experiment.config)]
+    assert experiment.reaches and configs
+    if experiment.gate is not None:
+        gate = gates.find(experiment.gate)
+        assert configs == [gate.configuration]
+        assert experiment.env == gate.environment
+
+
+def test_every_gate_of_a_preset_has_an_example():
+    wanted = {gate.name for gate in gates.GATES if dataclasses.is_dataclass(gate.configuration)}
+    assert wanted == {experiment.gate for experiment in EXAMPLES.values() if experiment.gate}
+
+
+@pytest.mark.parametrize("name", ["cartpole-a2c", "cartpole-dqn-options"])
+def test_examples_train(name):
+    (experiment,) = load(name)
+    config = make_config(experiment.run, experiment.config)
+    trainer = Trainer(config, experiment.env, runner=experiment.runner)
+    while trainer.num_updates == 0:
+        trainer.train()
+    assert trainer.result["loss"] is not None
+    trainer.close()
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "one:\n  run: DQN\n  env: CartPole-v1\n"
+        "two:\n  run: DQN\n  env: CartPole-v1\n  stop: {episode_return_mean: 450}\n"
+        "  config: {learning_rate: {grid_search: [1e-3, 0.5]}, gamma: 0.9, hidden: {grid_search: [[8], [8, 4]]}}\n"
+    )
+    one, two = load(str(path))
+    assert (one.name, one.run, one.env, one.stop, one.config) == ("one", "DQN", "CartPole-v1", None, {})
+    assert two.stop == {"episode_return_mean": 450}
+    found = variants(two.config)
+    assert [label for label, _ in found][:3] == [
+        "learning_rate=0.001_hidden=8",
+        "learning_rate=0.001_hidden=8-4",
+        "learning_rate=0.5_hidden=8",
+    ]
+    assert found[1][1] == {"learning_rate": 1e-3, "gamma": 0.9, "hidden": [8, 4]}
+    assert variants({}) == [("", {})]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("one: {run: DQN}", "expected at least the keys run and env"),
+        ("one: {run: DQN, env: X, stopp: 1}", "no key 'stopp'; did you mean 'stop'"),
+        ("- 1", "expected entries such as"),
+        ("a: {b", "not YAML"),
+        ("", "expected entries such as"),
+    ],
+)
+def test_files_that_say_nothing_sensible(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(str(path))
+
+
+def test_names_and_grids_that_are_wrong():
+    with pytest.raises(ValueError, match="no tuned example and no file is called 'cartpole-pppo'; did you mean 'cartpole-ppo'"):
+        load("cartpole-pppo")
+    with pytest.raises(ValueError, match=r"config gamma: expected a value, or \{grid_search: \[values\]\}"):
+        variants({"gamma": {"grid": [1]}})
+    with pytest.raises(ValueError, match="config gamma"):
+        variants({"gamma": {"grid_search": []}})
