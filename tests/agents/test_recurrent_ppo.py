@@ -1,5 +1,6 @@
 """PPO with memory, and what holds of every on-policy agent with it: carries, resets, boundaries, and tasks that need memory."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,17 +9,19 @@ import numpy as np
 import optax
 import pytest
 from jax_agents.agents import A2cAgent, ImpalaAgent, PpoAgent, ReinforceAgent
-from jax_agents.envs import probes, select_observation
+from jax_agents.drivers.rollout import start_rollout
+from jax_agents.envs import HostEnvironment, probes, select_observation
 from jax_agents.envs.classic import CartPole
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.evaluation import evaluate_on_device
-from jax_agents.learners import OnPolicy
+from jax_agents.learners import OnPolicy, OnPolicyLoop
 from jax_agents.networks import GRU, LSTM, ActorNetwork, ActorValueNetwork, RecurrentActorValueNetwork, ValueNetwork
 from jax_agents.networks.distributions import Normal
 
 SPECS = EnvironmentSpecs(BoundedSpec((3,), np.float32, -1, 1), DiscreteSpec(3))
 KINDS = (PpoAgent, A2cAgent, ReinforceAgent, ImpalaAgent)
 B, T = 4, 8
+LOOP = {"num_envs": 4, "num_rows": 8, "num_epochs": 2, "num_minibatches": 2}
 
 
 def recurrent_network(spec, size=5, **options):
@@ -163,22 +166,16 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
     np.testing.assert_allclose(target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5)
 
 
-@functools.cache
-def positions_loop():
+def positions_loop(learning_rate):
     env = select_observation(CartPole(max_episode_steps=9), (0, 2))
-    agent = PpoAgent(
-        env.specs,
-        recurrent_network(env.specs.action, core=LSTM(4), value_core=GRU(4)),
-        optax.sgd(0.0),
-        normalize_observations=True,
-        normalize_rewards=True,
-    )
-    return OnPolicy(agent, env, num_envs=4, num_rows=8, num_epochs=2, num_minibatches=2)
+    network = recurrent_network(env.specs.action, core=LSTM(4), value_core=GRU(4))
+    agent = PpoAgent(env.specs, network, optax.sgd(learning_rate), normalize_observations=True, normalize_rewards=True)
+    return OnPolicy(agent, env, **LOOP)
 
 
 def test_learning_unrolls_what_acting_did():
     """In segments that start and end within episodes, the probabilities of actions are those that acting stored."""
-    loop = positions_loop()
+    loop = positions_loop(0.0)
     run = jax.jit(loop.run, static_argnums=1)
     state, metrics = run(jax.jit(loop.init)(jax.random.key(0)), 3)
     statistics = state.train.extra["observation_statistics"]
@@ -190,11 +187,21 @@ def test_learning_unrolls_what_acting_did():
     assert metrics["episodes"] > 0 and abs(metrics["kl"][0]) < 1e-6 and metrics["clip_fraction"] == 0
 
 
+def test_the_python_loop_computes_what_the_scan_does():
+    scan, key = positions_loop(0.1), jax.random.key(3)
+    options = {name: value for name, value in LOOP.items() if name != "num_envs"}
+    loop = OnPolicyLoop(scan.agent, HostEnvironment(scan.env, 4), **options, key=key, seed=5)
+    loop.run(2)
+    rollout = start_rollout(scan.env, scan.agent.collect_policy, jax.random.key(5), jax.random.split(key, 4)[2], 4)
+    state, _ = jax.jit(scan.run, static_argnums=1)(scan.init(key).replace(rollout=rollout), 2)
+    close(loop.state.params, state.train.params, rtol=1e-4, atol=1e-5)
+    assert loop.state.step == state.train.step == 2 * 2 * 2
+
+
 def test_minibatches_are_whole_sequences():
-    loop = positions_loop()
+    loop = dataclasses.replace(positions_loop(0.1), num_minibatches=3)
     with pytest.raises(ValueError, match="num_minibatches=3 does not divide the batch of 4 examples"):
-        other = OnPolicy(loop.agent, loop.env, num_envs=4, num_rows=8, num_minibatches=3)
-        jax.eval_shape(lambda key: other.run(other.init(key), 1), jax.random.key(0))
+        jax.eval_shape(lambda key: loop.run(loop.init(key), 1), jax.random.key(0))
     _, state, batch, loss_and_grads = prepared()
     parts = [jax.tree.map(lambda x, chosen=chosen: x[np.array(chosen)], batch) for chosen in ([2, 0], [1, 3])]
     first, second = (loss_and_grads(state.params, part)[1] for part in parts)
