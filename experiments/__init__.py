@@ -6,6 +6,7 @@ from .checkpoints import Checkpointer, CheckpointError
 from .configs import OffPolicyConfig, OnPolicyConfig
 from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .diagnose import diagnose
+from .evolution import EsConfig
 from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
 from .presets import PRESETS, Preset, make_config
 from .pretty import pretty_print
@@ -25,6 +26,7 @@ __all__ = [
     "DdpgConfig",
     "DiscreteSacConfig",
     "DqnConfig",
+    "EsConfig",
     "ImpalaConfig",
     "OffPolicyConfig",
     "OnPolicyConfig",

@@ -114,18 +114,20 @@ class LocalInference:
         version, arrays = self._client.get_parameters(self._version)
         self._asked = now
         if arrays is not None:
-            self._params, self._version = _fill(self._template, arrays), version
+            self._params, self._version = fill(self._template, arrays), version
         self._newest = version
 
 
-def _fill(template: Tree, arrays: dict[str, np.ndarray]) -> Tree:
+def fill(template: Tree, arrays: dict[str, np.ndarray]) -> Tree:
     """The arrays by name in the template's structure.
 
     Raises:
       ValueError: they are not those of the client's agent.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(template)
-    wanted = {leaf_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+    keys = {leaf_name(path) for path, leaf in leaves if wire.is_key(leaf)}
+    shapes = [jax.eval_shape(jax.random.key_data, leaf) if wire.is_key(leaf) else leaf for _, leaf in leaves]
+    wanted = {leaf_name(path): (leaf.shape, leaf.dtype) for (path, _), leaf in zip(leaves, shapes, strict=True)}
     given = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     if wanted != given:
         differ = sorted(name for name in wanted | given if wanted.get(name) != given.get(name))
@@ -134,4 +136,5 @@ def _fill(template: Tree, arrays: dict[str, np.ndarray]) -> Tree:
             f"the server's parameters are not those of this client's agent: {first} is {given.get(first, 'missing')} there, "
             f"{wanted.get(first, 'missing')} here ({len(differ)} differ); build the agent as the server does"
         )
-    return jax.tree.unflatten(treedef, [jax.numpy.asarray(arrays[name]) for name in wanted])
+    values = [jax.random.wrap_key_data(arrays[name]) if name in keys else jax.numpy.asarray(arrays[name]) for name in wanted]
+    return jax.tree.unflatten(treedef, values)

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 from .. import __version__
@@ -43,7 +43,7 @@ def make_app(
     """
     try:
         from fastapi import FastAPI, Request, Response
-        from fastapi.responses import JSONResponse
+        from starlette.requests import ClientDisconnect
     except ImportError as error:
         raise ImportError(_INSTALL) from error
 
@@ -58,23 +58,26 @@ def make_app(
     app = FastAPI(title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None)
     handlers = _Handlers(service)
 
+    def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        return Response(json.dumps(content), status, headers, media_type="application/json")
+
     def endpoint(operation: Operation, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             try:
                 if token is not None and not _authorised(request.headers.get("authorization", ""), token):
-                    headers = {"WWW-Authenticate": "Bearer"}
-                    return JSONResponse({"detail": "expected the header Authorization: Bearer TOKEN"}, 401, headers)
+                    told = {"detail": "expected the header Authorization: Bearer TOKEN"}
+                    return answer(told, 401, {"WWW-Authenticate": "Bearer"})
                 body = {}
                 if operation.body is not None:
                     body = _checked_body(await _read(request, max_body), request, operation)
-                answer = await handle(body, **request.path_params, **request.query_params)
+                result = await handle(body, {**request.query_params, **request.path_params})
             except WireError as error:
-                return JSONResponse({"detail": str(error)}, 422)
+                return answer({"detail": str(error)}, 422)
             except RequestError as error:
-                return JSONResponse({"detail": str(error)}, error.status)
-            if isinstance(answer, Response):
-                return answer
-            return Response(json.dumps(answer), media_type="application/json")
+                return answer({"detail": str(error)}, error.status)
+            except ClientDisconnect:  # nobody is there to hear it
+                return Response(status_code=400)
+            return result if isinstance(result, Response) else answer(result)
 
         return respond
 
@@ -102,17 +105,18 @@ class _Handlers:
         self._specs = service.agent.specs
         self._info_spec = service.info_spec
 
-    async def health(self, body: dict[str, Any], **_: str) -> dict[str, Any]:
+    async def health(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         return self._service.health()
 
-    async def specs(self, body: dict[str, Any], **_: str) -> dict[str, Any]:
+    async def specs(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         names = ("observation", "action")
         told = {name: wire.to_text(getattr(self._specs, name)) for name in names}
         return told | {"policy_info": wire.to_text(self._info_spec), "agent": type(self._service.agent).__name__}
 
-    async def parameters(self, body: dict[str, Any], newer_than: str = "-1", **_: str) -> Any:
+    async def parameters(self, body: dict[str, Any], where: dict[str, str]) -> Any:
         from fastapi import Response
 
+        newer_than = where.get("newer_than", "-1")
         try:
             known = int(newer_than[:20])
         except ValueError:
@@ -123,44 +127,45 @@ class _Handlers:
             return Response(status_code=204, headers=headers)
         return Response(arrays, media_type="application/octet-stream", headers=headers)
 
-    async def start_episode(self, body: dict[str, Any], **_: str) -> dict[str, Any]:
+    async def start_episode(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         training = body.get("training_enabled")
         if not isinstance(training, bool | None):
             raise WireError(f"training_enabled: expected true, false or null, got {training!r:.40}")
         return self._service.describe(self._service.start_episode(training))
 
-    async def get_action(self, body: dict[str, Any], episode_id: str, **_: str) -> dict[str, Any]:
-        action, version = await self._service.get_action(episode_id, self._observation(body))
+    async def get_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+        action, version = await self._service.get_action(where["episode_id"], self._observation(body))
         return {"action": wire.to_json(action), "version": version}
 
-    async def log_action(self, body: dict[str, Any], episode_id: str, **_: str) -> dict[str, Any]:
-        await self._service.log_actions(episode_id, [self._logged(body)])
+    async def log_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+        await self._service.log_actions(where["episode_id"], [self._logged(body)])
         return {"version": self._service.version}
 
-    async def log_actions(self, body: dict[str, Any], episode_id: str, **_: str) -> dict[str, Any]:
+    async def log_actions(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         actions, version = body["actions"], body.get("version")
         if not isinstance(actions, list) or not all(isinstance(action, dict) for action in actions):
             raise WireError("actions: expected an array of objects")
         if isinstance(version, bool) or not isinstance(version, int | None):
             raise WireError(f"version: expected a whole number, got {version!r:.40}")
-        await self._service.log_actions(episode_id, [self._logged(action) for action in actions], version)
+        await self._service.log_actions(where["episode_id"], [self._logged(action) for action in actions], version)
         return {"version": self._service.version}
 
-    async def log_returns(self, body: dict[str, Any], episode_id: str, **_: str) -> dict[str, Any]:
-        self._service.log_returns(episode_id, wire.number(body["reward"], "reward"), body.get("info"))
+    async def log_returns(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+        self._service.log_returns(where["episode_id"], wire.number(body["reward"], "reward"), body.get("info"))
         return {"version": self._service.version}
 
-    async def end_episode(self, body: dict[str, Any], episode_id: str, **_: str) -> dict[str, Any]:
+    async def end_episode(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         truncated = body.get("truncated", False)
         if not isinstance(truncated, bool):
             raise WireError(f"truncated: expected true or false, got {truncated!r:.40}")
-        await self._service.end_episode(episode_id, self._observation(body), truncated)
+        await self._service.end_episode(where["episode_id"], self._observation(body), truncated)
         return {"version": self._service.version}
 
     def _observation(self, body: dict[str, Any]) -> Tree:
         return wire.from_json(wire.required(body, "observation"), self._specs.observation, "observation", bounded=False)
 
     def _logged(self, body: dict[str, Any]) -> LoggedAction:
+        _check_keys(body, ("observation", "action", "policy_info", "reward"))
         action = wire.from_json(wire.required(body, "action"), self._specs.action, "action")
         info = body.get("policy_info")
         info = None if info is None else wire.from_json(info, self._info_spec, "policy_info")
@@ -295,13 +300,16 @@ def _checked_body(data: bytes, request: Any, operation: Operation) -> dict[str, 
     if data and kind != "application/json":
         raise RequestError(415, f"content-type: expected application/json, got {kind[:60] or 'none'}")
     body = wire.loads(data)
-    known = operation.body["properties"]
-    unknown = [key for key in body if key not in known]
-    if unknown:
-        raise WireError(f"{unknown[0][:60]}: not known here; expected {sorted(known)}")
+    _check_keys(body, operation.body["properties"])
     for key in operation.body.get("required", ()):
         wire.required(body, key)
     return body
+
+
+def _check_keys(body: dict[str, Any], known: Collection[str]) -> None:
+    unknown = [key for key in body if key not in known]
+    if unknown:
+        raise WireError(f"{unknown[0][:60]}: not known here; expected {sorted(known)}")
 
 
 def _with_bearer(schema: dict[str, Any]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def number(value: Any, name: str) -> float:
 
 
 def pack_arrays(tree: Tree) -> bytes:
-    """The leaves of a tree by name, in NumPy's `.npz` format (no pickle)."""
-    leaves = {leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    """The leaves of a tree by name, in NumPy's `.npz` format (no pickle); typed random keys as their data."""
+    leaves = {leaf_name(path): np.asarray(_data(leaf)) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
     buffer = io.BytesIO()
     np.savez(buffer, **{f"leaf:{name}": leaf for name, leaf in leaves.items()})  # "file" would be taken for an argument
     return buffer.getvalue()
@@ -121,6 +121,15 @@ def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
     """The arrays of `pack_arrays` by name; what is pickled is refused."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return {name.removeprefix("leaf:"): arrays[name] for name in arrays.files}
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf, or its shape, is of typed random keys."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if hasattr(leaf, "dtype") and is_key(leaf) else leaf
 
 
 def _leaf_from_json(value: Any, spec: Spec, name: str, bounded: bool) -> np.ndarray:

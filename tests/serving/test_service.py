@@ -4,12 +4,14 @@ import asyncio
 
 import jax
 import numpy as np
+import optax
 import pytest
-from jax_agents import drivers, envs, replay
+from jax_agents import agents, drivers, envs, networks, replay
 from jax_agents.envs.time_step import restart
 from jax_agents.envs.types import PolicyStep
 from jax_agents.policies.policy import act
-from jax_agents.serving import LoggedAction, OnPolicyLearning, PolicyService, ReplayLearning, RequestError
+from jax_agents.serving import LoggedAction, OnPolicyLearning, PolicyService, ReplayLearning, RequestError, wire
+from jax_agents.serving.local import fill
 
 OBSERVATION = np.array([0.01, -0.02, 0.03, 0.04], np.float32)
 
@@ -253,16 +255,32 @@ def test_serving_goes_on_when_learning_fails(dqn):
 
 
 def test_parameters_for_clients_that_act(dqn):
-    from jax_agents.serving.wire import unpack_arrays
-
     async def play(service):
         version, data = service.parameters()
         assert service.parameters()[1] is data  # packed once
-        return version, unpack_arrays(data)
+        return version, wire.unpack_arrays(data)
 
     version, arrays = run(PolicyService(*dqn, act=constant), play)
     assert version == 0
     np.testing.assert_array_equal(arrays["params/q/params/Dense_0/kernel"], dqn[1].params["q"]["params"]["Dense_0"]["kernel"])
+
+
+def test_an_agent_without_rows_or_with_keys_among_its_parameters():
+    """Evolution strategies: they act, and clients get their parameters."""
+    specs = envs.classic.CartPole().specs
+    agent = agents.EsAgent(specs, networks.ActorNetwork(specs.action, (4,)), optax.sgd(0.1), population_size=2)
+
+    async def play(service):
+        episode = service.start_episode()
+        await service.log_actions(episode, [LoggedAction(OBSERVATION, np.int32(0))])
+        await service.get_action(episode, OBSERVATION)
+        return service.parameters()[1]
+
+    state = agent.init(jax.random.key(0))
+    arrays = wire.unpack_arrays(run(PolicyService(agent, state, act=constant), play))
+    template = jax.eval_shape(agent.policy_params, state)
+    filled = fill(template, arrays)
+    assert filled["noise_key"] == agent.policy_params(state)["noise_key"]
 
 
 def test_arguments_that_do_not_go_together(dqn):

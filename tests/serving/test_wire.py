@@ -3,6 +3,7 @@
 import io
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec
@@ -94,9 +95,10 @@ def test_schema_describes_what_is_let_in():
 
 
 def test_arrays_travel_without_pickle():
-    tree = {"file": np.arange(3.0), "q": [np.int32(4), np.ones((1, 2), np.float32)]}
+    tree = {"file": np.arange(3.0), "q": [np.int32(4), np.ones((1, 2), np.float32)], "key": jax.random.key(1)}
     arrays = wire.unpack_arrays(wire.pack_arrays(tree))
-    assert sorted(arrays) == ["file", "q/0", "q/1"]
+    assert sorted(arrays) == ["file", "key", "q/0", "q/1"]
+    np.testing.assert_array_equal(arrays["key"], jax.random.key_data(tree["key"]))
     np.testing.assert_array_equal(arrays["q/1"], tree["q"][1])
     buffer = io.BytesIO()
     np.savez(buffer, evil=np.array([object()], dtype=object))
