@@ -12,6 +12,7 @@ from ..agents.on_policy import OnPolicyAgent
 from ..drivers.rollout import RolloutState, rollout, start_rollout
 from ..envs.types import Array, Trajectory, Tree, bootstrap_row
 from .on_device import count_returns
+from .shuffle import permutation
 
 
 @struct.dataclass
@@ -155,7 +156,7 @@ def learn(
     def epoch(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
         if num_minibatches == 1:
             return update(state, batch)
-        order = jax.random.permutation(key, size).reshape(num_minibatches, size // num_minibatches)
+        order = permutation(key, size).reshape(num_minibatches, size // num_minibatches)
         return jax.lax.scan(lambda state, chosen: update(state, jax.tree.map(lambda x: x[chosen], batch)), state, order)
 
     if num_epochs == 1:
