@@ -1,12 +1,14 @@
 """What every replay buffer on the host is, and the checks that all of them share."""
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..envs.types import Array, Sample, Trajectory
+from ..envs.types import Array, Sample, StepType, Trajectory
 
 Observer = Callable[[Trajectory], None]  # takes a row, or a [n] batch of rows: replay.add, a metric, any callable
 
@@ -112,3 +114,26 @@ def check_priorities(keys: Array, priorities: Array, priority_exponent: float | 
             f"priorities must be finite and >= 0, got {np.atleast_1d(priorities)[np.atleast_1d(bad)][:5].tolist()}"
         )
     return keys.reshape(-1).astype(np.uint64), priorities.reshape(-1)
+
+
+def continues(last: tuple[int, int] | None, step_type: int) -> bool:
+    """Whether a row of this step type follows on one of the (step type, next step type) `last`; not if there was none."""
+    if last is None:
+        return False
+    last_step_type, expected = last
+    # FIRST follows LAST only: a bootstrap row also says FIRST, since it is zero there.
+    return step_type == expected and (expected != StepType.FIRST or last_step_type == StepType.LAST)
+
+
+_open: "weakref.WeakSet[Replay]" = weakref.WeakSet()
+
+
+def close_at_exit(replay: Replay) -> None:
+    """Has `replay` closed when the program ends, so that its last rows reach their server."""
+    _open.add(replay)
+
+
+@atexit.register
+def _close_all() -> None:
+    for replay in list(_open):
+        replay.close()

@@ -1,6 +1,5 @@
 """Replay on a Reverb server: embedded in this process, or at an address where other processes write too."""
 
-import atexit
 import os
 import threading
 import time
@@ -15,12 +14,10 @@ import numpy as np
 from ..envs.types import Array, Sample, Trajectory
 from . import reverb_checkpoint
 from .packing import RowLayout
-from .replay import Observer, check_config, check_dataset, check_priorities
+from .replay import Observer, check_config, check_dataset, check_priorities, close_at_exit
 from .reverb_dataset import ReverbDataset
 from .reverb_runtime import EmbeddedServer, import_reverb, quiet, serve, table_info
 from .reverb_writer import PRIORITY, Stream
-
-_open_buffers: "weakref.WeakSet[ReverbReplay]" = weakref.WeakSet()
 
 
 class ReverbReplay:
@@ -116,7 +113,7 @@ class ReverbReplay:
         else:
             self.address, self.client = address, self._reverb.Client(address)
             reverb_checkpoint.check_table(self._info(), self.signature(), self._settings())
-        _open_buffers.add(self)
+        close_at_exit(self)
 
     @property
     def capacity(self) -> int:
@@ -392,9 +389,3 @@ class ReverbReplay:
     def _check_owner(self, what: str) -> None:
         if not self.owns_server:
             raise RuntimeError(f"{what} works in the process that started the server, not through address={self.address!r}")
-
-
-@atexit.register
-def _close_open_buffers() -> None:
-    for replay in list(_open_buffers):
-        replay.close()

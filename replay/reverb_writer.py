@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..envs.types import StepType
+from .replay import continues
 
 if TYPE_CHECKING:
     from .reverb import ReverbReplay
@@ -35,7 +35,7 @@ class Stream:
         """Adds a row; one that does not continue the last drops the open window."""
         if self._writer is None:
             self._writer = make_writer(self._replay)
-        elif not self._continues(step_type):
+        elif not continues(self._last, step_type):
             self._wait(self._replay.timeout, lambda ms: self._writer.end_episode(clear_buffers=True, timeout_ms=ms))
             self.unconfirmed = 0
         self._writer.append(columns)
@@ -62,13 +62,6 @@ class Stream:
         writer, self._writer, self._last, self.unconfirmed = self._writer, None, None, 0
         if leak and writer is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(writer))
-
-    def _continues(self, step_type: int) -> bool:
-        if self._last is None:
-            return False
-        last_step_type, expected = self._last
-        # FIRST follows LAST only: a bootstrap row also says FIRST, since it is zero there.
-        return step_type == expected and (expected != StepType.FIRST or last_step_type == StepType.LAST)
 
     def _wait(self, seconds: float, function: Callable[[int], None]) -> None:
         from reverb import errors

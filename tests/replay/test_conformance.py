@@ -9,6 +9,7 @@ import pytest
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, trajectory_spec
 from jax_agents.envs.types import Sample, StepType, Trajectory
 from jax_agents.replay import HostReplay, has_reverb
+from jax_agents.replay.remote import RemoteReplay
 
 # A leaf of more than a kilobyte has a column of its own, in both layouts.
 OBSERVATION = {"camera": BoundedSpec((33, 32), np.uint8, 0, 255), "id": ArraySpec((2,), np.float32)}
@@ -25,10 +26,25 @@ def make_reverb(spec, **config):
     return ReverbReplay(spec, **config)
 
 
+def make_remote(spec, **config):
+    """Our own client, on the server of another buffer, which takes what this one refuses."""
+    try:
+        server = make_reverb(spec, **config)
+    except ValueError:
+        return RemoteReplay(spec, "localhost:1", **config)
+    SERVERS.append(server)
+    return RemoteReplay(spec, server.address, **config)
+
+
+SERVERS = []
+NEEDS_REVERB = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 BACKENDS = [
     pytest.param(make_host, id="host"),
-    pytest.param(make_reverb, id="reverb", marks=pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")),
+    pytest.param(make_reverb, id="reverb", marks=NEEDS_REVERB),
+    pytest.param(make_remote, id="remote", marks=NEEDS_REVERB),
 ]
+# A remote buffer's files are its server's.
+saves = pytest.mark.parametrize("make", BACKENDS[:2], indirect=True)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -41,8 +57,9 @@ def make(request):
         return made[-1]
 
     yield build
-    for replay in made:
+    for replay in made + SERVERS:
         replay.close()
+    SERVERS.clear()
 
 
 def make_row(number, step_type=StepType.MID, next_step_type=StepType.MID, stream=0):
@@ -453,6 +470,7 @@ def test_close_ends_a_blocked_reader_at_once(make):
         replay.add(make_row(1))
 
 
+@saves
 def test_save_and_load(make, tmp_path):
     config = {"sequence_length": 3, "capacity": 30, "priority_exponent": 1.0}
     replay = make(**config)
@@ -499,6 +517,7 @@ def restored_items(replay):
     return items
 
 
+@saves
 def test_load_replaces_what_was_there(make, tmp_path):
     replay = make()
     for t in range(5):
@@ -514,6 +533,7 @@ def test_load_replaces_what_was_there(make, tmp_path):
     assert windows(next(samples) for _ in range(10)) <= expected(range(4), 2)
 
 
+@saves
 def test_load_errors_are_clear_and_lose_nothing(make, tmp_path):
     replay = make()
     for t in range(5):

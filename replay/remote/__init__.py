@@ -1,0 +1,7 @@
+"""A Reverb client that needs no TensorFlow, and a replay buffer on the servers that it reaches."""
+
+from .client import ReverbClient
+from .replay import RemoteReplay
+from .writer import InsertStream, Writer
+
+__all__ = ["InsertStream", "RemoteReplay", "ReverbClient", "Writer"]

@@ -1,0 +1,121 @@
+"""The reading side of the client: a stream of sampled items, asked for ahead of their use."""
+
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from .samples import Item, SampleDecoder
+from .wire import encode_sample_request
+
+if TYPE_CHECKING:
+    from .client import ReverbClient
+
+# A server that has nothing to sample ends the stream after so long, and it is opened again. A request that is given up
+# without that would take items later, and lose them where a table hands out each but once.
+LIMITER_TIMEOUT_MS = 500
+
+
+class Sampler:
+    """Items of one table as the server draws them, read and unpacked by a thread of their own.
+
+    The server counts as sampled all that was asked for, ahead of its use too.
+
+    Args:
+      client: of the server.
+      table: the table's name.
+    """
+
+    def __init__(self, client: "ReverbClient", table: str):
+        self.client, self.table = client, table
+        self._changed = threading.Condition()
+        self._items: deque[Item] = deque()
+        self._coming = 0  # items asked for that have not come
+        self._requests: SimpleQueue[bytes | None] = SimpleQueue()
+        self._call: Any = None
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        self._closed = False
+
+    def take(self, num: int, *, ahead: int = 0, timeout: float | None = None) -> list[Item]:
+        """The next `num` items; so many more as `ahead` are asked for on the way.
+
+        Raises:
+          TimeoutError: they did not come within `timeout` seconds (the client's); those that came are kept.
+          ConnectionError: the server was not there for so long.
+          ValueError, RuntimeError: there is no such table, or the server or its answers are at fault.
+          StopIteration: this sampler is closed.
+        """
+        timeout = self.client.timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._ask(num + ahead - len(self._items) - self._coming)
+            while len(self._items) < num:
+                if self._closed:
+                    raise StopIteration
+                left = deadline - time.monotonic()
+                fatal = self._error is not None and not self.client.is_transient(self._error)
+                if self._error is not None and (fatal or left <= 0):
+                    raise self.client.explain(self._error) from self._error
+                if left <= 0:
+                    raise TimeoutError(
+                        f"sampling took longer than {timeout:g} s: {len(self._items)} of {num} items came from table "
+                        f"{self.table!r} at {self.client.address}; `server_info()` tells what it is waiting for"
+                    )
+                self._changed.wait(left)
+            return [self._items.popleft() for _ in range(num)]
+
+    def close(self) -> None:
+        """Ends the stream, and every `take` that waits with StopIteration."""
+        with self._changed:
+            self._closed = True
+            self._requests.put(None)
+            if self._call is not None:
+                self._call.cancel()
+            self._items.clear()
+            self._changed.notify_all()
+
+    def _ask(self, num: int) -> None:
+        if num <= 0 or self._closed:
+            return
+        self._coming += num
+        self._requests.put(encode_sample_request(self.table, num, LIMITER_TIMEOUT_MS))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="reverb-sample", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._coming > 0 or self._closed)
+                if self._closed:
+                    return
+                self._requests = SimpleQueue()
+                self._requests.put(encode_sample_request(self.table, self._coming, LIMITER_TIMEOUT_MS))
+                self._call = call = self.client.stream("SampleStream", iter(self._requests.get, None))
+            error = self._read(call)
+            with self._changed:
+                self._requests.put(None)
+                limited = self.client.code(error) == "DEADLINE_EXCEEDED"
+                self._error = None if limited else error
+                self._changed.notify_all()
+                if error is not None and not self.client.is_transient(error):
+                    return
+                if not limited:
+                    self._changed.wait_for(lambda: self._closed, 0.1)
+
+    def _read(self, call: Any) -> Exception | None:
+        decoder = SampleDecoder()
+        try:
+            for answer in call:
+                items = decoder.feed(answer)
+                with self._changed:
+                    self._coming -= len(items)
+                    self._items.extend(items)
+                    self._error = None
+                    self._changed.notify_all()
+        except Exception as error:
+            return error
+        return None

@@ -1,0 +1,200 @@
+"""Sampled items, read from the answers of a Reverb server.
+
+A server sends each item with all the chunks that it refers to, whole. Here an item's columns stay pieces of the bytes that
+came, and a batch is made of them by one copy (`stack`).
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...envs.types import SampleInfo
+from . import snappy
+from .protobuf import WireError, fields, read_double
+from .wire import DTYPES, ChunkSlice, decode_shape
+
+
+class Column(NamedTuple):
+    """One column of a sampled item: `rows` of `shape`, in pieces; `squeeze`: its one row is meant without a time axis."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    rows: int
+    squeeze: bool
+    parts: list[Any]
+
+
+class Item(NamedTuple):
+    """A sampled trajectory."""
+
+    info: SampleInfo
+    columns: list[Column]
+
+    def arrays(self) -> list[np.ndarray]:
+        """Each column as an array `[T, *shape]`, or `[*shape]` where it is squeezed."""
+        return [column[0] for column in stack([self])]
+
+
+def stack(items: Sequence[Item]) -> list[np.ndarray]:
+    """The columns of alike items as arrays `[B, T, *shape]` of their own, without the T where a column is squeezed.
+
+    Raises:
+      WireError: the items differ in a column's dtype or shape.
+    """
+    out = []
+    for columns in zip(*(item.columns for item in items), strict=True):
+        head = columns[0][:4]
+        if any(column[:4] != head for column in columns):
+            raise WireError(f"items of one table differ: {sorted({str(column[:4]) for column in columns})}")
+        dtype, shape, rows, squeeze = head
+        joined = bytearray().join([part for column in columns for part in column.parts])
+        out.append(np.frombuffer(joined, dtype).reshape(len(items), *(() if squeeze else (rows,)), *shape))
+    return out
+
+
+class SampleDecoder:
+    """Items from the responses of one stream of samples; a large item is spread over several."""
+
+    def __init__(self) -> None:
+        self._info: tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]] | None = None
+        self._chunks: dict[int, _RawChunk] = {}
+
+    def feed(self, data: bytes) -> list[Item]:
+        """The items that are complete with this response.
+
+        Raises:
+          WireError: the response is cut off or garbled.
+        """
+        items = []
+        try:
+            for tag, start, end in fields(data):
+                if tag != 10:
+                    continue
+                complete = 0
+                for tag, start, end in fields(data, start, end):  # noqa: B020
+                    if tag == 18:
+                        chunk = _RawChunk(data, start, end)
+                        self._chunks[chunk.key] = chunk
+                    elif tag == 10:
+                        self._info = _decode_info(data, start, end)
+                    elif tag == 24:
+                        complete = start
+                if complete:
+                    items.append(self._item())
+        except IndexError:
+            raise WireError("a sample is cut off") from None
+        return items
+
+    def _item(self) -> Item:
+        if self._info is None:
+            raise WireError("a sample without its info")
+        (info, columns), chunks = self._info, self._chunks
+        self._info, self._chunks = None, {}
+        return Item(info, [_column(slices, squeeze, chunks) for slices, squeeze in columns])
+
+
+class _RawChunk:
+    """A chunk whose tensors are unpacked when an item refers to them."""
+
+    def __init__(self, data: bytes, start: int, end: int):
+        self.key, self._data, self._delta, self._tensors = 0, data, False, []
+        self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
+        for tag, start, end in fields(data, start, end):  # noqa: B020
+            if tag == 8:
+                self.key = start
+            elif tag == 32:
+                self._delta = bool(start)
+            elif tag == 42:
+                self._tensors = [(start, end) for tag, start, end in fields(data, start, end) if tag == 10]
+
+    def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
+        """The dtype, the shape `[rows, ...]` and the bytes of a column."""
+        if index not in self._unpacked:
+            if not 0 <= index < len(self._tensors):
+                raise WireError(f"a chunk of {len(self._tensors)} columns has no column {index}")
+            self._unpacked[index] = self._unpack(*self._tensors[index])
+        return self._unpacked[index]
+
+    def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
+        data, code, shape, content = self._data, 0, b"", b""
+        for tag, start, end in fields(data, start, end):  # noqa: B020
+            if tag == 8:
+                code = start
+            elif tag == 18:
+                shape = data[start:end]
+            elif tag == 34:
+                content = data[start:end]
+        dtype, dims, size = _layout(code, shape)
+        try:
+            unpacked = memoryview(snappy.decompress(content, size))
+        except snappy.SnappyError as error:
+            raise WireError(f"a column {dtype}{list(dims)}: {error}") from error
+        if self._delta and len(dims) >= 2 and size and dtype.kind in "iu":
+            unpacked = memoryview(np.cumsum(np.frombuffer(unpacked, dtype).reshape(dims), axis=0, dtype=dtype)).cast("B")
+        return dtype, dims, unpacked
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
+    """The dtype, the shape and the size in bytes of a tensor, from TensorFlow's type code and encoded shape."""
+    dims = decode_shape(shape)
+    if code not in DTYPES:
+        raise WireError(f"a column of TensorFlow's type {code}, which NumPy does not have")
+    if not dims or min(dims) < 0:
+        raise WireError(f"a column of shape {dims}")
+    return DTYPES[code], dims, math.prod(dims) * DTYPES[code].itemsize
+
+
+def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk]) -> Column:
+    first: tuple[np.dtype, tuple[int, ...]] | None = None
+    rows, parts = 0, []
+    for key, offset, length, index in slices:
+        if key not in chunks:
+            raise WireError(f"an item refers to chunk {key}, which did not come with it")
+        dtype, dims, data = chunks[key].tensor(index)
+        if not 0 <= offset < offset + length <= dims[0]:
+            raise WireError(f"an item refers to rows {offset} to {offset + length} of a chunk of {dims[0]}")
+        first = first or (dtype, dims[1:])
+        if first != (dtype, dims[1:]):
+            raise WireError(f"a column of {first[0]}{list(first[1])} goes on as {dtype}{list(dims[1:])}")
+        size = len(data) // dims[0]
+        parts.append(data[offset * size : (offset + length) * size])
+        rows += length
+    if first is None or (squeeze and rows != 1):
+        raise WireError(f"a column of {rows} rows")
+    return Column(*first, rows, squeeze, parts)
+
+
+def _decode_info(data: bytes, start: int, end: int) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
+    key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
+    columns = []
+    for tag, start, end in fields(data, start, end):  # noqa: B020
+        if tag == 17:
+            probability = read_double(data, start)
+        elif tag == 24:
+            table_size = start
+        elif tag == 10:
+            for tag, start, end in fields(data, start, end):  # noqa: B020
+                if tag == 8:
+                    key = start
+                elif tag == 41:
+                    priority = read_double(data, start)
+                elif tag == 48:
+                    times_sampled = start
+                elif tag == 66:
+                    columns = [_decode_column(data, start, end) for tag, start, end in fields(data, start, end) if tag == 10]
+    return SampleInfo(key, probability, table_size, priority, times_sampled), columns
+
+
+def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
+    slices, squeeze = [], False
+    for tag, start, end in fields(data, start, end):  # noqa: B020
+        if tag == 10:
+            values = {tag: value for tag, value, _ in fields(data, start, end)}
+            slices.append(ChunkSlice(values.get(8, 0), values.get(16, 0), values.get(24, 0), values.get(32, 0)))
+        elif tag == 16:
+            squeeze = bool(start)
+    return slices, squeeze

@@ -1,0 +1,240 @@
+"""Reverb's messages as bytes: what a client says, and the short answers. `samples.py` reads the long ones.
+
+Written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash with TensorFlow's. Field
+numbers are those of `reverb_service.proto` and `schema.proto`, the same from Reverb 0.7 to its newest source.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from . import snappy
+from .protobuf import WireError, double, fields, integer, message, read_double, read_varint, signed, text, varint
+
+SERVICE = "/deepmind.reverb.ReverbService/"
+CODES = {  # tensorflow.DataType
+    np.dtype(dtype): code
+    for dtype, code in (
+        (np.float32, 1),
+        (np.float64, 2),
+        (np.int32, 3),
+        (np.uint8, 4),
+        (np.int16, 5),
+        (np.int8, 6),
+        (np.complex64, 8),
+        (np.int64, 9),
+        (np.bool_, 10),
+        (ml_dtypes.bfloat16, 14),
+        (np.uint16, 17),
+        (np.complex128, 18),
+        (np.float16, 19),
+        (np.uint32, 22),
+        (np.uint64, 23),
+    )
+}
+DTYPES = {code: dtype for dtype, code in CODES.items()}
+
+
+class Chunk(NamedTuple):
+    """Consecutive rows of some columns, encoded: what items refer to."""
+
+    key: int
+    rows: int
+    data: bytes
+
+
+class ChunkSlice(NamedTuple):
+    """`length` rows from `offset` on of column `index` of the chunk `key`."""
+
+    key: int
+    offset: int
+    length: int
+    index: int
+
+
+class TableInfo(NamedTuple):
+    """What a server tells of a table; `signature` is the (dtype, shape) of each column by its path, or None."""
+
+    name: str
+    sampler: str
+    priority_exponent: float | None
+    max_size: int
+    current_size: int
+    max_times_sampled: int
+    min_size: int
+    samples_per_insert: float
+    min_diff: float
+    max_diff: float
+    inserts: int
+    samples: int
+    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None
+
+
+# -- What a client says.
+
+
+def encode_chunk(key: int, episode: int, start: int, columns: Sequence[np.ndarray], delta: bool = False) -> Chunk:
+    """A chunk of columns `[rows, *shape]` whose first row is number `start` of its episode.
+
+    With `delta`, integers of rank 2 or more are stored as differences of consecutive rows.
+
+    Raises:
+      TypeError: a dtype that TensorFlow does not have.
+    """
+    rows = len(columns[0])
+    tensors, size = [], 0
+    for column in columns:
+        if column.dtype not in CODES:
+            raise TypeError(f"Reverb has no column of dtype {column.dtype}; it takes {', '.join(map(str, CODES))}")
+        size += column.nbytes
+        if delta and column.ndim >= 2 and column.dtype.kind in "iu":
+            column = np.concatenate([column[:1], column[1:] - column[:-1]])
+        shape = b"".join(message(2, integer(1, n)) for n in column.shape)
+        tensors.append(
+            message(1, integer(1, CODES[column.dtype]), message(2, shape), message(4, snappy.compress(column.tobytes())))
+        )
+    return Chunk(
+        key,
+        rows,
+        b"".join((
+            integer(1, key),
+            message(2, integer(1, episode), integer(2, start), integer(3, start + rows - 1)),
+            integer(4, delta),
+            message(5, *tensors),
+            integer(6, len(tensors)),
+            integer(7, size),
+        )),
+    )  # fmt: skip
+
+
+def encode_item(key: int, table: str, priority: float, columns: Iterable[tuple[Sequence[ChunkSlice], bool]]) -> bytes:
+    """An item of columns, each of slices that are joined, and whether it is squeezed."""
+    trajectory = [
+        message(
+            1,
+            *(message(1, integer(1, s.key), integer(2, s.offset), integer(3, s.length), integer(4, s.index)) for s in slices),
+            integer(2, squeeze),
+        )
+        for slices, squeeze in columns
+    ]
+    return b"".join((integer(1, key), message(2, table.encode()), double(5, priority), message(8, *trajectory)))
+
+
+def encode_insert(chunks: Iterable[Chunk], items: Iterable[bytes], keep: Iterable[int]) -> bytes:
+    """A request that adds chunks, then items that refer to them and to those kept, and says which chunks to keep."""
+    parts = [message(1, chunk.data) for chunk in chunks] + [message(2, item) for item in items]
+    return b"".join((*parts, message(3, *map(varint, keep))))
+
+
+def encode_sample_request(table: str, num_samples: int, timeout_ms: int) -> bytes:
+    """A request for so many samples; the server ends the stream when none came for `timeout_ms`."""
+    return message(1, table.encode()) + integer(2, num_samples) + message(3, integer(1, timeout_ms))
+
+
+def encode_mutation(table: str, updates: Iterable[tuple[int, float]], deletes: Iterable[int]) -> bytes:
+    """A request to set priorities, by key, and to delete items."""
+    parts = [message(2, integer(1, key), double(2, priority)) for key, priority in updates]
+    return b"".join((message(1, table.encode()), *parts, message(3, *map(varint, deletes))))
+
+
+def encode_reset(table: str) -> bytes:
+    """A request to empty a table."""
+    return message(1, table.encode())
+
+
+# -- What a server says.
+
+
+def decode_keys(data: bytes) -> list[int]:
+    """The keys of the items that a server confirms."""
+    keys = []
+    for tag, start, end in fields(data):
+        if tag == 8:
+            keys.append(start)
+        while tag == 10 and start < end:
+            key, start = read_varint(data[:end], start)
+            keys.append(key)
+    return keys
+
+
+def decode_path(data: bytes) -> str:
+    """Where a server has written a checkpoint."""
+    return next((text(data, start, end) for tag, start, end in fields(data) if tag == 10), "")
+
+
+def decode_tables(data: bytes) -> dict[str, TableInfo]:
+    """The tables of a server, by name."""
+    tables = (_table(data, start, end) for tag, start, end in fields(data) if tag == 18)
+    return {table.name: table for table in tables}
+
+
+_SAMPLERS = {8: "fifo", 16: "uniform", 26: "prioritized", 34: "heap", 48: "lifo"}
+
+
+def _table(data: bytes, start: int, end: int) -> TableInfo:
+    values: dict[int, tuple[int, int]] = {tag: (first, last) for tag, first, last in fields(data, start, end)}
+    sampler, exponent = "", None
+    for tag, start, end in fields(data, *values.get(10, (0, 0))):
+        sampler = _SAMPLERS.get(tag, sampler)
+        if tag == 26:
+            exponent = next((read_double(data, at) for tag, at, _ in fields(data, start, end) if tag == 9), 0.0)
+    limiter = {tag: (first, last) for tag, first, last in fields(data, *values.get(42, (0, 0)))}
+    per_insert, low, high = (read_double(data, limiter[tag][0]) if tag in limiter else 0.0 for tag in (9, 17, 25))
+    inserts, samples = (
+        next((value for tag, value, _ in fields(data, *limiter.get(which, (0, 0))) if tag == 16), 0) for which in (42, 50)
+    )
+    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = {} if 50 in values else None
+    if signature is not None:
+        _signature(data, *values[50], "", signature)
+    return TableInfo(
+        name=text(data, *values.get(66, (0, 0))),
+        sampler=sampler,
+        priority_exponent=exponent,
+        max_size=signed(values.get(24, (0, 0))[0]),
+        current_size=signed(values.get(56, (0, 0))[0]),
+        max_times_sampled=signed(values.get(32, (0, 0))[0]),
+        min_size=signed(limiter.get(32, (0, 0))[0]),
+        samples_per_insert=per_insert,
+        min_diff=low,
+        max_diff=high,
+        inserts=inserts,
+        samples=samples,
+        signature=signature,
+    )
+
+
+def _signature(
+    data: bytes, start: int, end: int, path: str, out: dict[str, tuple[np.dtype, tuple[int, ...]]], depth: int = 0
+) -> None:
+    """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of their names."""
+    if depth > 50:
+        raise WireError("a signature of more than 50 levels")
+    for tag, start, end in fields(data, start, end):  # noqa: B020
+        if tag in (266, 282):  # a tensor, and one with bounds
+            spec = {tag: (first, last) for tag, first, last in fields(data, start, end)}
+            code = spec.get(24, (0, 0))[0]
+            if code not in DTYPES:
+                raise WireError(f"column {path!r} has TensorFlow's type {code}, which NumPy does not have")
+            out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, (0, 0)))])
+        elif tag in (410, 418):  # a list, a tuple
+            parts = [(first, last) for tag, first, last in fields(data, start, end) if tag == 10]
+            for i, (first, last) in enumerate(parts):
+                _signature(data, first, last, f"{path}/{i}".lstrip("/"), out, depth + 1)
+        elif tag in (426, 434):  # a dict, a named tuple
+            wanted = 10 if tag == 426 else 18
+            pairs = [
+                {tag: (first, last) for tag, first, last in fields(data, first, last)}
+                for tag, first, last in fields(data, start, end)
+                if tag == wanted
+            ]
+            named = [(text(data, *pair.get(10, (0, 0))), pair.get(18, (0, 0))) for pair in pairs]
+            for name, (first, last) in sorted(named) if tag == 426 else named:
+                _signature(data, first, last, f"{path}/{name}".lstrip("/"), out, depth + 1)
+
+
+def decode_shape(data: bytes) -> tuple[int, ...]:
+    """A `tensorflow.TensorShapeProto`; an unknown length is -1."""
+    sizes = ({tag: value for tag, value, _ in fields(data, start, end)} for tag, start, end in fields(data) if tag == 18)
+    return tuple(signed(size.get(8, 0)) for size in sizes)
