@@ -49,6 +49,6 @@ def test_probe(kind, env, continuous):
 def test_probe_with_memory(kind, env, continuous):
     env = type(env)(continuous=continuous)
     network = RecurrentActorValueNetwork(ActorNetwork(env.specs.action, hidden=()), ValueNetwork(hidden=()), core=GRU(16))
-    # No row trains the value of the final observation of an episode that is cut off: with the memory of all its steps it is seen
-    # nowhere else, so it is extrapolated. (10 is right; 4.1 is the sum of rewards up to the limit.)
+    # No row trains the value of the final observation of an episode that is cut off, which in that memory is seen nowhere else:
+    # it follows the others slowly (0.26 below 10 after 1,000 updates, 0.13 after 2,000; rewards up to the limit sum to 4.1).
     check_probe(kind, env, network, 1_000, tolerance=0.3 if isinstance(env, probes.OneState) else 0.1)
