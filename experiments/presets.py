@@ -42,6 +42,11 @@ class Preset(NamedTuple):
 
 _RAINBOW = C51Config(
     num_steps=100_000,
+    learning_rate=5e-4,
+    learning_rate_end=0.0,
+    steps_per_iteration=4,
+    warmup_steps=1_000,
+    replay_capacity=50_000,
     n_step=3,
     double=True,
     dueling=True,

@@ -1,6 +1,5 @@
 """The trainer: an agent, an environment and a loop, wired as a notebook would, that reports, saves and restores."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -19,11 +18,10 @@ from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
 from .configs import OnPolicyConfig
 from .environments import host_environment, jax_environment
-from .evolution import EsConfig
 from .introspection import TrainedPolicy
 from .presets import preset_of
 from .reports import check_stop, finite, make_report, newest, reached
-from .runners import DeviceRunner, Episodes, EvolutionRunner, LoopRunner, Runner, choose_replay, make_replay
+from .runners import Episodes, Runner, check_runner, choose_replay, make_runner
 
 _COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
@@ -92,17 +90,8 @@ class Trainer:
     @cached_property
     def runner(self) -> Runner:
         """The loop; made when it is first needed, since acting does without it."""
-        if self.runner_name == "device":
-            on_device = EvolutionRunner if isinstance(self.config, EsConfig) else DeviceRunner
-            return on_device(self.config, self.agent, self._env, self.seed)
-        if self.replay_name == "none":
-            return LoopRunner(self.config, self.agent, self._env, None, self.seed)
-        scratch = None if self.run_folder is None else self.run_folder / "checkpoints"
-        if scratch is not None:
-            for leftover in scratch.glob("jax-agents-reverb-*"):  # of a killed process
-                shutil.rmtree(leftover, ignore_errors=True)
-        buffer = make_replay(self.replay_name, self.config, self.agent, self.seed, scratch)
-        return LoopRunner(self.config, self.agent, self._env, buffer, self.seed)
+        folder = None if self.run_folder is None else self.run_folder / "checkpoints"
+        return make_runner(self.config, self.agent, self._env, self.seed, self.replay_name, folder)
 
     @cached_property
     def _policy(self) -> TrainedPolicy:
@@ -311,18 +300,6 @@ class Trainer:
         if self.checkpointer is None:
             raise ValueError("this trainer has no folder for checkpoints; give it run_folder=...")
         return self.checkpointer
-
-
-def check_runner(runner: str, config: Any) -> None:
-    """Raises a ValueError unless there is such a runner, and it suits the configuration."""
-    if runner == "ray":
-        raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
-    if runner not in ("loop", "vector", "device"):
-        raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
-    if isinstance(config, EsConfig) and runner != "device":
-        raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
-    if runner == "vector" and config.num_envs == 1:
-        raise ValueError("runner 'vector' steps several environments at once; set config num_envs to their number")
 
 
 def _name(env: Any) -> str:

@@ -158,7 +158,17 @@ PPO = {"hidden": [8], "num_rows": 16, "num_epochs": 1, "num_minibatches": 1, "it
 
 def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys):
     argv = ["train", "--run", "PPO", "--env", "CartPole-v1", "--config", json.dumps(PPO | {"monitor": True, "num_envs": 2})]
-    argv += ["--steps", "60", "--num-seeds", "2", "--seed", "5", "--out", str(tmp_path / "runs"), "--checkpoint-at-end"]
+    argv += [
+        "--stop",
+        '{"training_iteration": 4}',
+        "--num-seeds",
+        "2",
+        "--seed",
+        "5",
+        "--out",
+        str(tmp_path / "runs"),
+        "--checkpoint-at-end",
+    ]
     assert cli.main([*argv, "--no-video"]) == 0
     out = capsys.readouterr().out
     folder = only_run(tmp_path)

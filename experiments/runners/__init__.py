@@ -1,6 +1,6 @@
 """The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
 
-from .buffers import choose_replay, make_replay
+from .choice import check_runner, choose_replay, make_replay, make_runner
 from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
@@ -13,7 +13,9 @@ __all__ = [
     "LoopRunner",
     "Progress",
     "Runner",
+    "check_runner",
     "choose_replay",
     "device_loop",
     "make_replay",
+    "make_runner",
 ]

@@ -2,8 +2,7 @@ import jax
 import numpy as np
 import pytest
 from jax_agents import envs
-from jax_agents.experiments import RESULT_KEYS, Callback, CheckpointError, DqnConfig, Trainer
-from jax_agents.experiments.reports import check_stop
+from jax_agents.experiments import RESULT_KEYS, Callback, CheckpointError, DqnConfig, EsConfig, ImpalaConfig, Trainer
 
 CONFIG = DqnConfig(
     hidden=(8,), warmup_steps=50, batch_size=4, steps_per_iteration=1, steps_per_report=50, num_steps=200, replay_capacity=500
@@ -169,22 +168,15 @@ def test_what_cannot_be_built():
         Trainer({"gamma": 1}, "CartPole-v1")
     with pytest.raises(ValueError, match="expected 'loop', 'vector' or 'device', got 'gpu'"):
         make(runner="gpu")
+    with pytest.raises(ValueError, match="runner 'vector' steps several environments at once; set config num_envs"):
+        make(runner="vector")
+    with pytest.raises(ValueError, match="ES plays whole populations at once, on device; use runner 'device'"):
+        Trainer(EsConfig(), "CartPole-v1")
+    with pytest.raises(ValueError, match="config policy_lag=4: only the device runner delays parameters"):
+        _ = Trainer(ImpalaConfig(policy_lag=4), "CartPole-v1").runner
     with pytest.raises(ValueError, match="did you mean CartPole-v1"):
         Trainer(CONFIG, "CartPol-v1", replay="host")
     with pytest.raises(ValueError, match="one discrete action"):
         Trainer(CONFIG, "Pendulum-v1", replay="host")
     with pytest.raises(ValueError, match="give it run_folder="):
         make().save()
-
-
-@pytest.mark.parametrize(
-    "stop, message",
-    [
-        ({"episode_reward_mean": 1}, r"no result 'episode_reward_mean'; did you mean 'episode_return_mean'"),
-        ({"loss": "low"}, r"stop loss: expected a number, got 'low'"),
-        ({}, r"expected at least one of training_iteration"),
-    ],
-)
-def test_stops_that_could_never_be_met(stop, message):
-    with pytest.raises(ValueError, match=message):
-        check_stop(stop)

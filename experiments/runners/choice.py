@@ -1,0 +1,78 @@
+"""Which loop a run has, and which replay buffer."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ... import replay as replay_lib
+from ...agents.agent import Agent
+from ...replay.replay import Replay
+from ..evolution import EsConfig
+from .device import DeviceRunner
+from .evolution import EvolutionRunner
+from .loop import LoopRunner
+from .runner import Runner
+
+
+def check_runner(runner: str, config: Any) -> None:
+    """Raises a ValueError unless there is such a runner, and it suits the configuration."""
+    if runner == "ray":
+        raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
+    if runner not in ("loop", "vector", "device"):
+        raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
+    if isinstance(config, EsConfig) and runner != "device":
+        raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
+    if runner == "vector" and config.num_envs == 1:
+        raise ValueError("runner 'vector' steps several environments at once; set config num_envs to their number")
+
+
+def choose_replay(wanted: str) -> tuple[str, str]:
+    """ "reverb" or "host", for "auto" or one of these, and a sentence that says why.
+
+    Raises:
+      ValueError: another word.
+      ImportError: Reverb was asked for and is not installed.
+    """
+    if wanted not in ("auto", "reverb", "host"):
+        raise ValueError(f"replay: expected 'auto', 'reverb' or 'host', got {wanted!r}")
+    if wanted == "host":
+        return "host", "in process, as asked for"
+    if replay_lib.has_reverb():
+        return "reverb", "an embedded Reverb server" + (", as asked for" if wanted == "reverb" else "")
+    if wanted == "reverb":
+        _ = replay_lib.ReverbReplay  # raises, and says what to install
+    return "host", (
+        "in process, since Reverb is not installed for this Python; it is there for Python 3.11 on Linux x86-64: "
+        'pip install "jax-agents[reverb]"'
+    )
+
+
+def make_replay(kind: str, config: Any, agent: Agent, seed: int, scratch: Path | None = None) -> Replay:
+    """The buffer of a configuration; `scratch` is where Reverb writes what it is about to save."""
+    arguments: dict[str, Any] = {
+        "capacity": config.replay_capacity,
+        "sequence_length": agent.train_sequence_length,
+        "priority_exponent": config.priority_exponent,
+    }
+    if kind == "host":
+        return replay_lib.HostReplay(agent.collect_data_spec, seed=seed, **arguments)
+    return replay_lib.ReverbReplay(agent.collect_data_spec, checkpoint_dir=scratch, **arguments)
+
+
+def make_runner(config: Any, agent: Any, env: Any, seed: int, replay: str, folder: Path | None) -> Runner:
+    """The loop of a configuration.
+
+    Args:
+      config, agent, env: that fit together; the environment is a JAX one for replay "device", else a host one.
+      seed: of everything that is drawn.
+      replay: "reverb" or "host" for the Python loop, "none" for that of agents without replay, "device" for the one on device.
+      folder: of checkpoints, where Reverb writes what it is about to save; None: a temporary one.
+    """
+    if replay == "device":
+        on_device = EvolutionRunner if isinstance(config, EsConfig) else DeviceRunner
+        return on_device(config, agent, env, seed)
+    if replay == "none":
+        return LoopRunner(config, agent, env, None, seed)
+    for leftover in () if folder is None else folder.glob("jax-agents-reverb-*"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
+    return LoopRunner(config, agent, env, make_replay(replay, config, agent, seed, folder), seed)

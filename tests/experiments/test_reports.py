@@ -1,0 +1,39 @@
+import pytest
+from jax_agents.experiments.reports import RESULT_KEYS, check_stop, finite, make_report, newest, reached
+
+
+def test_a_report_by_hand():
+    counters = {"training_iteration": 3, "num_steps": 90, "num_updates": 7, "num_episodes": 4, "time_total": 2.5}
+    report = make_report(counters, [(10.0, 5.0, 1), (40.0, None, 2)], steps=30, seconds=0.5)
+    assert tuple(report) == RESULT_KEYS
+    assert report["episode_return_mean"] == 30.0  # 10 once, 40 twice
+    assert (report["episode_return_min"], report["episode_return_max"], report["episode_len_mean"]) == (10.0, 40.0, 5.0)
+    assert (report["steps_per_second"], report["time_total_s"]) == (60.0, 2.5)
+    empty = make_report(counters, [], steps=30, seconds=0.5)
+    assert empty["episode_return_mean"] is None and empty["episode_len_mean"] is None
+
+
+def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
+    episodes = [(float(i), None, 9) for i in range(5)]
+    assert newest(episodes) == episodes[2:]
+    assert newest(episodes[:1]) == episodes[:1]
+
+
+def test_what_ends_a_run():
+    assert not reached({"loss": 1.0}, None)
+    assert not reached({"loss": 1.0, "num_env_steps_sampled_lifetime": 5}, {"loss": None, "num_env_steps_sampled_lifetime": 4})
+    assert reached({"loss": 1.0, "num_env_steps_sampled_lifetime": 5}, {"loss": 0.5, "num_env_steps_sampled_lifetime": 5})
+    assert finite(float("nan")) is None and finite(1.5) == 1.5
+
+
+@pytest.mark.parametrize(
+    "stop, message",
+    [
+        ({"episode_reward_mean": 1}, r"no result 'episode_reward_mean'; did you mean 'episode_return_mean'"),
+        ({"loss": "low"}, r"stop loss: expected a number, got 'low'"),
+        ({}, r"expected at least one of training_iteration"),
+    ],
+)
+def test_stops_that_could_never_be_met(stop, message):
+    with pytest.raises(ValueError, match=message):
+        check_stop(stop)
