@@ -50,9 +50,15 @@ def arrays(state):
     return [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in jax.tree.leaves(state)]
 
 
-# Compiling takes all the time, so that one trainer does everything, and on device aliases are left out.
-CASES = [("loop", name) for name in PRESETS if name not in ("ES", "A3C")]
-CASES += [("device", name) for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG")]
+# Compiling takes all the time, so that one trainer does everything. Nightly are those whose code others here run too, and the
+# one that takes longest to compile.
+NIGHTLY = {("loop", "RAINBOW"), *(("device", name) for name in ("DQN", "C51", "A2C", "TD3", "APEX", "APEX_DDPG"))}
+CASES = [
+    pytest.param(runner, name, marks=pytest.mark.nightly if (runner, name) in NIGHTLY else ())
+    for runner in ("loop", "device")
+    for name in PRESETS
+    if name != "A3C" and (runner, name) != ("loop", "ES")
+]
 
 
 @pytest.mark.parametrize("runner, name", CASES)
