@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def run_job(
-    params: dict[str, Any], *, folder: Path | None = None, out: Path | None = None, step: int | None = None, video: bool = True
+    params: dict[str, Any],
+    *,
+    folder: Path | None = None,
+    out: Path = Path("runs"),
+    step: int | None = None,
+    video: bool = True,
 ) -> int:
     """Trains, and goes on where a folder holds a checkpoint already; returns the exit status.
 
@@ -32,7 +37,6 @@ def run_job(
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     trainer = checked(make_trainer, params, folder)  # before a folder is made
     if folder is None:
-        assert out is not None
         folder = run_folder.create_run_folder(out, params["run"], params["env"])
         trainer.set_run_folder(folder)
     if params["runner"] != "device":

@@ -7,7 +7,6 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..agents.agent import Agent
 from .continuous import (
     DdpgConfig,
     DiscreteSacConfig,
@@ -36,7 +35,7 @@ class Preset(NamedTuple):
     """An algorithm that can be run by name: its default configuration, and what makes the agent from one and the specs."""
 
     config: Any
-    make_agent: Callable[[Any, Any], Agent]
+    make_agent: Callable[[Any, Any], Any]
     description: str
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ...agents.agent import Agent, TrainState
+from ...agents.agent import TrainState
 from ...envs.environment import Environment
 from ...envs.types import Tree
 from ...learners.off_policy_loop import OffPolicyLoop
@@ -24,7 +24,7 @@ class LoopRunner:
 
     chunk = 100
 
-    def __init__(self, config: Any, agent: Agent, env: Environment, buffer: Replay | None, seed: int):
+    def __init__(self, config: Any, agent: Any, env: Environment, buffer: Replay | None, seed: int):
         self._config, self._agent, self._env = config, agent, env
         self.replay = buffer
         self._episodes = _EpisodeLog()
