@@ -1,5 +1,6 @@
 """The same step under `lax.scan`: rows of a JAX environment, made on device."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,15 +39,18 @@ def rollout(env: Any, policy: Policy, params: Tree, state: RolloutState, num_row
     """
     num_envs = state.time_step.step_type.shape[0]
 
-    def one_row(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
-        key = jax.random.fold_in(state.key, state.row)
-        step = policy.action(params, state.time_step, state.policy_state, key)
-        env_state, time_step = step_batch(env, state.env_state, step.action, num_envs)
-        row = make_row(state.time_step, step, time_step)
-        return RolloutState(env_state, time_step, step.state, state.key, state.row + 1), row
+    def one_row(carry: tuple, key: Array) -> tuple[tuple, Trajectory]:
+        env_state, time_step, policy_state = carry
+        step = policy.action(params, time_step, policy_state, key)
+        env_state, next_time_step = step_batch(env, env_state, step.action, num_envs)
+        return (env_state, next_time_step, step.state), make_row(time_step, step, next_time_step)
 
+    carry = (state.env_state, state.time_step, state.policy_state)
     if num_rows == 1:  # no loop to set up in the inner loop of an off-policy agent
-        state, row = one_row(state, None)
-        return state, jax.tree.map(lambda x: x[:, None], row)
-    state, rows = jax.lax.scan(one_row, state, length=num_rows)
-    return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
+        carry, row = one_row(carry, jax.random.fold_in(state.key, state.row))
+        rows = jax.tree.map(lambda x: x[:, None], row)
+    else:  # all keys at once: a scan step costs by its number of operations, not by their size
+        keys = jax.vmap(partial(jax.random.fold_in, state.key))(state.row + jnp.arange(num_rows))
+        carry, rows = jax.lax.scan(one_row, carry, keys)
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
+    return RolloutState(*carry, state.key, state.row + num_rows), rows
