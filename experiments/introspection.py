@@ -16,7 +16,7 @@ from ..agents.quantile import QrDqnAgent
 from ..agents.value_based import ValueBasedAgent
 from ..envs.gym_spaces import actions, observations
 from ..envs.specs import validate
-from ..envs.time_step import restart
+from ..envs.time_step import restart, transition
 from ..envs.types import Array, TimeStep, Tree, split_action_mask
 from ..networks.summary import tabulate_params
 from ..policies.policy import Distribution, act
@@ -77,9 +77,11 @@ def compute_action(
         raise ValueError("compute_action: exploring needs a key, got None; pass key=jax.random.key(seed)")
     validate({"observation": observation}, {"observation": agent.specs.observation})
     policy = agent.collect_policy if explore else agent.policy
+    # A first time step would make the policy forget.
+    time_step = restart(observation) if state is None else transition(np.float32(0.0), observation)
     state = policy.initial_state() if state is None else state
     key = jax.random.key(0) if key is None else key
-    step_taken = jax.device_get(act(policy, params, restart(observation), state, key, np.int32(step)))
+    step_taken = jax.device_get(act(policy, params, time_step, state, key, np.int32(step)))
     return step_taken.action, step_taken.state
 
 
@@ -144,7 +146,7 @@ def dueling_heads(agent: Any, params: Tree, observation: Tree) -> DuelingHeads:
     Raises:
       TypeError: the agent's network is no dueling one.
     """
-    network = getattr(agent, "network", None)
+    network: Any = getattr(agent, "network", None)
     if not getattr(network, "dueling", False) or not hasattr(network, "num_atoms"):
         raise TypeError(f"dueling_heads: expected a QNetwork(dueling=True), got {type(network).__name__}")
     inputs, _ = split_action_mask(observation)

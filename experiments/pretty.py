@@ -25,7 +25,8 @@ def pretty_print(result: Mapping[str, Any], indent: int = 0) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, float | np.floating):
-        return f"{value:.6g}" if abs(value) < 1e6 or not np.isfinite(value) else f"{value:.3f}"
+        number = float(value)
+        return f"{number:.6g}" if abs(number) < 1e6 or not np.isfinite(number) else f"{number:.3f}"
     if isinstance(value, np.ndarray | list | tuple):
         return f"[{', '.join(map(_text, np.ravel(value).tolist() if isinstance(value, np.ndarray) else value))}]"
     return str(value)

@@ -32,12 +32,12 @@ def set_weights(state: TrainState, weights: Any) -> TrainState:
     Raises:
       WeightsError: a leaf is missing, unknown, of another shape, or no number; nothing is changed then.
     """
+    treedef: Any
     leaves, treedef = jax.tree_util.tree_flatten_with_path(state.params)
     wanted = {leaf_name(path): leaf for path, leaf in leaves}
     given = _flat(weights)
-    problems = [_problem(name, leaf, given) for name, leaf in wanted.items()]
+    problems = [problem for name, leaf in wanted.items() if (problem := _problem(name, leaf, given))]
     problems += [f"{name}: not expected{_near(name, set(wanted) - set(given))}" for name in given if name not in wanted]
-    problems = [problem for problem in problems if problem]
     if problems:
         raise WeightsError(f"weights: {len(problems)} of {len(wanted)} leaves do not fit:\n" + "\n".join(problems))
     params = treedef.unflatten([jnp.array(given[name], leaf.dtype) for name, leaf in wanted.items()])

@@ -121,6 +121,8 @@ class ActionBatcher:
         size = 1 << (len(requests) - 1).bit_length()
         padded = requests + requests[-1:] * (size - len(requests))
         batch = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
+        leaves: list[Any]
+        treedef: Any
         leaves, treedef = jax.tree.flatten(jax.device_get(self._act(params, batch)))
         self.num_batches += 1
         self.num_requests += len(requests)

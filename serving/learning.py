@@ -20,10 +20,13 @@ from ..replay.replay import Replay
 class Learning(Protocol):
     """Rows in, updates out; called from one thread, but for `backlog`."""
 
-    agent: Agent
     state: TrainState
     num_updates: int
     max_backlog: int  # the updates that may be owed while training episodes go on
+
+    @property
+    def agent(self) -> Agent:
+        """What learns."""
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
         """Takes consecutive rows of a stream; `version` is that of the parameters which chose their actions."""
@@ -198,7 +201,8 @@ class LearnerThread:
     """
 
     def __init__(self, learning: Learning, publish: Callable[[int, Tree], None]):
-        self.learning, self.error = learning, None
+        self.learning = learning
+        self.error: Exception | None = None
         self._publish = publish
         # Copies: the next update donates the state they are part of.
         self._params = jax.jit(lambda state: jax.tree.map(jax.numpy.copy, learning.agent.policy_params(state)))

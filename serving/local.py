@@ -136,5 +136,6 @@ def fill(template: Tree, arrays: dict[str, np.ndarray]) -> Tree:
             f"the server's parameters are not those of this client's agent: {first} is {given.get(first, 'missing')} there, "
             f"{wanted.get(first, 'missing')} here ({len(differ)} differ); build the agent as the server does"
         )
-    values = [jax.random.wrap_key_data(arrays[name]) if name in keys else jax.numpy.asarray(arrays[name]) for name in wanted]
-    return jax.tree.unflatten(treedef, values)
+    values = {name: jax.numpy.asarray(arrays[name]) for name in wanted}
+    values |= {name: jax.random.wrap_key_data(values[name]) for name in keys}
+    return jax.tree.unflatten(treedef, list(values.values()))

@@ -61,7 +61,7 @@ def operations(specs: EnvironmentSpecs, info_spec: Tree, token: bool) -> list[Op
     newer = {"name": "newer_than", "in": "query", "required": False, "schema": {"type": "integer"}}
     newer["description"] = "answer 204, with nothing, if the version is this one"
     arrays = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         ("health", "GET", "/v1/health", "How the server does", None, {"type": "object"}),
         ("specs", "GET", "/v1/specs", "What observations and actions look like", None, {"type": "object"}),
         ("parameters", "GET", "/v1/parameters", "The policy's parameters, as NumPy's .npz", None, arrays),

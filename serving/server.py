@@ -55,7 +55,7 @@ def make_app(
             yield
 
     agent = type(service.agent).__name__
-    app = FastAPI(title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None)
+    app: Any = FastAPI(title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None)
     handlers = _Handlers(service)
 
     def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -69,7 +69,7 @@ def make_app(
                     return answer(told, 401, {"WWW-Authenticate": "Bearer"})
                 body = {}
                 if operation.body is not None:
-                    body = _checked_body(await _read(request, max_body), request, operation)
+                    body = _checked_body(await _read(request, max_body), request, operation.body)
                 result = await handle(body, {**request.query_params, **request.path_params})
             except WireError as error:
                 return answer({"detail": str(error)}, 422)
@@ -294,14 +294,14 @@ async def _read(request: Any, max_body: int) -> bytes:
     return b"".join(parts)
 
 
-def _checked_body(data: bytes, request: Any, operation: Operation) -> dict[str, Any]:
+def _checked_body(data: bytes, request: Any, schema: dict[str, Any]) -> dict[str, Any]:
     # A page in a browser may send text anywhere, but JSON only where it is asked to.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if data and kind != "application/json":
         raise RequestError(415, f"content-type: expected application/json, got {kind[:60] or 'none'}")
     body = wire.loads(data)
-    _check_keys(body, operation.body["properties"])
-    for key in operation.body.get("required", ()):
+    _check_keys(body, schema["properties"])
+    for key in schema["required"]:
         wire.required(body, key)
     return body
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -118,13 +119,13 @@ class PolicyService:
         self._batchers = {
             training: ActionBatcher(
                 agent.collect_policy if training else agent.policy,
-                lambda: self._published,
+                self._newest,
                 key,
                 self._executor,
                 max_batch_size=max_batch_size,
                 max_wait=max_wait,
                 exact=exact,
-                num_clients=lambda training=training: self._open[training],
+                num_clients=partial(self._open.__getitem__, training),
                 act=act,
             )
             for training in ((False,) if learning is None else (False, True))
@@ -301,6 +302,9 @@ class PolicyService:
 
     def _publish(self, version: int, params: Tree) -> None:
         self._published = (version, params)  # one assignment: a batch sees the old ones or the new ones
+
+    def _newest(self) -> tuple[int, Tree]:
+        return self._published
 
     def _find(self, episode_id: str) -> _Episode:
         episode = self._episodes.get(episode_id)

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
 FILES = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in package.rglob("*.py"))])
 HEAVY = ["reverb", "tensorflow", "ray", "gymnasium", "matplotlib", "imageio", "rich", "tensorboardX", "orbax", "IPython"]
+HEAVY += ["fastapi", "uvicorn"]
 
 # Flax itself imports rich, and some of its versions orbax: what they bring in is not ours to count here.
 PROGRAM = """

@@ -22,7 +22,7 @@ BATCH = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
 def with_params(agent, seed=0):
-    return agent, agent.policy_params(agent.init(jax.random.key(seed)))
+    return agent, agent.policy_params(jax.jit(agent.init)(jax.random.key(seed)))
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +209,14 @@ def test_a_trainers_actions_are_those_of_evaluation(trainer):
 
 def test_a_memory_is_handed_on():
     with_memory = Trainer(R2d2Config(hidden=(4,), core_size=4, num_envs=1), "CartPole-v1", replay="host")
-    state = with_memory.agent.policy.initial_state()
-    action, following = with_memory.compute_action(np.zeros(4), state)
-    assert action in (0, 1) and jax.tree.structure(following) == jax.tree.structure(state)
-    assert any((np.asarray(x) != y).any() for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(following), strict=True))
+    states, carries = with_memory.agent.policy.initial_state(), []
+    for _ in range(2):
+        action, states = with_memory.compute_action(np.ones(4), states)
+        assert action in (0, 1)
+        carries.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(states)]))
+    assert carries[0].any() and not np.allclose(carries[0], carries[1])  # the second step went on from the first
+    fresh = introspection.compute_action(with_memory.agent, with_memory.policy_params, np.ones(4, np.float32))[1]
+    np.testing.assert_array_equal(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(fresh)]), carries[0])
     with_memory.close()
 
 

@@ -12,7 +12,7 @@ def dqn():
     """A DQN agent for CartPole, and its state."""
     specs = classic.CartPole().specs
     agent = agents.DqnAgent(specs, networks.QNetwork(2, hidden=(32,)), optax.adam(1e-3), epsilon=0.5)
-    return agent, agent.init(jax.random.key(0))
+    return agent, jax.jit(agent.init)(jax.random.key(0))
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,4 @@ def ppo():
     specs = classic.CartPole().specs
     network = networks.ActorValueNetwork(networks.ActorNetwork(specs.action, (16,)), networks.ValueNetwork((16,)))
     agent = agents.PpoAgent(specs, network, optax.adam(1e-3))
-    return agent, agent.init(jax.random.key(0))
+    return agent, jax.jit(agent.init)(jax.random.key(0))
