@@ -23,7 +23,7 @@ from ..policies.recurrent import RecurrentActorPolicy
 from . import returns
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
 from .describe import describe
-from .reductions import resets, split_bootstrap, trace_lambda
+from .reductions import padding, resets, split_bootstrap, trace_lambda
 from .value_based import check_experience
 
 ROLE = "actor_value"
@@ -188,12 +188,13 @@ class OnPolicyAgent(abc.ABC):
         check_experience(experience, self.collect_data_spec, None)
         extra, rows = dict(state.extra), experience._replace(action=drawn_actions(experience))
         steps, _ = split_bootstrap(rows)  # row T comes again, as the next segment's first
+        counted = jnp.where(padding(steps), 0.0, 1.0)
         if self.normalize_observations:
-            statistics = update_statistics(extra["observation_statistics"], steps.observation, axis_name=axis_name)
+            statistics = update_statistics(extra["observation_statistics"], steps.observation, counted, axis_name=axis_name)
             rows = rows._replace(observation=normalize(statistics, rows.observation))
             extra["observation_statistics"] = statistics
         if self.normalize_rewards:
-            weights = jnp.where(steps.step_type == 0, 0.0, 1.0)  # a first row's observation came with no reward
+            weights = jnp.where(steps.step_type == 0, 0.0, counted)  # a first row's observation came with no reward
             statistics = update_statistics(
                 extra["return_statistics"], steps.policy_info["discounted_return"], weights, axis_name=axis_name
             )

@@ -61,6 +61,12 @@ def learnable(rows: Trajectory) -> Array:
     return jnp.where(rows.step_type == StepType.LAST, 0.0, 1.0)
 
 
+def padding(rows: Trajectory) -> Array:
+    """True on boundary rows that follow a boundary row `[B, T]`: what fills up a short episode (`replay.ExperienceQueue`)."""
+    boundary = jnp.asarray(rows.step_type == StepType.LAST)
+    return boundary.at[:, 1:].set(boundary[:, 1:] & boundary[:, :-1]).at[:, 0].set(False)
+
+
 def resets(rows: Trajectory) -> Array:
     """True where a recurrent network must start from its initial state: on rows that are FIRST. Any leading axes."""
     return rows.step_type == StepType.FIRST

@@ -25,7 +25,7 @@ class OnPolicyLoop:
     travels to the device as a vector for each dtype.
 
     Segments are cut after `num_rows` rows, within episodes too, and estimates bootstrap there. For whole episodes use a
-    `replay.EpisodeQueue`.
+    queue of them, such as `replay.HostQueue`.
 
     Args:
       agent: an on-policy agent; its collect policy acts.

@@ -1,15 +1,28 @@
-"""Replay: `HostReplay` in this process, `ReverbReplay` on a Reverb server, `DeviceReplay` inside a scan."""
+"""Replay: `HostReplay` in this process, `ReverbReplay` on a Reverb server, `DeviceReplay` inside a scan. Queues of on-policy
+experience: `HostQueue` and `ReverbQueue`."""
 
 import importlib.util
 from typing import Any
 
 from .device import DeviceReplay, DeviceReplayState
 from .host import HostReplay
+from .host_queue import HostQueue
 from .packing import RowLayout
+from .queue import ExperienceQueue
 from .replay import Observer, Replay
 
-# ReverbReplay is left out, so that `from jax_agents.replay import *` works where Reverb is not installed.
-__all__ = ["DeviceReplay", "DeviceReplayState", "HostReplay", "Observer", "Replay", "RowLayout", "has_reverb"]
+# ReverbReplay and ReverbQueue are left out, so that `from jax_agents.replay import *` works where Reverb is not installed.
+__all__ = [
+    "DeviceReplay",
+    "DeviceReplayState",
+    "ExperienceQueue",
+    "HostQueue",
+    "HostReplay",
+    "Observer",
+    "Replay",
+    "RowLayout",
+    "has_reverb",
+]
 
 
 def has_reverb() -> bool:
@@ -18,14 +31,18 @@ def has_reverb() -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    """`ReverbReplay`, imported when it is first asked for."""
-    if name != "ReverbReplay":
+    """`ReverbReplay` and `ReverbQueue`, imported when they are first asked for."""
+    if name not in ("ReverbReplay", "ReverbQueue"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not has_reverb():
         raise ImportError(
-            'ReverbReplay needs Reverb, which is not installed: pip install "jax-agents[reverb]" (Linux x86-64, Python 3.11); '
-            "HostReplay takes the same arguments and needs nothing"
+            f'{name} needs Reverb, which is not installed: pip install "jax-agents[reverb]" (Linux x86-64, Python 3.11); '
+            f"{name.replace('Reverb', 'Host')} takes the same arguments and needs nothing"
         )
+    if name == "ReverbQueue":
+        from .reverb_queue import ReverbQueue
+
+        return ReverbQueue
     from .reverb import ReverbReplay
 
     return ReverbReplay

@@ -99,8 +99,14 @@ def serve(
         reverb.rate_limiters.MinSize(min_size),  # never blocks a writer, so that one thread can write and read
         signature=signature,
     )
+    return start(made, folder)
+
+
+def start(table: Any, folder: Path) -> EmbeddedServer:
+    """Starts a server with this table on a free port, from the checkpoint in `folder` where there is one."""
+    reverb, _ = import_reverb()
     with quiet():
-        server = reverb.Server([made], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)))
+        server = reverb.Server([table], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)))
     # Under this name readers notice that they share the process, and bypass gRPC.
     return EmbeddedServer(server, reverb.Client(f"localhost:{server.port}"), folder)
 

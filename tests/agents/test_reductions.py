@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax_agents.agents.reductions import learnable, resets, split_bootstrap, to_transition, trace_lambda
+from jax_agents.agents.reductions import learnable, padding, resets, split_bootstrap, to_transition, trace_lambda
 from jax_agents.envs.types import Trajectory
 
 F, M, L = 0, 1, 2
@@ -144,3 +144,8 @@ def test_too_few_rows(reduce):
         reduce(rows)
     with pytest.raises(ValueError, match=r"got step types \[1\]"):
         reduce(jax.tree.map(lambda x: x[0], rows))
+
+
+def test_padding_is_what_repeats_a_boundary_row():
+    rows = make_rows([F, L, L, F, M, L, F, L], [[0.0]] * 8, [0] * 8, [0.0] * 8, [1.0] * 8)
+    assert padding(rows).tolist() == [[False, False, True, False, False, False, False, False]]
