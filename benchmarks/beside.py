@@ -26,16 +26,20 @@ WINDOW_TIMEOUT = 180  # seconds; covers the imports, the compilation and the war
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: its folder's name, the Python versions that will do (the first found), and what to install."""
+    """A virtual environment: its folder's name, the Python versions that will do (the first found), and what to install.
+
+    With `ours`, this clone itself is installed beside the requirements.
+    """
 
     name: str
     pythons: list[str]
     requirements: list[str]
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Our script beside a peer's, both called with `settings`. `ours_in` None: the interpreter that runs this file."""
+    """Our script beside a peer's, both called with `settings`, the peer's with more. `ours_in` None: this interpreter."""
 
     title: str
     ours: str
@@ -44,9 +48,10 @@ class Pair:
     peer_in: Environment
     target: float
     settings: dict[str, Any] = field(default_factory=dict)
+    peer_settings: dict[str, Any] = field(default_factory=dict)
 
 
-OURS_NEWEST = Environment("ours-newest", NEW_PYTHONS, NEWEST_JAX)
+OURS_NEWEST = Environment("ours-newest", NEW_PYTHONS, NEWEST_JAX, ours=True)
 
 
 def parser(description: str, pairs: list[Pair], rounds: int = 7) -> argparse.ArgumentParser:
@@ -110,7 +115,7 @@ def make_environment(environment: Environment, cache_dir: Path) -> Path:
         [find_python(environment.pythons), "-m", "venv", "--clear", str(folder)],
         [*pip, *environment.requirements],
     ]
-    if environment is OURS_NEWEST:  # this clone itself, beside the pinned JAX
+    if environment.ours:
         commands.append([*pip, "--no-deps", "--editable", str(HERE.parent)])
     for command in commands:
         subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT, stdout=sys.stderr)
@@ -166,8 +171,11 @@ def measure_pair(pair: Pair, ours_python: Path, peer_python: Path, rounds: int, 
     reports: list[dict] = []
     rates: list[list[float]] = [[], []]
     try:
-        for python, script in ((ours_python, HERE / "ours" / pair.ours), (peer_python, HERE / "peers" / pair.peer)):
-            programs.append(Program(python, script, seconds, pair.settings))
+        for python, script, settings in (
+            (ours_python, HERE / "ours" / pair.ours, pair.settings),
+            (peer_python, HERE / "peers" / pair.peer, pair.settings | pair.peer_settings),
+        ):
+            programs.append(Program(python, script, seconds, settings))
             reports.append(programs[-1].read())
         for _ in range(rounds):
             for program, rate in zip(programs, rates, strict=True):

@@ -1,0 +1,26 @@
+"""Our SAC in a Python loop over gymnasium, with the in-process replay: 256-256 networks, batches of 256."""
+
+from collections.abc import Callable
+
+NAME = "jax_agents"
+PACKAGES = ["jax-agents", "jax", "gymnasium"]
+
+
+def setup() -> Callable[[int], int]:
+    import jax
+    import optax
+    from jax_agents import agents, envs, learners, networks, replay
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
+    env = envs.gym.make("Pendulum-v1")
+    actor, critic = networks.TanhNormalActor(env.specs.action, hidden=(256, 256)), networks.CriticNetwork(hidden=(256, 256))
+    agent = agents.SacAgent(env.specs, actor, critic, optax.adam(3e-4))
+    buffer = replay.HostReplay(agent.collect_data_spec, capacity=1_000_000, sequence_length=agent.train_sequence_length)
+    loop = learners.OffPolicyLoop(agent, env, buffer, batch_size=256, key=jax.random.key(0), seed=0)
+    loop.warm_up(num_steps=1000)
+
+    def run(iterations: int) -> int:
+        loop.run(iterations)
+        return iterations
+
+    return run
