@@ -51,7 +51,7 @@ def update(agent, state, experience, axis_name=None):
 @functools.cache
 def prepared():
     """An agent, its state, a batch, and the loss and its gradient as a compiled function of parameters and examples."""
-    agent = build(advantages="none")
+    agent = PpoAgent(SPECS, recurrent_network(SPECS.action), optax.sgd(0.1), advantages="none")
     state, batch = jax.jit(agent.prepare)(agent.init(jax.random.key(0)), rows(agent))
     loss = lambda params, examples: agent.loss(params, state, examples, jax.random.key(0)).loss
     return agent, state, batch, jax.jit(jax.value_and_grad(loss))
@@ -168,7 +168,7 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
 
 def positions_loop(learning_rate):
     env = select_observation(CartPole(max_episode_steps=9), (0, 2))
-    network = recurrent_network(env.specs.action, core=LSTM(4), value_core=GRU(4))
+    network = recurrent_network(env.specs.action, core=LSTM(4))
     agent = PpoAgent(env.specs, network, optax.sgd(learning_rate), normalize_observations=True, normalize_rewards=True)
     return OnPolicy(agent, env, **LOOP)
 
