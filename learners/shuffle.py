@@ -12,8 +12,8 @@ def permutation(key: Array, size: int) -> Array:
     """A random permutation of 0 .. size - 1, int32 `[size]`, from a typed key.
 
     Each number is enciphered by a Feistel network of random round keys, which is one to one on 0 .. 2^n - 1, and again for as
-    long as the result is not below `size` (Mitchell et al. 2022, Bandwidth-Optimal Random Shuffling for GPUs). On a CPU
-    shuffling 32,768 examples thus takes a hundredth of what sorting random numbers does, which was a fifth of PPO's time.
+    long as the result is not below `size` (Mitchell et al. 2022, Bandwidth-Optimal Random Shuffling for GPUs). Sorting random
+    numbers instead was 18 % of PPO's time on a CPU, with batches of 32,768 examples.
 
     Raises:
       ValueError: if the size is less than 1.
