@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import inspect, serve, train
+from . import inspect, replay_server, serve, train
 from .errors import UserError
 
 _EXAMPLES = """examples:
@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050 --video film.mp4
   jax-agents serve runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --port 8000
   jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --address http://127.0.0.1:8000
+  jax-agents replay-server --capacity 1000000 --checkpoint-dir replay
   jax-agents plot runs/DQN_* runs/PPO_* --out curves.png
   jax-agents list
   jax-agents list PPO
@@ -58,4 +59,5 @@ def _parser() -> argparse.ArgumentParser:
     train.add_command(commands, _EXAMPLES)
     inspect.add_commands(commands)
     serve.add_command(commands)
+    replay_server.add_command(commands)
     return parser

@@ -112,7 +112,7 @@ def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) 
     problems = [
         f"{name}: the server has {value}, got {settings[name]}" for name, value in have.items() if value != settings[name]
     ]
-    if info.signature != signature:
+    if info.signature is not None and info.signature != signature:
         problems.append(f"rows: the server has {info.signature}, got {signature}")
     if limiter.max_diff < 1e300:
         problems.append("rate limiter: the server's blocks writers, expected MinSize")

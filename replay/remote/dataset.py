@@ -57,6 +57,9 @@ class RemoteDataset(Iterator[Sample]):
                     return self._ready.popleft()
                 except StopIteration:  # the samplers were closed: at the end, or to forget what they have read ahead
                     self._replay.check_reader()
+                except Exception:
+                    self._replay.check_reader()  # closed meanwhile: that is the end, whatever broke
+                    raise
 
     def release(self) -> None:
         """Lets go of the servers; from any thread."""
@@ -68,13 +71,14 @@ class RemoteDataset(Iterator[Sample]):
     def _draw(self) -> Sample:
         replay, batch = self._replay, self._batch_size or 1
         deadline = time.monotonic() + replay.timeout
-        if not self._samplers:
+        samplers = self._samplers
+        if not samplers:
             replay.wait_for_items(deadline)
-            self._samplers = [Sampler(client, replay.table) for client in replay.clients]
-            self._weight, self._sizes_at = np.ones(len(self._samplers)), 0.0
-            weakref.finalize(self, _close, self._samplers)
-        samplers, items = self._samplers, []
-        counts = self._counts(batch)
+            samplers = self._samplers = [Sampler(client, replay.table) for client in replay.clients]
+            weakref.finalize(self, _close, samplers)
+            replay.check_reader()  # a `close` that came meanwhile has not seen them
+            self._weight, self._sizes_at = np.ones(len(samplers)), 0.0
+        counts, items = self._counts(batch), []
         for sampler, count in zip(samplers, counts, strict=True):
             if count:
                 ahead = -(-self._prefetch * batch // len(samplers))
@@ -96,7 +100,7 @@ class RemoteDataset(Iterator[Sample]):
 
     def _counts(self, batch: int) -> np.ndarray:
         """How many items of the next batch each server gives: drawn, each server as likely as all that it holds."""
-        if len(self._samplers) == 1:
+        if len(self._weight) == 1:
             return np.array([batch])
         if time.monotonic() - self._sizes_at > SIZES_SECONDS:
             self._sizes, self._sizes_at = self._replay.sizes(), time.monotonic()

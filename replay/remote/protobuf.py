@@ -84,12 +84,11 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[in
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The number that begins at `at`, and where it ends."""
     value = 0
-    for shift in range(0, 70, 7):
-        byte, at = data[at], at + 1
-        value |= (byte & 127) << shift
+    for i, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << (7 * i)
         if byte < 128:
-            return value & 2**64 - 1, at
-    raise WireError("a number of more than ten bytes")
+            return value & 2**64 - 1, at + i + 1
+    raise WireError("a number is cut off, or has more than ten bytes")
 
 
 def signed(value: int) -> int:

@@ -102,9 +102,14 @@ class RemoteReplay:
         self._rows = self._hidden = 0  # rows added here; since the last complete flush
         self._max_priority = 1.0
         self.clients = [ReverbClient(address, timeout=timeout) for address in self.addresses]
-        tables = [client.table_info(table) for client in self.clients]
-        for client, info in zip(self.clients, tables, strict=True):
-            self._check_table(client.address, info, None if capacity is None else capacity // len(tables))
+        try:
+            tables = [client.table_info(table) for client in self.clients]
+            for client, info in zip(self.clients, tables, strict=True):
+                self._check_table(client.address, info, None if capacity is None else capacity // len(tables))
+        except Exception:
+            for client in self.clients:
+                client.close()
+            raise
         rows = sum((info.max_size - 1) * stride + sequence_length for info in tables)
         self._capacity = rows if capacity is None else int(capacity)
         self._least = np.array([max(1, info.min_size) for info in tables])
@@ -384,7 +389,7 @@ class _Stream:
         if not continues(self._last, step_type):
             self.writer.end_episode()
             self._rows = 0
-        self.writer.append(columns)
+        self.writer.append_at_once(columns)
         self._last = (step_type, next_step_type)
         self._rows += 1
         if self._rows >= self._length and (self._rows - self._length) % self._stride == 0:

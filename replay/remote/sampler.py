@@ -94,8 +94,7 @@ class Sampler:
                     return
                 self._requests = SimpleQueue()
                 self._requests.put(encode_sample_request(self.table, self._coming, LIMITER_TIMEOUT_MS))
-                self._call = call = self.client.stream("SampleStream", iter(self._requests.get, None))
-            error = self._read(call)
+            error = self._read()
             with self._changed:
                 self._requests.put(None)
                 limited = self.client.code(error) == "DEADLINE_EXCEEDED"
@@ -106,10 +105,12 @@ class Sampler:
                 if not limited:
                     self._changed.wait_for(lambda: self._closed, 0.1)
 
-    def _read(self, call: Any) -> Exception | None:
+    def _read(self) -> Exception | None:
         decoder = SampleDecoder()
         try:
-            for answer in call:
+            with self._changed:
+                self._call = self.client.stream("SampleStream", iter(self._requests.get, None))
+            for answer in self._call:
                 items = decoder.feed(answer)
                 with self._changed:
                     self._coming -= len(items)

@@ -52,7 +52,8 @@ class InsertStream:
         self._sent: set[int] = set()  # chunks that the server keeps for this stream
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         self._call: Any = None
-        self._error: Exception | None = None
+        self._broken = False
+        self._error: Exception | None = None  # of the last connection, until there is an answer
         self._closed = False
 
     @property
@@ -80,9 +81,9 @@ class InsertStream:
             if self._closed:
                 raise RuntimeError("this stream of items is closed; open another one to go on")
             self._unconfirmed.update((item.key, item) for item in items)
-            if self._call is None:
+            if self._call is None or self._broken:
                 self._open()
-            elif self._error is None:
+            else:
                 self._send(items)
 
     def wait(self, leave: int | None = None, timeout: float | None = None) -> None:
@@ -104,7 +105,7 @@ class InsertStream:
                     return
                 if time.monotonic() > deadline:
                     break
-                if self._error is not None:
+                if self._broken:
                     self._changed.wait(0.1)
                     self._open()
                 self._changed.wait(min(0.5, max(0.0, deadline - time.monotonic())))
@@ -127,7 +128,7 @@ class InsertStream:
 
     def _open(self) -> None:
         self._requests.put(None)
-        self._requests, self._error = SimpleQueue(), None
+        self._requests, self._broken = SimpleQueue(), False
         self._sent.clear()
         self._call = self.client.stream("InsertStream", iter(self._requests.get, None))
         threading.Thread(target=self._listen, args=(self._call,), name="reverb-insert", daemon=True).start()
@@ -148,12 +149,13 @@ class InsertStream:
                 with self._changed:
                     for key in keys:
                         self._unconfirmed.pop(key, None)
+                    self._error = None
                     self._changed.notify_all()
         except Exception as broken:
             error = broken
         with self._changed:
             if self._call is call and not self._closed:
-                self._error = error
+                self._error, self._broken = error, True
                 self._changed.notify_all()
 
 
@@ -193,7 +195,14 @@ class Writer:
 
         Raises:
           ValueError: other columns than in the rows before.
+          TimeoutError, ConnectionError: too many items are on their way for too long (see `InsertStream.wait`); the row
+            was not added.
         """
+        self.stream.wait()
+        self.append_at_once(columns)
+
+    def append_at_once(self, columns: Sequence[np.ndarray]) -> None:
+        """Adds a row, however many items are on their way."""
         if not self._columns:
             self._columns = [np.zeros((self._chunk_length, *column.shape), column.dtype) for column in columns]
         for buffer, column in zip(self._columns, columns, strict=True):
