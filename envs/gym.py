@@ -69,7 +69,8 @@ def make(
     if vectorization == "sync":
         vector = _installed(lambda: gymnasium.vector.SyncVectorEnv([create] * num_envs), env)
     else:
-        vector = _installed(lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env)
+        with _main_without_a_missing_file():
+            vector = _installed(lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env)
     return GymVectorEnvironment(vector, copy=False)
 
 
@@ -208,6 +209,21 @@ def _frame(env: Any) -> np.ndarray:
     if frame is None:
         raise RuntimeError('render: the environment was made without pictures; make it with render_mode="rgb_array"')
     return np.array(frame, np.uint8)
+
+
+@contextlib.contextmanager
+def _main_without_a_missing_file() -> Iterator[None]:
+    """Spawned processes run the main module's file; a program read from standard input says it had one named `<stdin>`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    missing = file is not None and not os.path.exists(file)
+    if missing:
+        del main.__file__
+    try:
+        yield
+    finally:
+        if missing:
+            main.__file__ = file
 
 
 @contextlib.contextmanager

@@ -231,3 +231,39 @@ def test_two_hundred_random_actions_keep_every_convention(env_id, num_envs):
 def test_importing_does_not_import_gymnasium():
     code = "import sys, jax_agents.envs.gym; sys.exit('gymnasium' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PROGRAM = """
+import multiprocessing
+import gymnasium, numpy as np
+from jax_agents import envs
+
+class Toy(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 10, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        self.i = 0
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        self.i += 1
+        if self.i == 2:
+            raise KeyError("the toy broke")
+        return np.full(1, self.i, np.float32), 1.0, False, False, {}
+
+env = envs.gym.make(lambda: Toy(), 2, vectorization="async")
+print(env.reset(0).observation.tolist(), env.step(np.zeros(2, np.int32)).observation.tolist())
+try:
+    env.step(np.zeros(2, np.int32))
+except KeyError as error:
+    print(error)
+env.close()
+print(multiprocessing.active_children())
+"""
+
+
+@pytest.mark.parametrize("program", [["-"], ["-c", PROGRAM]], ids=["stdin", "as in a notebook"])
+def test_processes_of_an_environment_defined_in_a_main_module_without_a_file(program):
+    """An error in a process comes with its traceback, and closing leaves no process."""
+    result = subprocess.run([sys.executable, *program], input=PROGRAM, text=True, capture_output=True, timeout=120, check=False)
+    assert result.stdout.splitlines() == ["[[0.0], [0.0]] [[1.0], [1.0]]", "'the toy broke'", "[]"], result.stderr
+    assert "Received the following error from Worker-" in result.stderr and "in step" in result.stderr
