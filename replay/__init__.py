@@ -9,6 +9,7 @@ from .host import HostReplay
 from .host_queue import HostQueue
 from .packing import RowLayout
 from .queue import ExperienceQueue
+from .remote import RemoteReplay, ReverbClient
 from .replay import Observer, Replay
 
 # ReverbReplay and ReverbQueue are left out, so that `from jax_agents.replay import *` works where Reverb is not installed.
@@ -19,7 +20,9 @@ __all__ = [
     "HostQueue",
     "HostReplay",
     "Observer",
+    "RemoteReplay",
     "Replay",
+    "ReverbClient",
     "RowLayout",
     "has_reverb",
 ]
