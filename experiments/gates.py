@@ -102,26 +102,7 @@ GATES: tuple[Gate, ...] = (
         "dqn-options-cartpole",
         "DQN, double, dueling, prioritised, 3-step",
         "CartPole-v1",
-        # 64 units, where RLlib has 256. Without the learning rate's fall to 0, one seed in five had unlearned by chance at the
-        # moment when training stopped.
-        DqnConfig(
-            num_steps=200_000,
-            learning_rate_end=0.0,
-            learning_rate_steps=200_000,
-            n_step=3,
-            batch_size=32,
-            replay_capacity=50_000,
-            priority_exponent=0.6,
-            hidden=(64,),
-            head_hidden=(64,),
-            dueling=True,
-            activation="tanh",
-            double=True,
-            target_update_period=125,
-            epsilon_end=0.02,
-            epsilon_decay_steps=24_000,
-            td_loss="huber",
-        ),
+        PRESETS["APEX"].config,  # which has 64 units where RLlib has 256
         steps=200_000,
         gate=450.0,
         source="our configuration, after RLlib's tuned example, which asks 450 in 200,000 steps",
