@@ -1,9 +1,10 @@
 """Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments (`envs.classic`) and adapters."""
 
-from . import classic, gym, probes
+from . import atari, classic, gym, probes
 from .environment import Environment, JaxEnvironment
 from .episodic import EpisodeState, EpisodicEnvironment
 from .host import HostEnvironment, reset_batch, step_batch
+from .preprocessing import Preprocessor, get_preprocessor
 from .specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, trajectory_spec, validate, zeros
 from .time_step import restart, termination, transition, truncation
 from .types import (
@@ -33,6 +34,7 @@ __all__ = [
     "JaxEnvironment",
     "MapObservation",
     "PolicyStep",
+    "Preprocessor",
     "Sample",
     "SampleInfo",
     "SpecError",
@@ -41,8 +43,10 @@ __all__ = [
     "TimeStep",
     "Trajectory",
     "Transition",
+    "atari",
     "bootstrap_row",
     "classic",
+    "get_preprocessor",
     "gym",
     "make_row",
     "probes",

@@ -12,14 +12,15 @@ import numpy as np
 
 from .environment import Environment
 from .gym_spaces import actions, observations
+from .preprocessing import preprocess_observation
 from .specs import EnvironmentSpecs
 from .types import StepType, TimeStep, Tree
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _INSTALL = {
-    "ale": "pip install ale-py opencv-python-headless",
-    "mujoco": 'pip install "gymnasium[mujoco]"',
-    "box2d": 'pip install "gymnasium[box2d]"',
+    "ale_py": 'pip install "jax-agents[atari]"',
+    "mujoco": 'pip install "jax-agents[mujoco]"',
+    "box2d": 'pip install "jax-agents[box2d]"',
     "toy_text": 'pip install "gymnasium[toy-text]"',
     "classic_control": 'pip install "gymnasium[classic-control]"',
 }
@@ -34,6 +35,7 @@ def make(
     render_mode: str | None = "rgb_array",
     vectorization: str = "sync",
     env_options: Mapping[str, Any] | None = None,
+    preprocess: bool = False,
 ) -> Environment:
     """A gymnasium environment as a host `Environment`.
 
@@ -49,7 +51,8 @@ def make(
       wrappers: applied in order to each environment (gymnasium's own, for example).
       render_mode: gymnasium's; dropped if an id's environment does not support it.
       vectorization: "sync", or "async" for a process each (spawned, so a script needs its `if __name__ == "__main__"`).
-      env_options: keyword arguments of the environment's constructor.
+      env_options: keyword arguments of the environment's constructor: `{"continuous": True}` for LunarLander-v3.
+      preprocess: apply `preprocessing.get_preprocessor` of the observation space, after the wrappers.
 
     Raises:
       ValueError: for an unknown id, naming the nearest ones, and for an observation or action space that has no spec.
@@ -61,7 +64,8 @@ def make(
         raise ValueError(f"num_envs: expected None or at least 1, got {num_envs}")
     if not isinstance(env, str) and not callable(env):
         raise TypeError(f"env: expected an id or a function that makes an environment, got {env!r}; adapt it with from_gym")
-    create = _creator(env, max_episode_steps, tuple(wrappers), render_mode, dict(env_options or {}))
+    wrappers = (*wrappers, preprocess_observation) if preprocess else tuple(wrappers)
+    create = _creator(env, max_episode_steps, wrappers, render_mode, dict(env_options or {}))
     if num_envs is None:
         return from_gym(_installed(create, env))
     import gymnasium
@@ -76,6 +80,8 @@ def make(
 
 def from_gym(env: Any) -> Environment:
     """Adapts an existing gymnasium environment, or vector environment in `NEXT_STEP` auto-reset mode; it is then ours to step.
+
+    The discount is 0 where `terminated` is true and 1 elsewhere, times the step's `info["discount"]` if it has one.
 
     Raises:
       TypeError: if it is neither.
@@ -117,12 +123,15 @@ class GymEnvironment:
         """
         if self._ended:
             return self.reset()
-        observation, reward, terminated, truncated, _ = self.env.step(self._action(action))
+        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
         step_type = StepType.MID
         if terminated or truncated:
             self._ended = True
             step_type = StepType.LAST
-        return TimeStep(step_type, np.float32(reward), _ZERO if terminated else _ONE, self._observation(observation))
+        discount = _ZERO if terminated else _ONE
+        if "discount" in info:
+            discount *= np.float32(info["discount"])
+        return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
 
     def render(self) -> np.ndarray:
         """A picture of the present state, uint8 `[H, W, 3]`."""
@@ -170,12 +179,15 @@ class GymVectorEnvironment:
         """
         if self._ended is None:
             return self.reset()
-        observation, reward, terminated, truncated, _ = self.env.step(self._action(action))
+        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
         first, self._ended = self._ended, terminated | truncated
         step_type = self._ended.astype(np.int32)
         step_type += 1
         step_type[first] = StepType.FIRST
-        return TimeStep(step_type, reward.astype(np.float32), (~terminated).astype(np.float32), self._observation(observation))
+        discount = (~terminated).astype(np.float32)
+        if "discount" in info:  # of those that said one
+            discount *= np.where(info["_discount"], info["discount"], _ONE)
+        return TimeStep(step_type, reward.astype(np.float32), discount, self._observation(observation))
 
     def render(self) -> np.ndarray:
         """Pictures of the present states, uint8 `[n, H, W, 3]`."""
@@ -205,7 +217,17 @@ def _renderer(env_id: str) -> Any:
 
 def _frame(env: Any) -> np.ndarray:
     with _no_display():
-        frame = env.render()
+        try:
+            frame = env.render()
+        except Exception as error:
+            spec = getattr(env, "envs", [env])[0].spec
+            if spec is None or "mujoco" not in str(spec.entry_point):
+                raise
+            raise RuntimeError(
+                f"render: MuJoCo could not start OpenGL ({error}). Without a display set the environment variable MUJOCO_GL, "
+                "before the first picture, to 'egl' (a GPU's driver, or Mesa: apt-get install libegl1) or to 'osmesa' "
+                "(apt-get install libosmesa6)"
+            ) from error
     if frame is None:
         raise RuntimeError('render: the environment was made without pictures; make it with render_mode="rgb_array"')
     return np.array(frame, np.uint8)
@@ -228,15 +250,16 @@ def _main_without_a_missing_file() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_display() -> Iterator[None]:
-    """On a Linux machine without a display, tells SDL (which draws for gymnasium) so: else it complains on stderr."""
-    headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ)
-    if headless:
-        os.environ["SDL_VIDEODRIVER"] = "dummy"
+    """On a Linux machine without a display, tells SDL and MuJoCo (which draw for gymnasium) so: else they look for one."""
+    headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+    drivers = {"SDL_VIDEODRIVER": "dummy", "MUJOCO_GL": "egl"} if headless else {}
+    added = {name: driver for name, driver in drivers.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        if headless:
-            os.environ.pop("SDL_VIDEODRIVER", None)
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _creator(
@@ -275,11 +298,11 @@ def _creator(
 def _find_spec(env_id: str) -> Any:
     import gymnasium
 
-    if env_id.startswith("ALE/"):
+    if env_id.startswith("ALE/") or "NoFrameskip-v" in env_id:
         try:
             import ale_py
         except ImportError as error:
-            raise ImportError(f"{env_id} needs ale-py: {_INSTALL['ale']}") from error
+            raise ImportError(f"{env_id} needs ale-py: {_INSTALL['ale_py']}") from error
         gymnasium.register_envs(ale_py)
     try:
         return gymnasium.spec(env_id)
@@ -289,7 +312,7 @@ def _find_spec(env_id: str) -> Any:
         hint = f"did you mean {' or '.join(near)}?" if near else "see gymnasium.pprint_registry()"
         raise ValueError(
             f"env: no environment {env_id!r} is registered; {hint} Atari games are named like ALE/Pong-v5 and need "
-            f"{_INSTALL['ale']}; environments of other packages are registered by importing these"
+            f"{_INSTALL['ale_py']}; environments of other packages are registered by importing these"
         ) from error
 
 

@@ -5,6 +5,8 @@ import importlib.util
 from typing import Any
 
 from .device import DeviceReplay, DeviceReplayState
+from .frame_stack import FrameStackReplay
+from .frame_stack_device import FrameStackDeviceReplay
 from .host import HostReplay
 from .host_queue import HostQueue
 from .packing import RowLayout
@@ -17,6 +19,8 @@ __all__ = [
     "DeviceReplay",
     "DeviceReplayState",
     "ExperienceQueue",
+    "FrameStackDeviceReplay",
+    "FrameStackReplay",
     "HostQueue",
     "HostReplay",
     "Observer",

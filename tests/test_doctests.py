@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [
     "agents.returns",
     "envs.gym",
+    "envs.preprocessing",
     "evaluation.statistics",
     "experiments.presets",
     "experiments.pretty",

@@ -10,7 +10,22 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
 FILES = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in package.rglob("*.py"))])
-HEAVY = ["reverb", "tensorflow", "ray", "gymnasium", "matplotlib", "imageio", "rich", "tensorboardX", "orbax", "IPython"]
+HEAVY = [
+    "reverb",
+    "tensorflow",
+    "ray",
+    "gymnasium",
+    "matplotlib",
+    "imageio",
+    "rich",
+    "tensorboardX",
+    "orbax",
+    "IPython",
+    "cv2",
+    "ale_py",
+    "mujoco",
+    "Box2D",
+]
 HEAVY += ["fastapi", "uvicorn"]
 
 # Flax itself imports rich, and some of its versions orbax: what they bring in is not ours to count here.

@@ -1,0 +1,139 @@
+"""Preprocessors: from what a gymnasium environment observes to what a network takes, by the kind of its observation space.
+
+The encoders of `networks.default_encoder` do the same inside the network, from smaller rows. A preprocessor is for agents and
+clients that expect one vector or one small image: then `envs.gym.make(..., preprocess=True)` is the one place where it acts,
+in training, evaluation and serving alike, and networks see that there is nothing left to encode.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .gym_spaces import observations
+from .types import ACTION_MASK, Tree
+
+IMAGE_SIZE = 84
+_ATARI_SHAPES = ((210, 160, 3), (250, 160, 3))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """What `get_preprocessor` returns.
+
+    Attributes:
+      kind: "one-hot", "flatten", "resize" or "none".
+      space: gymnasium's space of what comes in.
+      observation_space: gymnasium's space of what goes out.
+    """
+
+    kind: str
+    space: Any
+    observation_space: Any
+    _function: Callable[[Any], Any]
+
+    def transform(self, observation: Any) -> Any:
+        """The observation of one environment, preprocessed.
+
+        Raises:
+          ValueError: it is not in the space.
+        """
+        if not self.space.contains(observation):
+            raise ValueError(f"observation: expected a member of {self.space}, got {observation!r}")
+        return self._function(observation)
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of what goes out; None for a dict (of an observation and its action mask)."""
+        return self.observation_space.shape
+
+    @property
+    def spec(self) -> Tree:
+        """The spec of what an environment with this preprocessor observes."""
+        return observations(self.observation_space, None).spec
+
+    def __repr__(self) -> str:
+        return f"Preprocessor({self.kind}: {self.space} -> {self.observation_space})"
+
+
+def get_preprocessor(space: Any) -> Preprocessor:
+    """The preprocessor of a gymnasium observation space.
+
+    `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their discrete leaves as one-hot
+    codes, all leaves in gymnasium's order), both float32 `[size]`; an Atari image uint8 `[210, 160, 3]` (or 250 high)
+    becomes uint8 `[84, 84, 3]`; what else there is passes. Of a dict with an `"action_mask"`, the mask stays beside the rest.
+
+    Example:
+      >>> from gymnasium import spaces
+      >>> preprocessor = get_preprocessor(spaces.Discrete(3))
+      >>> preprocessor, preprocessor.transform(1)
+      (Preprocessor(one-hot: Discrete(3) -> Box(0.0, 1.0, (3,), float32)), array([0., 1., 0.], dtype=float32))
+
+    Raises:
+      ValueError: a `Tuple` or `Dict` with leaves of no fixed size (`Sequence`, `Graph`).
+    """
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces:
+        return _masked(space)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return _flat("one-hot", space)
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        return _flat("flatten", space)
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and space.shape in _ATARI_SHAPES:
+        small = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        return Preprocessor("resize", space, small, _resize)
+    return Preprocessor("none", space, space, lambda observation: observation)
+
+
+def preprocess_observation(env: Any) -> Any:
+    """Wraps a gymnasium environment, so that it observes what `get_preprocessor` makes of its observations."""
+    import gymnasium
+
+    preprocessor = get_preprocessor(env.observation_space)
+    if preprocessor.kind == "none":
+        return env
+    if preprocessor.kind == "resize":
+        _cv2()
+    # Not `transform`: what an environment returns is checked where it is validated, not in each step.
+    return gymnasium.wrappers.TransformObservation(env, preprocessor._function, preprocessor.observation_space)
+
+
+def _flat(kind: str, space: Any) -> Preprocessor:
+    from gymnasium import spaces
+
+    if not space.is_np_flattenable:
+        raise ValueError(f"observation: {space} has leaves of no fixed size, which no vector holds; pad them in a wrapper")
+    flat = spaces.flatten_space(space)
+    with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
+        vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
+    return Preprocessor(kind, space, vector, lambda observation: spaces.flatten(space, observation).astype(np.float32))
+
+
+def _masked(space: Any) -> Preprocessor:
+    from gymnasium import spaces
+
+    rest = {name: part for name, part in space.spaces.items() if name != ACTION_MASK}
+    inner = get_preprocessor(rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest))
+
+    def transform(observation: Any) -> Any:
+        seen = {name: observation[name] for name in rest}
+        seen = seen["observation"] if inner.space is rest.get("observation") else seen
+        return {"observation": inner._function(seen), ACTION_MASK: observation[ACTION_MASK]}
+
+    out = spaces.Dict({"observation": inner.observation_space, ACTION_MASK: space[ACTION_MASK]})
+    return Preprocessor(inner.kind, space, out, transform)
+
+
+def _resize(image: np.ndarray) -> np.ndarray:
+    cv2 = _cv2()
+    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)  # as gymnasium's AtariPreprocessing
+
+
+def _cv2() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError('resizing images needs OpenCV: pip install "jax-agents[atari]"') from error
+    return cv2
