@@ -46,12 +46,12 @@ class Chunk(NamedTuple):
 
 
 class ChunkSlice(NamedTuple):
-    """`length` rows from `offset` on of column `index` of the chunk `key`."""
+    """`length` rows from `offset` on of the column `column` of the chunk `key`."""
 
     key: int
     offset: int
     length: int
-    index: int
+    column: int
 
 
 class TableInfo(NamedTuple):
@@ -114,7 +114,7 @@ def encode_item(key: int, table: str, priority: float, columns: Iterable[tuple[S
     trajectory = [
         message(
             1,
-            *(message(1, integer(1, s.key), integer(2, s.offset), integer(3, s.length), integer(4, s.index)) for s in slices),
+            *(message(1, integer(1, s.key), integer(2, s.offset), integer(3, s.length), integer(4, s.column)) for s in slices),
             integer(2, squeeze),
         )
         for slices, squeeze in columns

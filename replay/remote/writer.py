@@ -271,7 +271,7 @@ class Writer:
 
     def _slice(self, column: int, rows: slice | int) -> RowSlice:
         squeeze = not isinstance(rows, slice)
-        first, last, step = (rows, rows + 1, None) if squeeze else (rows.start, rows.stop, rows.step)
+        first, last, step = (rows.start, rows.stop, rows.step) if isinstance(rows, slice) else (rows, rows + 1, None)
         first, last = -self._max_rows if first is None else first, last or 0
         if step not in (None, 1) or not -min(self._rows, self._max_rows) <= first < last <= 0:
             raise ValueError(
