@@ -52,6 +52,28 @@ def test_termination_truncation_and_both(script, discount):
             assert np.all(first.observation == 0)
 
 
+class LosesLives(Scripted):
+    """Says a discount of 0 in its second step, and none elsewhere."""
+
+    def step(self, action):
+        *answer, _ = super().step(action)
+        return *answer, {"discount": 0.0} if self.i == 2 else {}
+
+
+def test_a_discount_in_the_info_is_taken():
+    script = ((False, False),) * 3 + ((True, False),)
+    single = envs.gym.make(lambda: LosesLives(script))
+    made = iter([Scripted(((False, False),) * 9), LosesLives(script)])
+    vector = envs.gym.make(lambda: next(made), 2)
+    single.reset()
+    vector.reset()
+    steps = [(single.step(0), vector.step(np.zeros(2, np.int32))) for _ in range(5)]
+    assert [int(one.step_type) for one, _ in steps] == [1, 1, 1, 2, 0]
+    assert [float(one.discount) for one, _ in steps] == [1, 0, 1, 0, 1]
+    np.testing.assert_array_equal([many.discount for _, many in steps], [[1, 1], [1, 0], [1, 1], [1, 0], [1, 1]])
+    assert all(one.discount.dtype == many.discount.dtype == np.float32 for one, many in steps)
+
+
 def test_the_action_of_a_reset_is_ignored_and_a_step_before_any_reset_resets():
     inner = Scripted()
     env = envs.gym.from_gym(inner)
@@ -155,9 +177,10 @@ def test_unknown_environments(given, error, words):
 @pytest.mark.parametrize(
     ("env_id", "module", "words"),
     [
-        ("LunarLander-v3", "Box2D", r"gymnasium\[box2d\]"),
-        ("Ant-v5", "mujoco", r"gymnasium\[mujoco\]"),
-        ("ALE/Pong-v5", "ale_py", "pip install ale-py"),
+        ("LunarLander-v3", "Box2D", r'pip install "jax-agents\[box2d\]"'),
+        ("Ant-v5", "mujoco", r'pip install "jax-agents\[mujoco\]"'),
+        ("ALE/Pong-v5", "ale_py", r'pip install "jax-agents\[atari\]"'),
+        ("PongNoFrameskip-v4", "ale_py", r'pip install "jax-agents\[atari\]"'),
     ],
 )
 def test_a_missing_extra_names_its_command(monkeypatch, env_id, module, words):
