@@ -105,10 +105,11 @@ def _flat(kind: str, space: Any) -> Preprocessor:
 
     if not space.is_np_flattenable:
         raise ValueError(f"observation: {space} has leaves of no fixed size, which no vector holds; pad them in a wrapper")
-    flat = spaces.flatten_space(space)
+    flat: Any = spaces.flatten_space(space)
+    flatten: Any = spaces.flatten
     with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
         vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
-    return Preprocessor(kind, space, vector, lambda observation: spaces.flatten(space, observation).astype(np.float32))
+    return Preprocessor(kind, space, vector, lambda observation: flatten(space, observation).astype(np.float32))
 
 
 def _masked(space: Any) -> Preprocessor:
