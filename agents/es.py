@@ -109,8 +109,8 @@ class EsAgent:
           ValueError: if the fitness is not `[P]`, or statistics are missing or superfluous.
         """
         if jnp.shape(fitness) != (self.population_size,):
-            expected, got = [self.population_size], list(jnp.shape(fitness))
-            raise ValueError(f"fitness: expected one number for each member, {expected}, got {got}")
+            expected, shape = [self.population_size], list(jnp.shape(fitness))
+            raise ValueError(f"fitness: expected one number for each member, {expected}, got {shape}")
         if (statistics is not None) != self.normalize_observations:
             got = "none" if statistics is None else "some"
             raise ValueError(f"statistics: got {got}, but normalize_observations={self.normalize_observations}")
@@ -143,6 +143,7 @@ def centred_ranks(fitness: Array) -> Array:
 
 def _noise(params: Tree, pair: Array) -> Tree:
     """Standard normal numbers like the parameters, of one pair of members."""
+    treedef: Any
     leaves, treedef = jax.tree.flatten(params["params"])
     keys = jax.random.split(jax.random.fold_in(params["noise_key"], pair), len(leaves))
     return treedef.unflatten([jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=True)])

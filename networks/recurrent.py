@@ -114,8 +114,8 @@ class RecurrentQNetwork(nn.Module):
 class RecurrentActorValueNetwork(nn.Module):
     """An actor and a value with memory: an encoder, a core or one for each of the two, then their own layers.
 
-    Called as `(observations [..., T, *shape], resets [..., T], carry) -> ((distribution, values [..., T]), carry)`. What follows
-    a core is an `ActorNetwork` and a `ValueNetwork`:
+    Called as `(observations [..., T, *shape], resets [..., T], carry) -> ((distribution, values [..., T]), carry)`. What
+    follows a core is an `ActorNetwork` and a `ValueNetwork`:
 
         RecurrentActorValueNetwork(ActorNetwork(spec, hidden=(64,)), ValueNetwork((64,)), core=LSTM(64), value_core=LSTM(64))
 

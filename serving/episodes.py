@@ -22,7 +22,7 @@ class EpisodeRecorder:
         time_step, rows = recorder.observe(observation)     # row 0, complete now
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.total_reward, self.num_steps = 0.0, 0
         self._reward = 0.0
         self._time_step: TimeStep | None = None
