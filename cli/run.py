@@ -49,9 +49,7 @@ def run_job(
         signal.signal(number, _stopper(trainer))
     total = params["stop"].get("num_env_steps_sampled_lifetime")
     trainer.callbacks = (
-        callbacks.JsonReports(folder),
-        callbacks.CsvReports(folder),
-        callbacks.TensorBoard(folder),
+        *callbacks.recorders(folder),
         callbacks.Console(total),
         *([callbacks.Monitor(folder)] if params.get("monitor") else []),
     )

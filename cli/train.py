@@ -123,6 +123,7 @@ def _summarise(folder: Path, labels: list[str]) -> None:
 
 def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What is to be run: labels and parameters, for each variant and seed."""
+    from ..experiments import search_space
     from ..experiments import tuned_examples as tuned
 
     if arguments.file is None:
@@ -135,7 +136,7 @@ def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[
         experiments = checked(tuned.load, arguments.file)
     jobs = []
     for experiment in experiments:
-        for variant, values in checked(tuned.variants, {**experiment.config, **config}):
+        for variant, values in checked(search_space.variants, {**experiment.config, **config}):
             for i in range(arguments.num_seeds or 1):
                 seed = (arguments.seed or 0) + i
                 name = experiment.name if len(experiments) > 1 else ""

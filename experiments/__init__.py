@@ -11,6 +11,7 @@ from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
 from .presets import PRESETS, Preset, make_config
 from .pretty import pretty_print
 from .reports import RESULT_KEYS
+from .search_space import choice, grid_search, log_uniform, uniform
 from .trainer import Trainer
 from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
 from .weights import WeightsError, export_weights, get_weights, import_weights, set_weights
@@ -39,13 +40,17 @@ __all__ = [
     "Td3Config",
     "Trainer",
     "WeightsError",
+    "choice",
     "diagnose",
     "dqn_agent",
     "export_weights",
     "get_weights",
+    "grid_search",
     "import_weights",
     "introspection",
+    "log_uniform",
     "make_config",
     "pretty_print",
     "set_weights",
+    "uniform",
 ]

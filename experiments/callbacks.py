@@ -14,13 +14,43 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Hooks of a trainer, which do nothing; override those that you need."""
+    """Hooks of a trainer, which do nothing; override those that you need.
+
+    Example, of a metric of one's own, and of an end to training that no number in `stop` could say:
+      >>> from jax_agents.experiments import Callback, DqnConfig, Trainer
+      >>> class Patience(Callback):
+      ...     def __init__(self, num_reports):
+      ...         self.num_reports, self.best, self.waited = num_reports, -float("inf"), 0
+      ...     def on_episode(self, trainer, episode_return, episode_length, num_episodes):
+      ...         if episode_return > self.best:
+      ...             self.best, self.waited = episode_return, -1
+      ...     def on_train_end(self, trainer, result):
+      ...         result["best_episode_return"] = self.best  # in result.json, progress.csv and TensorBoard too
+      ...     def on_report(self, trainer, result):
+      ...         self.waited += 1
+      ...         if self.waited == self.num_reports:
+      ...             trainer.interrupt()
+      >>> config = DqnConfig(warmup_steps=2_000, steps_per_report=200)
+      >>> with_patience = Trainer(config, "CartPole-v1", replay="host", callbacks=[Patience(2)])
+      >>> result = with_patience.run({"training_iteration": 10})  # of random actions: there is no progress
+      >>> result["training_iteration"] < 10 and result["best_episode_return"] >= result["episode_return_max"]
+      True
+    """
 
     def on_start(self, trainer: "Trainer") -> None:
         """Before the first report, and before the first one after a restore; `trainer.training_iteration` says where it is."""
 
+    def on_train_begin(self, trainer: "Trainer") -> None:
+        """Before the training of each report."""
+
+    def on_episode(self, trainer: "Trainer", episode_return: float, episode_length: float | None, num_episodes: int) -> None:
+        """After episodes of training: each of them, a little later; on device their means, once in a report."""
+
     def on_progress(self, trainer: "Trainer") -> None:
         """Several times during a report."""
+
+    def on_train_end(self, trainer: "Trainer", result: dict[str, Any]) -> None:
+        """After the training of each report; what is added to `result` is reported."""
 
     def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
         """After each report; a checkpoint of it is saved later."""
@@ -143,3 +173,8 @@ class Monitor(Callback):
             trainer.video(self.folder / run_folder.VIDEOS / f"{path.name}.mp4")
         except (ValueError, ImportError, NotImplementedError) as error:  # an environment without pictures, say
             print(f"no video: {error}", file=sys.stderr, flush=True)
+
+
+def recorders(folder: Path) -> tuple[Callback, ...]:
+    """What every run folder gets: its reports as JSON, as a table and for TensorBoard."""
+    return JsonReports(folder), CsvReports(folder), TensorBoard(folder)

@@ -152,7 +152,11 @@ def make_config(name: str, values: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: an unknown key, naming the nearest ones, or a value of another type than the key's.
     """
-    defaults = find_preset(name).config
+    return with_values(find_preset(name).config, values, name)
+
+
+def with_values(defaults: Any, values: Mapping[str, Any], name: str) -> Any:
+    """As `make_config`, of defaults of one's own; `name` is for errors."""
     hints = typing.get_type_hints(type(defaults))
     known = {field.name: hints[field.name] for field in dataclasses.fields(defaults)}
     for key in values:

@@ -1,7 +1,7 @@
 """The trainer: an agent, an environment and a loop, wired as a notebook would, that reports, saves and restores."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -145,50 +145,67 @@ class Trainer:
             self._started = True
             for callback in self.callbacks:
                 callback.on_start(self)
-        begin, start = time.perf_counter(), self.num_steps
+        for callback in self.callbacks:
+            callback.on_train_begin(self)
+        begin, start, waited = time.perf_counter(), self.num_steps, 0.0
         per_report, updates = self.config.steps_per_report, 0
         totals: dict[str, float] = {}
         end = (start // per_report + 1) * per_report
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
-            updates += progress.num_updates
+            updates, waited = updates + progress.num_updates, waited + progress.seconds
             for name, value in progress.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value * progress.num_updates
             self.num_episodes += sum(count for *_, count in progress.episodes)
             self._recent = newest(self._recent + progress.episodes)
             for callback in self.callbacks:
+                for episode in progress.episodes:
+                    callback.on_episode(self, *episode)
                 callback.on_progress(self)
         self.training_iteration += 1
         self.num_updates += updates
-        seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin + waited
         self.time_total += seconds
         metrics = {name: finite(total / updates) for name, total in totals.items()}
         counters = {name: getattr(self, name) for name in _COUNTERS} | {"num_steps": self.num_steps}
         self.result = make_report(counters, self._recent, self.num_steps - start, seconds) | metrics
         for callback in self.callbacks:
+            callback.on_train_end(self, self.result)
+        for callback in self.callbacks:
             callback.on_report(self, self.result)
         return self.result
 
-    def run(self, stop: Mapping[str, float] | None = None, checkpoint_freq: int = 10) -> dict[str, Any]:
+    def run(
+        self, stop: Mapping[str, float] | None = None, checkpoint_freq: int = 10, checkpoint_at_end: bool = True
+    ) -> dict[str, Any]:
         """Trains until a result reaches one of the numbers in `stop`, or `interrupt`; returns the last result.
 
         Args:
           stop: by keys of `RESULT_KEYS`; None: `{"num_env_steps_sampled_lifetime": config.num_steps}`.
-          checkpoint_freq: reports from checkpoint to checkpoint; one more is saved at the end. 0: only that one.
+          checkpoint_freq: reports from checkpoint to checkpoint; 0: none on the way.
+          checkpoint_at_end: save one more at the end.
 
         Raises:
           ValueError: an unknown key in `stop`, or a value that is not a number.
         """
+        for _ in self.reports(stop, checkpoint_freq, checkpoint_at_end):
+            pass
+        return self.result or {}
+
+    def reports(
+        self, stop: Mapping[str, float] | None = None, checkpoint_freq: int = 10, checkpoint_at_end: bool = True
+    ) -> Iterator[dict[str, Any]]:
+        """What `run` does, a result at a time, as it is asked for; a checkpoint of a result is saved before it is given."""
         stop = check_stop({"num_env_steps_sampled_lifetime": self.config.num_steps} if stop is None else stop)
         saved = self.training_iteration
         while not self.interrupted and not reached(stop, self.result):
-            self.train()
+            result = self.train()
             if checkpoint_freq and self.training_iteration % checkpoint_freq == 0 and self.checkpointer:
                 self.save()
                 saved = self.training_iteration
-        if self.checkpointer and saved != self.training_iteration:
+            yield result
+        if self.checkpointer and checkpoint_at_end and saved != self.training_iteration:
             self.save()
-        return self.result or {}
 
     def save(self) -> Path:
         """Writes a checkpoint, replay included, from which `restore` goes on; returns its folder.

@@ -1,4 +1,4 @@
-"""Tuned examples: experiments in YAML, with grid search inside, that the package brings or a user writes.
+"""Tuned examples: experiments in YAML that the package brings or a user writes; `search_space` says what they may vary.
 
 cartpole-sweep:
   run: DQN
@@ -9,7 +9,6 @@ cartpole-sweep:
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -28,7 +27,7 @@ class Experiment:
       name: of the entry.
       run, env: the algorithm's and the environment's names.
       stop: as `Trainer.run` takes it; None: when the configuration's `num_steps` are done.
-      config: what differs from the algorithm's defaults; a value may be `{"grid_search": [...]}`.
+      config: what differs from the algorithm's defaults; values may be marks of `search_space`.
       runner: as `Trainer` takes it; None: the usual one.
       gate: the row of `experiments.gates` whose configuration it is.
       reaches: what it reaches and when, for people.
@@ -69,32 +68,15 @@ def load(name: str) -> list[Experiment]:
         raise ValueError(f"{where}: not YAML: {error}") from error
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{where}: expected entries such as 'my-experiment: {{run: DQN, env: CartPole-v1}}', got {entries!r}")
-    return [_experiment(where, key, entry) for key, entry in entries.items()]
+    return [parse(where, key, entry) for key, entry in entries.items()]
 
 
-def variants(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The configurations of a grid search, with a label for each that says how they differ; one with label "" if there is none.
-
-    >>> variants({"gamma": 0.9, "learning_rate": {"grid_search": [1, 2]}})
-    [('learning_rate=1', {'gamma': 0.9, 'learning_rate': 1}), ('learning_rate=2', {'gamma': 0.9, 'learning_rate': 2})]
+def parse(where: str, name: str, entry: Any) -> Experiment:
+    """An experiment of an entry, such as `{"run": "DQN", "env": "CartPole-v1"}`; `where` and `name` are for errors.
 
     Raises:
-      ValueError: a grid search that is no list, or empty.
+      ValueError: it lacks a key, or has one that means nothing.
     """
-    axes = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            if list(value) != ["grid_search"] or not isinstance(value["grid_search"], list) or not value["grid_search"]:
-                raise ValueError(f"config {key}: expected a value, or {{grid_search: [values]}}, got {value!r}")
-            axes[key] = value["grid_search"]
-    found = []
-    for values in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
-        found.append(("_".join(f"{key}={_label(value)}" for key, value in chosen.items()), dict(config) | chosen))
-    return found
-
-
-def _experiment(where: str, name: str, entry: Any) -> Experiment:
     known = [field.name for field in dataclasses.fields(Experiment) if field.name != "name"]
     if not isinstance(entry, dict) or not {"run", "env"} <= set(entry):
         raise ValueError(f"{where}: {name}: expected at least the keys run and env, got {entry!r}")
@@ -119,7 +101,3 @@ def _numbers(value: Any) -> Any:
 
 def _folder() -> Any:
     return resources.files(__package__) / "tuned"
-
-
-def _label(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value).replace("/", "-")

@@ -5,6 +5,7 @@ from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
 from .runner import Episodes, Progress, Runner
+from .together import Together
 
 __all__ = [
     "DeviceRunner",
@@ -13,6 +14,7 @@ __all__ = [
     "LoopRunner",
     "Progress",
     "Runner",
+    "Together",
     "check_runner",
     "choose_replay",
     "device_loop",

@@ -55,10 +55,7 @@ class DeviceRunner:
             return Progress(0, {}, [])
         iterations = math.ceil(num_steps / self._config.steps_per_iteration)
         self._state, metrics = self._run(self._state, iterations)
-        means = {name: float(value[0]) for name, value in metrics.items()}
-        count, mean = round(means.pop("episodes")), means.pop("episode_return")
-        episodes: list[Episodes] = [(mean, None, count)] if count else []
-        return Progress(iterations * self._config.updates_per_iteration, means, episodes)
+        return progress_of(metrics, iterations * self._config.updates_per_iteration)
 
     def state(self) -> tuple[Tree, dict[str, Any]]:
         return self._state, {"unreported": self._unreported}
@@ -68,6 +65,14 @@ class DeviceRunner:
 
     def close(self) -> None:
         self._state = None
+
+
+def progress_of(metrics: Mapping[str, Any], num_updates: int) -> Progress:
+    """The progress that the metrics `[1]` of a loop's `run` tell of."""
+    means = {name: float(value[0]) for name, value in metrics.items()}
+    count, mean = round(means.pop("episodes")), means.pop("episode_return")
+    episodes: list[Episodes] = [(mean, None, count)] if count else []
+    return Progress(num_updates, means, episodes)
 
 
 def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy | Evolution:

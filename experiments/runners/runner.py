@@ -11,11 +11,15 @@ Episodes = tuple[float, float | None, int]  # mean return, mean length where it 
 
 
 class Progress(NamedTuple):
-    """What an `advance` did: its updates, the means of the agent's metrics over them, and the episodes that ended."""
+    """What an `advance` did: its updates, the means of the agent's metrics over them, and the episodes that ended.
+
+    `seconds` are those that it took before it was asked for, together with other runs.
+    """
 
     num_updates: int
     metrics: dict[str, float]
     episodes: list[Episodes]
+    seconds: float = 0.0
 
 
 class Runner(Protocol):
