@@ -1,0 +1,133 @@
+"""Distributions over finitely many actions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ...envs.types import Array
+from .base import Distribution
+
+_FORBIDDEN = -1e30  # its probability is exactly 0; finite, so that differences and gradients are not NaN
+
+
+@struct.dataclass
+class Categorical(Distribution):
+    """Integers 0 .. n-1 in proportion to exp(logits), among those that a mask allows.
+
+    A forbidden action has probability exactly 0 and log-probability about -1e30. Where a mask forbids everything, as it may on
+    an episode's last observation, the distribution is uniform over all n, so that masked-out rows stay free of NaN.
+
+    Attributes:
+      logits: `[..., n]`; need not be normalised.
+      mask: boolean `[..., n]`, True where allowed; None allows all.
+    """
+
+    logits: Array
+    mask: Array | None = None
+
+    @property
+    def log_probs(self) -> Array:
+        """Log-probabilities of all actions, `[..., n]`."""
+        return jax.nn.log_softmax(self._masked_logits())
+
+    @property
+    def probs(self) -> Array:
+        """Probabilities of all actions, `[..., n]`."""
+        return jnp.exp(self.log_probs)
+
+    def sample(self, key: Array) -> Array:
+        """Draws actions `[...]`, int32, by the Gumbel-max trick."""
+        return jax.random.categorical(key, self._masked_logits()).astype(jnp.int32)
+
+    def log_prob(self, action: Array) -> Array:
+        """Log-probabilities `[...]` of integer actions `[...]`."""
+        chosen = jnp.arange(self.logits.shape[-1]) == jnp.asarray(action)[..., None]
+        return jnp.sum(jnp.where(chosen, self.log_probs, 0.0), axis=-1)
+
+    def mode(self) -> Array:
+        """The most probable actions `[...]`, int32; the first of equals."""
+        return jnp.argmax(self._masked_logits(), axis=-1).astype(jnp.int32)
+
+    def entropy(self) -> Array:
+        """-sum p log p in nats, `[...]`, with 0 log 0 = 0."""
+        return -jnp.sum(self.probs * self.log_probs, axis=-1)
+
+    def kl_divergence(self, other: "Categorical") -> Array:
+        """KL(self || other) in nats, `[...]`; about 1e30 where `other` forbids what self does not."""
+        return jnp.sum(self.probs * (self.log_probs - other.log_probs), axis=-1)
+
+    def _masked_logits(self) -> Array:
+        logits = jnp.asarray(self.logits)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return logits if self.mask is None else jnp.where(self.mask, logits, _FORBIDDEN)
+
+
+@struct.dataclass
+class MultiCategorical(Distribution):
+    """Independent categorical factors, for multi-discrete actions `[..., k]` of factors with `num_values` values each.
+
+    Attributes:
+      logits: `[..., sum(num_values)]`, the factors' concatenated.
+      num_values: the number of values of each of the k factors.
+      mask: boolean, as `logits`, True where allowed; each factor as in `Categorical`. None allows all.
+
+    Raises:
+      ValueError: on use, if `logits` do not have sum(num_values) entries.
+    """
+
+    event_ndim = 1
+
+    logits: Array
+    num_values: tuple[int, ...] = struct.field(pytree_node=False)
+    mask: Array | None = None
+
+    def factors(self) -> list[Categorical]:
+        """The k factors, each with batch shape `[...]`."""
+        width = self.logits.shape[-1]
+        if width != sum(self.num_values):
+            raise ValueError(f"MultiCategorical: num_values {self.num_values} need {sum(self.num_values)} logits, got {width}")
+        ends = np.cumsum(self.num_values)[:-1].tolist()
+        masks = [None] * len(self.num_values) if self.mask is None else jnp.split(self.mask, ends, axis=-1)
+        return [Categorical(*pair) for pair in zip(jnp.split(self.logits, ends, axis=-1), masks, strict=True)]
+
+    def sample(self, key: Array) -> Array:
+        """Draws actions `[..., k]`, int32."""
+        keys = jax.random.split(key, len(self.num_values))
+        return jnp.stack([f.sample(k) for f, k in zip(self.factors(), keys, strict=True)], axis=-1)
+
+    def log_prob(self, action: Array) -> Array:
+        """Log-probabilities `[...]` of actions `[..., k]`."""
+        return sum(f.log_prob(action[..., i]) for i, f in enumerate(self.factors()))
+
+    def mode(self) -> Array:
+        """The most probable actions `[..., k]`, int32."""
+        return jnp.stack([f.mode() for f in self.factors()], axis=-1)
+
+    def entropy(self) -> Array:
+        """The factors' entropies summed, in nats, `[...]`."""
+        return sum(f.entropy() for f in self.factors())
+
+    def kl_divergence(self, other: "MultiCategorical") -> Array:
+        """KL(self || other) in nats, `[...]`."""
+        return sum(f.kl_divergence(g) for f, g in zip(self.factors(), other.factors(), strict=True))
+
+
+def epsilon_greedy(q_values: Array, epsilon: Array | float, mask: Array | None = None) -> Categorical:
+    """The marginal distribution of the epsilon-greedy choice: (1 - epsilon) greedy + epsilon uniform over allowed actions.
+
+    Its log-probability is that of the action, however it came about; with epsilon 0 it is exactly 0 for the greedy action.
+
+    Args:
+      q_values: `[..., n]`.
+      epsilon: in [0, 1]; a scalar or `[...]`, traced or not.
+      mask: boolean `[..., n]`, True where allowed. Where it forbids everything, the choice is uniform over all n.
+    """
+    q_values = jnp.asarray(q_values)
+    allowed = jnp.ones(q_values.shape, bool) if mask is None else jnp.broadcast_to(mask, q_values.shape).astype(bool)
+    best = jax.nn.one_hot(Categorical(q_values, allowed).mode(), q_values.shape[-1])
+    epsilon = jnp.asarray(epsilon)[..., None]
+    uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)
+    probs = (1.0 - epsilon) * best + epsilon * uniform
+    support = (probs > 0.0) & allowed
+    return Categorical(jnp.log(jnp.where(support, probs, 1.0)), support)

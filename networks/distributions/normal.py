@@ -1,0 +1,146 @@
+"""Normal distributions, and those squashed into bounds."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ...envs.types import Array
+from .base import Distribution, sum_last
+
+_QUADRATURE = 32  # points
+
+
+@struct.dataclass
+class Normal(Distribution):
+    """Independent normal components.
+
+    Attributes:
+      loc: means `[..., *event]`.
+      scale: standard deviations, positive, of the same shape or one that broadcasts.
+      event_ndim: how many last axes are one event's; log-probabilities are summed over them. 1 for actions `[d]`, 0 for `[]`.
+    """
+
+    loc: Array
+    scale: Array
+    event_ndim: int = struct.field(pytree_node=False, default=1)
+
+    def sample(self, key: Array) -> Array:
+        """Draws `[..., *event]`; gradients flow to `loc` and `scale`."""
+        loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
+        return loc + scale * jax.random.normal(key, loc.shape, loc.dtype)
+
+    def log_prob(self, value: Array) -> Array:
+        """Log-densities `[...]` of values `[..., *event]`."""
+        each = -0.5 * jnp.square((value - self.loc) / self.scale) - jnp.log(self.scale) - 0.5 * math.log(2 * math.pi)
+        return sum_last(each, self.event_ndim)
+
+    def mode(self) -> Array:
+        """The mean, `[..., *event]`."""
+        return jnp.broadcast_arrays(self.loc, self.scale)[0]
+
+    def entropy(self) -> Array:
+        """Differential entropy in nats, `[...]`."""
+        loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
+        return sum_last(jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e) + jnp.zeros_like(loc), self.event_ndim)
+
+    def kl_divergence(self, other: "Normal") -> Array:
+        """KL(self || other) in nats, `[...]`."""
+        ratio = jnp.square(self.scale / other.scale)
+        each = 0.5 * (ratio + jnp.square((self.loc - other.loc) / other.scale) - 1.0 - jnp.log(ratio))
+        return sum_last(each, self.event_ndim)
+
+
+@struct.dataclass
+class TanhNormal(Distribution):
+    """tanh of independent normals, scaled to bounds; densities are those of the scaled action (Haarnoja et al. 2018, app. C).
+
+    Attributes:
+      loc: means before the tanh, `[..., *event]`.
+      scale: standard deviations before the tanh, positive.
+      minimum: finite lower bounds, a float or nested tuples of the event's shape, as in `BoundedSpec`.
+      maximum: finite upper bounds.
+      event_ndim: as in `Normal`.
+    """
+
+    loc: Array
+    scale: Array
+    minimum: float | tuple = struct.field(pytree_node=False, default=-1.0)
+    maximum: float | tuple = struct.field(pytree_node=False, default=1.0)
+    event_ndim: int = struct.field(pytree_node=False, default=1)
+
+    def sample(self, key: Array) -> Array:
+        """Draws actions `[..., *event]` within the bounds; gradients flow to `loc` and `scale`."""
+        return self._squash(self._base().sample(key))
+
+    def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
+        """Draws actions `[..., *event]` and their log-densities `[...]`; without an inverse, so exact near the bounds too."""
+        x = self._base().sample(key)
+        return self._squash(x), self._log_prob_before_tanh(x)
+
+    def log_prob(self, action: Array) -> Array:
+        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of half the range.
+
+        An action in float32 near a bound has lost digits: prefer `sample_and_log_prob` where actions are drawn.
+        """
+        low, high = self._bounds()
+        least = 1e-6 * (high - low) / 2
+        above, below = (jnp.maximum(distance, least) for distance in (action - low, high - action))
+        return self._log_prob_before_tanh(0.5 * (jnp.log(above) - jnp.log(below)))  # arctanh, better rounded than of a ratio
+
+    def mode(self) -> Array:
+        """The squashed mean, `[..., *event]`: the median, and what a greedy policy does. (The density may peak elsewhere.)"""
+        return self._squash(self._base().mode())
+
+    def entropy(self) -> Array:
+        """Differential entropy in nats, `[...]`: that of the normals plus the mean logarithm of the slope.
+
+        The latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up to 2, 3e-3 to 3, 0.1 to 7.4.
+        """
+        low, high = self._bounds()
+        points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
+        loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
+        x = loc[..., None] + scale[..., None] * np.float32(points)
+        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log((high - low) / 2)
+        return self._base().entropy() + sum_last(log_slope, self.event_ndim)
+
+    def kl_divergence(self, other: "TanhNormal") -> Array:
+        """KL(self || other) in nats, `[...]`, between distributions on the same bounds: that of the normals.
+
+        Raises:
+          ValueError: if the bounds differ, as then one may give weight where the other has none.
+        """
+        if (self.minimum, self.maximum) != (other.minimum, other.maximum):
+            raise ValueError(
+                f"TanhNormal.kl_divergence: expected equal bounds, got {(self.minimum, self.maximum)} and "
+                f"{(other.minimum, other.maximum)}"
+            )
+        return self._base().kl_divergence(other._base())
+
+    def _base(self) -> Normal:
+        return Normal(self.loc, self.scale, self.event_ndim)
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.asarray(self.minimum, np.float32), np.asarray(self.maximum, np.float32)
+        if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+            raise ValueError(
+                f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} and {self.maximum}; "
+                "rescale the action space (gymnasium.wrappers.RescaleAction) or use Normal"
+            )
+        return low, high
+
+    def _squash(self, x: Array) -> Array:
+        low, high = self._bounds()
+        return jnp.clip((low + high) / 2 + (high - low) / 2 * jnp.tanh(x), low, high)  # rounding may step outside
+
+    def _log_prob_before_tanh(self, x: Array) -> Array:
+        low, high = self._bounds()
+        log_slope = _log_tanh_slope(x) + np.log((high - low) / 2)
+        return self._base().log_prob(x) - sum_last(log_slope, self.event_ndim)
+
+
+def _log_tanh_slope(x: Array) -> Array:
+    """log(1 - tanh(x)^2), stable for any x."""
+    return 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x))
