@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .episodes import EpisodeRecorder
     from .learning import Learning, OnPolicyLearning, ReplayLearning
     from .server import make_app, run_server, serve_in_background
-    from .service import LoggedAction, PolicyService, RequestError
+    from .service import LoggedAction, PolicyService
+    from .wire import RequestError
 
 __all__ = [
     "EpisodeRecorder",
@@ -36,7 +37,7 @@ _WHERE = {
     "OnPolicyLearning": "learning",
     "PolicyService": "service",
     "ReplayLearning": "learning",
-    "RequestError": "service",
+    "RequestError": "wire",
     "make_app": "server",
     "run_server": "server",
     "serve_in_background": "server",

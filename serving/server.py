@@ -14,8 +14,8 @@ from .. import __version__
 from ..envs.types import Tree
 from . import wire
 from .schemas import Operation, operations
-from .service import LoggedAction, PolicyService, RequestError
-from .wire import WireError
+from .service import LoggedAction, PolicyService
+from .wire import RequestError, WireError
 
 MAX_BODY = 1 << 20  # bytes
 _INSTALL = 'serving needs FastAPI and uvicorn: pip install "jax-agents[serve]"'

@@ -1,13 +1,10 @@
 """A policy as a service: episodes that happen elsewhere, answered in batches, and learned from. No HTTP here."""
 
 import asyncio
-import collections
-import dataclasses
-import heapq
+import contextlib
 import logging
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,20 +18,12 @@ from ..envs.time_step import restart
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from . import wire
 from .batching import ActionBatcher, ActionRequest
-from .episodes import EpisodeRecorder
 from .learning import LearnerThread, Learning
+from .open_episodes import OpenEpisode, OpenEpisodes
+from .wire import RequestError
 
 _log = logging.getLogger(__name__)
-_BUSY = "another call of this episode is under way; wait for its answer"
 _PATIENCE = 30.0  # seconds that a training episode waits for the learner, before it is told to come again
-
-
-class RequestError(Exception):
-    """A request that cannot be served as it is; `status` is HTTP's word for why, and the message says what to do."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
 
 
 class LoggedAction(NamedTuple):
@@ -44,18 +33,6 @@ class LoggedAction(NamedTuple):
     action: Tree
     policy_info: Tree | None = None
     reward: float = 0.0
-
-
-@dataclasses.dataclass(eq=False)
-class _Episode:
-    number: np.int32
-    training: bool
-    stream: int | None
-    policy_state: Tree
-    last_seen: float
-    version: int
-    recorder: EpisodeRecorder = dataclasses.field(default_factory=EpisodeRecorder)
-    busy: bool = False
 
 
 class PolicyService:
@@ -98,19 +75,12 @@ class PolicyService:
     ):
         if (state is None) == (learning is None):
             raise ValueError("PolicyService: expected either a state to serve, or learning, which has one")
-        if not episode_timeout > 0 or max_episodes < 1:
-            raise ValueError(f"PolicyService: expected both above 0, got {episode_timeout=}, {max_episodes=}")
         self.agent, self.learning = agent, learning
-        self.episode_timeout, self.max_episodes = episode_timeout, max_episodes
-        self.num_steps = self.num_finished = self.num_expired = 0
+        self.num_steps = 0
         self._state = state
         self._published: tuple[int, Tree] = (0, None if state is None else agent.policy_params(state))
         self._learner = None if learning is None else LearnerThread(learning, self._publish)
-        self._episodes: dict[str, _Episode] = {}
-        self._num_started, self._num_streams = 0, 0
-        self._free_streams: list[int] = []
-        self._open = {True: 0, False: 0}  # training, others
-        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=100)
+        self._episodes = OpenEpisodes(episode_timeout, max_episodes)
         self._packed: tuple[int, bytes] = (-1, b"")
         # evolution strategies have no rows, and no spec of them
         self.info_spec: Tree = agent.collect_data_spec.policy_info if hasattr(agent, "collect_data_spec") else ()
@@ -125,7 +95,7 @@ class PolicyService:
                 max_batch_size=max_batch_size,
                 max_wait=max_wait,
                 exact=exact,
-                num_clients=partial(self._open.__getitem__, training),
+                num_clients=partial(self._episodes.count, training),
                 act=act,
             )
             for training in ((False,) if learning is None else (False, True))
@@ -177,26 +147,12 @@ class PolicyService:
             )
         if training and self._learner is not None and self._learner.error is not None:
             raise RequestError(409, f"training_enabled: learning has ended with {self._learner.error!r}; ask with false")
-        if len(self._episodes) >= self.max_episodes:
-            raise RequestError(429, f"{len(self._episodes)} episodes are open, the most there may be; end some first")
-        stream = self._take_stream() if training else None
-        batcher = self._batchers[training]
-        episode_id = uuid.uuid4().hex
-        self._episodes[episode_id] = _Episode(
-            number=np.int32(self._num_started & 0x7FFFFFFF),
-            training=training,
-            stream=stream,
-            policy_state=jax.tree.map(np.asarray, batcher.policy.initial_state()),
-            last_seen=time.monotonic(),
-            version=self.version,
-        )
-        self._num_started += 1
-        self._open[training] += 1
-        return episode_id
+        policy_state = jax.tree.map(np.asarray, self._batchers[training].policy.initial_state())
+        return self._episodes.start(training, policy_state, self.version)
 
     def describe(self, episode_id: str) -> dict[str, Any]:
         """The id of an open episode, whether it is learned from, and the version of the parameters that act now."""
-        return {"episode_id": episode_id, "training": self._find(episode_id).training, "version": self.version}
+        return {"episode_id": episode_id, "training": self._episodes.find(episode_id).training, "version": self.version}
 
     async def get_action(self, episode_id: str, observation: Tree) -> tuple[Tree, int]:
         """The policy's action on an observation, and the version of the parameters that chose it.
@@ -204,7 +160,7 @@ class PolicyService:
         Raises:
           RequestError: 404 for an unknown episode, 409 while another call of it is under way.
         """
-        async with _Turn(self, episode_id) as episode:
+        async with self._turn(episode_id) as episode:
             time_step = self._observe(episode, observation)
             step, episode.version = await self._ask(episode, time_step)
             episode.recorder.act(step._replace(state=()))
@@ -217,7 +173,7 @@ class PolicyService:
         Raises:
           RequestError: as `get_action`, and 422 if the agent learns from what its policy stores, and this is missing.
         """
-        async with _Turn(self, episode_id) as episode:
+        async with self._turn(episode_id) as episode:
             needed = episode.training and jax.tree.leaves(self.info_spec)
             if needed and any(logged.policy_info is None for logged in actions):
                 told = jax.tree.map(str, self.info_spec)
@@ -242,10 +198,8 @@ class PolicyService:
           RequestError: 404 for an unknown episode, 409 while another call of it is under way.
           WireError: the sum is more than float32 can hold.
         """
-        episode = self._find(episode_id)
-        if episode.busy:
-            raise RequestError(409, _BUSY)
-        episode.recorder.reward(reward)
+        with self._episodes.turn(episode_id) as episode:
+            episode.recorder.reward(reward)
         if info is not None:
             _log.debug("episode %s: %s", episode_id, info)
 
@@ -255,12 +209,9 @@ class PolicyService:
         Raises:
           RequestError: as `get_action`.
         """
-        async with _Turn(self, episode_id) as episode:
-            recorder = episode.recorder
-            self._learn(episode, recorder.end(observation, truncated))
-            self._recent.append((recorder.total_reward, recorder.num_steps))
-            self.num_finished += 1
-            self._free(episode_id)
+        async with self._turn(episode_id) as episode:
+            self._learn(episode, episode.recorder.end(observation, truncated))
+            self._episodes.finish(episode_id)
 
     def parameters(self) -> tuple[int, bytes]:
         """The version and the arrays of the parameters that act now (`wire.pack_arrays`), for clients that act themselves."""
@@ -277,12 +228,8 @@ class PolicyService:
             "status": "serving",
             "agent": type(self.agent).__name__,
             "version": self.version,
-            "episodes_open": len(self._episodes),
-            "episodes_finished": self.num_finished,
-            "episodes_expired": self.num_expired,
+            **self._episodes.health(),
             "num_steps": self.num_steps,
-            "return_mean": float(np.mean([r for r, _ in self._recent])) if self._recent else None,
-            "length_mean": float(np.mean([n for _, n in self._recent])) if self._recent else None,
             "batch_size_mean": round(requests / batches, 2) if batches else None,
             "learning": learner is not None and learner.error is None,
         }
@@ -290,13 +237,6 @@ class PolicyService:
             report |= {"num_updates": learner.learning.num_updates, "updates_owed": learner.learning.backlog()}
             report |= {} if learner.error is None else {"learning_error": repr(learner.error)}
         return report
-
-    def expire(self) -> None:
-        """Frees the episodes whose clients have not been heard of for `episode_timeout` seconds; the service calls it."""
-        oldest = time.monotonic() - self.episode_timeout
-        for episode_id in [i for i, e in self._episodes.items() if e.last_seen < oldest and not e.busy]:
-            self._free(episode_id)
-            self.num_expired += 1
 
     # -- inside
 
@@ -306,29 +246,26 @@ class PolicyService:
     def _newest(self) -> tuple[int, Tree]:
         return self._published
 
-    def _find(self, episode_id: str) -> _Episode:
-        episode = self._episodes.get(episode_id)
-        if episode is None:
-            raise RequestError(
-                404,
-                f"no episode {episode_id[:40]!r} is open; it has ended, or was idle for {self.episode_timeout:g} seconds, or "
-                "never was: start one",
-            )
-        episode.last_seen = time.monotonic()
-        return episode
+    @contextlib.asynccontextmanager
+    async def _turn(self, episode_id: str) -> AsyncIterator[OpenEpisode]:
+        """One call of an episode at a time; those of training episodes wait until the learner has caught up."""
+        with self._episodes.turn(episode_id) as episode:
+            if episode.training:
+                await self._wait_for_learner()
+            yield episode
 
-    def _observe(self, episode: _Episode, observation: Tree) -> TimeStep:
+    def _observe(self, episode: OpenEpisode, observation: Tree) -> TimeStep:
         time_step, rows = episode.recorder.observe(observation)
         self._learn(episode, rows)
         return time_step
 
-    async def _ask(self, episode: _Episode, time_step: TimeStep) -> tuple[PolicyStep, int]:
+    async def _ask(self, episode: OpenEpisode, time_step: TimeStep) -> tuple[PolicyStep, int]:
         request = ActionRequest(time_step, episode.policy_state, episode.number, np.int32(episode.recorder.num_steps))
         step, version = await self._batchers[episode.training].action(request)
         episode.policy_state = step.state
         return step, version
 
-    def _learn(self, episode: _Episode, rows: list[Trajectory]) -> None:
+    def _learn(self, episode: OpenEpisode, rows: list[Trajectory]) -> None:
         if rows and episode.stream is not None and self._learner is not None:
             self._learner.add(episode.stream, rows, episode.version)
 
@@ -340,45 +277,7 @@ class PolicyService:
                 raise RequestError(429, f"the learner is {owed} updates behind; try again, or lower updates_per_step")
             await asyncio.sleep(0.002)
 
-    def _take_stream(self) -> int:
-        if self._free_streams:
-            return heapq.heappop(self._free_streams)
-        self._num_streams += 1
-        return self._num_streams - 1
-
-    def _free(self, episode_id: str) -> None:
-        episode = self._episodes.pop(episode_id)
-        self._open[episode.training] -= 1
-        if episode.stream is not None:
-            heapq.heappush(self._free_streams, episode.stream)
-
     async def _expire_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(min(self.episode_timeout / 4, 10.0))
-            self.expire()
-
-
-class _Turn:
-    """One call of an episode at a time; those of training episodes wait until the learner has caught up."""
-
-    def __init__(self, service: PolicyService, episode_id: str):
-        self._service, self._episode_id = service, episode_id
-        self._episode: _Episode | None = None
-
-    async def __aenter__(self) -> _Episode:
-        episode = self._service._find(self._episode_id)
-        if episode.busy:
-            raise RequestError(409, _BUSY)
-        episode.busy = True
-        self._episode = episode
-        try:
-            if episode.training:
-                await self._service._wait_for_learner()
-        except BaseException:
-            episode.busy = False
-            raise
-        return episode
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._episode is not None
-        self._episode.busy, self._episode.last_seen = False, time.monotonic()
+            await asyncio.sleep(min(self._episodes.episode_timeout / 4, 10.0))
+            self._episodes.expire()

@@ -17,6 +17,14 @@ class WireError(ValueError):
     """Something a client sent that cannot be used; the message names the part, what was expected and what came."""
 
 
+class RequestError(Exception):
+    """A request that cannot be served as it is; `status` is HTTP's word for why, and the message says what to do."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
 def from_json(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
     """The NumPy tree that JSON stands for: objects for dicts, arrays for tuples, nested arrays of numbers for leaves.
 

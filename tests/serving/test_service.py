@@ -224,7 +224,7 @@ def test_a_client_that_disappears_frees_its_episode(dqn):
         status, told = await async_refusal(service.get_action(gone, OBSERVATION))
         assert status == 404 and "0.3 seconds" in told
         following = service.start_episode()
-        assert service._episodes[following].stream == 0  # that of the one that has gone
+        assert service._episodes.find(following).stream == 0  # that of the one that has gone
         for t in range(3):
             await service.get_action(following, OBSERVATION - t)
         await service.end_episode(following, OBSERVATION)
