@@ -2,7 +2,7 @@
 
 from . import losses, reductions, returns
 from .a2c import A2cAgent
-from .agent import Agent, LossInfo, TrainState, periodic, polyak
+from .agent import Agent, LossInfo, Shard, TrainState, periodic, polyak
 from .bc import BehavioralCloningAgent
 from .categorical import CategoricalDqnAgent
 from .discrete_sac import DiscreteSacAgent
@@ -35,6 +35,7 @@ __all__ = [
     "RecurrentDqnAgent",
     "ReinforceAgent",
     "SacAgent",
+    "Shard",
     "Td3Agent",
     "TrainState",
     "losses",

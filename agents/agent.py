@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -41,6 +42,19 @@ class LossInfo(NamedTuple):
     per_example: dict[str, Array]
 
 
+class Shard(NamedTuple):
+    """Stands for an axis name where a batch's parts are averaged outside the program, as `learners.LearnerGroup` does.
+
+    `mean` maps this part's (gradients, loss, metrics) to the whole batch's; `first` is the index of its first example there.
+    """
+
+    mean: Callable[[Tree], Tree]
+    first: Array | int = 0
+
+
+Axis: TypeAlias = str | Shard
+
+
 class Agent(Protocol):
     """What to learn. A frozen dataclass (`eq=False`); all methods are pure and may be jitted, vmapped and scanned."""
 
@@ -76,9 +90,12 @@ class Agent(Protocol):
         """The loss of `params` on experience `[B, T, ...]`; `weights` `[B]` multiply the examples' losses."""
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
-        """One gradient step on experience `[B, T, ...]`; under `pmap`, `axis_name` averages it over devices."""
+        """One gradient step on experience `[B, T, ...]`; under `pmap`, `axis_name` averages it over devices.
+
+        What is averaged is up to `apply_loss`: hand `axis_name` on to it, and to `example_keys`.
+        """
 
 
 def init_state(params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None) -> TrainState:
@@ -116,7 +133,7 @@ def apply_loss(
     loss_fn: Callable[[Tree, Array], LossInfo],
     optimizer: Optimizer,
     target_update: TargetUpdate | None = None,
-    axis_name: str | None = None,
+    axis_name: Axis | None = None,
 ) -> tuple[TrainState, LossInfo]:
     """The one update: gradient, mean over devices, optimizer, target networks, step counter, metrics.
 
@@ -126,7 +143,7 @@ def apply_loss(
         that the mean over devices of equal shards is the loss of the whole batch.
       optimizer: one transformation, or a dict by role.
       target_update: maps (params, target_params, step) to new target parameters; `step` already counts this update.
-      axis_name: the mapped device axis to average over; every device must hold the same state.
+      axis_name: the mapped device axis to average over, or a `Shard`; every device must hold the same state.
 
     Returns:
       The new state and the `LossInfo`, whose metrics now include `loss` and `grad_norm`.
@@ -139,8 +156,8 @@ def apply_loss(
 
     grads, info = jax.grad(objective, has_aux=True)(state.params)
     if axis_name is not None:
-        grads = jax.lax.pmean(grads, axis_name)
-        loss, metrics = jax.lax.pmean((info.loss, info.metrics), axis_name)
+        mean = axis_name.mean if isinstance(axis_name, Shard) else partial(jax.lax.pmean, axis_name=axis_name)
+        grads, loss, metrics = mean((grads, info.loss, info.metrics))
         info = info._replace(loss=loss, metrics=metrics)
     updates, opt_state = by_role(optimizer, state.params).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -173,12 +190,15 @@ def periodic(period: int) -> TargetUpdate:
     return lambda params, targets, step: optax.periodic_update(params, targets, step, period)
 
 
-def example_keys(key: Array, batch_size: int, axis_name: str | None = None) -> Array:
+def example_keys(key: Array, batch_size: int, axis_name: Axis | None = None) -> Array:
     """One key per example `[batch_size]`, folded from its index in the whole batch.
 
     So noise in a loss is the same however the batch is split over devices.
     """
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
+    if isinstance(axis_name, Shard):
+        first = axis_name.first
+    else:
+        first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch_size))
 
 

@@ -15,7 +15,7 @@ from ..policies.actor_policy import ActorPolicy
 from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy
 from . import losses
-from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .agent import Axis, LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
 from .describe import describe
 from .reductions import learnable
 from .value_based import check_experience
@@ -95,7 +95,7 @@ class BehavioralCloningAgent:
         return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll})
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on rows `[B, T, ...]`. What the expert's policy stored with them is not looked at.
 

@@ -16,7 +16,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .actor_critic import check_network, check_numbers, follow
-from .agent import LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, polyak, weighted_mean
+from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, polyak, weighted_mean
 from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience, check_values_network
@@ -153,7 +153,7 @@ class DiscreteSacAgent:
         return LossInfo(loss, metrics, {"td_error": jnp.abs(td_error).mean(axis=0) * rows.mask})
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step of all roles on windows `[B, n_step + 1, ...]`.
 

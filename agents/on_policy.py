@@ -21,7 +21,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule
 from ..policies.recurrent import RecurrentActorPolicy
 from . import returns
-from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .agent import Axis, LossInfo, Optimizer, Shard, TrainState, apply_loss, init_state, weighted_mean
 from .describe import describe
 from .reductions import padding, resets, split_bootstrap, trace_lambda
 from .value_based import check_experience
@@ -171,7 +171,7 @@ class OnPolicyAgent(abc.ABC):
         """The loss of `params` on examples `[N, ...]` from `prepare`; `weights` `[N]` multiply their losses."""
 
     def train(
-        self, state: TrainState, experience: Tree, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Tree, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on examples `[N, ...]`, all or a part of what `prepare` returned."""
         loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
@@ -233,7 +233,7 @@ def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Arra
     return agent.in_any_order(examples)
 
 
-def standardize(x: Array, weight: Array, axis_name: str | None = None) -> Array:
+def standardize(x: Array, weight: Array, axis_name: Axis | None = None) -> Array:
     """(x - mean) / standard deviation over those elements of `x` whose weight is not 0, on all devices."""
     counted = jnp.where(weight > 0, 1.0, 0.0)
     count = jnp.maximum(total(counted, axis_name), 1.0)
@@ -242,8 +242,17 @@ def standardize(x: Array, weight: Array, axis_name: str | None = None) -> Array:
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
-def total(x: Array, axis_name: str | None = None) -> Array:
-    """The sum of an array's elements, on all devices."""
+def total(x: Array, axis_name: Axis | None = None) -> Array:
+    """The sum of an array's elements, on all devices.
+
+    Raises:
+      ValueError: for a `Shard`, whose gradients alone are averaged.
+    """
+    if isinstance(axis_name, Shard):
+        raise ValueError(
+            "an update that normalises over its batch cannot be split over the learners of a group: normalise the whole batch "
+            "beforehand (PpoAgent(advantages='batch') does so in prepare)"
+        )
     return jnp.sum(x) if axis_name is None else jax.lax.psum(jnp.sum(x), axis_name)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import Schedule, value_at
 from . import losses
-from .agent import LossInfo, TrainState
+from .agent import Axis, LossInfo, TrainState
 from .on_policy import Examples, OnPolicyAgent, estimate, standardize
 
 
@@ -92,7 +92,7 @@ class PpoAgent(OnPolicyAgent):
         return LossInfo(loss, metrics, {})
 
     def train(
-        self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         if self.advantages == "minibatch":
             advantage = standardize(experience.advantage, experience.weight, axis_name)

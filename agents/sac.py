@@ -19,6 +19,7 @@ from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .actor_critic import check_actor_critic, check_numbers, draw, follow
 from .agent import (
+    Axis,
     LossInfo,
     Optimizer,
     TargetUpdate,
@@ -138,7 +139,7 @@ class SacAgent:
         return self._loss(params, state, experience, example_keys(key, len(experience.step_type)), weights)
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step of all roles on windows `[B, n_step + 1, ...]`.
 

@@ -20,6 +20,7 @@ from ..policies.q_policy import GreedyPolicy, Schedule
 from . import losses
 from .actor_critic import check_actor_critic, check_numbers, follow, unit_noise
 from .agent import (
+    Axis,
     LossInfo,
     Optimizer,
     TargetUpdate,
@@ -150,7 +151,7 @@ class Td3Agent:
         return self._loss(params, state, experience, example_keys(key, len(experience.step_type)), weights)
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on windows `[B, n_step + 1, ...]`; the actor moves if it is due.
 

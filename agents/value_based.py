@@ -15,7 +15,7 @@ from ..policies.noisy import NoisyPolicy
 from ..policies.policy import Policy
 from ..policies.q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, Schedule
 from . import losses
-from .agent import LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, periodic, weighted_mean
+from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, periodic, weighted_mean
 from .describe import describe
 from .reductions import to_transition
 
@@ -145,7 +145,7 @@ class ValueBasedAgent:
         return LossInfo(weighted_mean(loss * rows.mask, weights), metrics, {"td_error": td_error * rows.mask})
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on windows `[B, train_sequence_length, ...]`.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..agents.agent import Agent, LossInfo, TrainState
-from ..envs.types import Array, Trajectory
+from ..envs.types import Array, Tree
 
 _AXIS = "devices"
 
@@ -64,13 +64,13 @@ class Learner:
             state = jax.tree.map(lambda x: x[0], state)
         return jax.device_put(jax.tree.map(jnp.copy, state), self.devices[0])
 
-    def train(self, state: TrainState, experience: Trajectory, weights: Array | None = None) -> tuple[TrainState, LossInfo]:
-        """One update on experience `[B, T, ...]`, of weights `[B]`.
+    def train(self, state: TrainState, experience: Tree, weights: Array | None = None) -> tuple[TrainState, LossInfo]:
+        """One update on experience `[B, T, ...]` (or what else the agent's `train` takes, `[B, ...]`), of weights `[B]`.
 
         Returns:
           The placed state, and a `LossInfo` whose `per_example` leaves are `[B]`.
         """
-        size, count = np.shape(experience.step_type)[0], len(self.devices)
+        size, count = np.shape(jax.tree.leaves(experience)[0])[0], len(self.devices)
         if count == 1 and self.method != "pmap":
             return self._train(state, experience, weights)
         experience, weights = pad_batch(experience, weights, count)
@@ -85,12 +85,12 @@ class Learner:
         return state, LossInfo(loss, metrics, per_example)
 
 
-def pad_batch(experience: Trajectory, weights: Array | None, multiple: int) -> tuple[Trajectory, Array | None]:
+def pad_batch(experience: Tree, weights: Array | None, multiple: int) -> tuple[Tree, Array | None]:
     """Pads a batch `[B, ...]` to a multiple, with examples of weight 0.
 
     Losses divide by the padded size, so the others' weights are scaled by padded size / B: the loss stays what it was.
     """
-    size = np.shape(experience.step_type)[0]
+    size = np.shape(jax.tree.leaves(experience)[0])[0]
     extra = -size % multiple
     if not extra:
         return experience, weights

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax_agents.agents import LossInfo, TrainState, polyak
+from jax_agents.agents import LossInfo, Shard, TrainState, polyak
 from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
 
 PARAMS = {"actor": {"w": jnp.array([1.0, -2.0])}, "critic": {"b": jnp.array(0.5), "w": jnp.array([[3.0], [4.0]])}}
@@ -123,3 +123,26 @@ def test_weighted_mean_divides_by_the_number_of_values():
     values = jnp.array([1.0, 2.0, 6.0])
     assert float(weighted_mean(values)) == 3.0
     assert float(weighted_mean(values, jnp.array([0.0, 0.0, 0.5]))) == 1.0
+
+
+def test_a_shard_sees_what_is_averaged_and_has_the_last_word():
+    state = init_state({"q": jnp.array([2.0])}, optax.sgd(0.5), jax.random.key(0))
+    loss_fn = lambda params, key: LossInfo(jnp.sum(3 * params["q"]), {"m": jnp.float32(7)}, {})
+    seen = []
+
+    def mean(tree):
+        seen.append(tree)
+        return jax.tree.map(lambda x: 2 * x, tree)
+
+    state, info = apply_loss(state, loss_fn, optax.sgd(0.5), axis_name=Shard(mean))
+    ((grads, loss, metrics),) = seen
+    np.testing.assert_allclose((grads["q"][0], loss, metrics["m"]), (3, 6, 7))
+    np.testing.assert_allclose(state.params["q"], [2 - 0.5 * 6])
+    np.testing.assert_allclose((info.metrics["loss"], info.metrics["m"], info.metrics["grad_norm"]), (12, 14, 6))
+
+
+def test_keys_of_a_shards_examples_are_those_of_the_whole_batch():
+    key = jax.random.key(3)
+    whole = jax.random.key_data(example_keys(key, 5))
+    part = jax.random.key_data(example_keys(key, 2, Shard(lambda tree: tree, 3)))
+    np.testing.assert_array_equal(part, whole[3:])
