@@ -67,9 +67,10 @@ class OffPolicyLoop:
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         metrics = jax.eval_shape(agent.train, state, example)[1].metrics
         self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
-        self._packing = Packing((state, metrics))
-        self._pack = jax.jit(self._packing.pack)
-        self._unpack = jax.jit(self._packing.unpack)
+        self._packing = Packing((state, metrics), largest=16_384)
+        # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
+        self._pack = jax.jit(lambda carry: [jnp.copy(x) for x in self._packing.pack(carry)])
+        self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
         options = compiler_options()
         self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
         self._act = jax.jit(self._act_packed, **options)

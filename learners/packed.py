@@ -12,20 +12,24 @@ from ..envs.types import Array, Tree
 
 
 class Packing:
-    """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed keys as they are."""
+    """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed keys as they are.
 
-    def __init__(self, example: Tree):
+    With `largest`, leaves of more elements stay as they are too: to copy them costs more than to hand them over.
+    """
+
+    def __init__(self, example: Tree, largest: float = math.inf):
         leaves, treedef = jax.tree.flatten(example)
         self._treedef: Any = treedef
         self._shapes = [tuple(leaf.shape) for leaf in leaves]
         self._groups: dict[Any, list[int]] = {}
-        self._single = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+        is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+        self._single = [i for i, shape in enumerate(self._shapes) if is_key[i] or math.prod(shape) > largest]
         for i, leaf in enumerate(leaves):
             if i not in self._single:
                 self._groups.setdefault(np.dtype(leaf.dtype), []).append(i)
 
     def zeros(self) -> list[np.ndarray]:
-        """Vectors of zeros on the host. `unpack` gives the leaves as views of them: writing there packs. No typed keys."""
+        """Vectors of zeros on the host. `unpack` gives the leaves as views of them: writing there packs. Vectors only."""
         sizes = [math.prod(shape) for shape in self._shapes]
         return [np.zeros(sum(sizes[i] for i in group), dtype) for dtype, group in self._groups.items()]
 

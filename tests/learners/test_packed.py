@@ -23,6 +23,14 @@ def test_unpack_is_the_inverse_and_leaves_are_few():
         np.testing.assert_array_equal(raw(a), raw(b))
 
 
+def test_large_leaves_stay_as_they_are():
+    tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones((2, 2)), "c": jnp.float32(2.0)}
+    packing = Packing(tree, largest=4)
+    vectors = packing.pack(tree)
+    assert [v.shape for v in vectors] == [(5,), (2, 3)]
+    jax.tree.map(np.testing.assert_array_equal, packing.unpack(vectors), tree)
+
+
 def test_views_of_vectors_on_the_host():
     example = {"a": jax.ShapeDtypeStruct((2, 3), np.float32), "b": jax.ShapeDtypeStruct((), np.int32)}
     packing = Packing(example)

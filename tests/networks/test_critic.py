@@ -45,3 +45,21 @@ def test_an_ensemble_of_any_network_and_its_size():
     assert network.apply(variables, jnp.ones((5, 3))).shape == (2, 5, 4)
     with pytest.raises(ValueError, match="size >= 1, got 0"):
         Ensemble(QNetwork(4), 0)
+
+
+def test_an_ensemble_sees_images_and_vectors_and_passes_gradients_back():
+    spec = {"image": ArraySpec((2, 2)), "speed": ArraySpec((3,))}
+    critic = CriticNetwork((8,), default_encoder(spec))
+    ensemble = Ensemble(critic, 2)
+    observation = {"image": jax.random.normal(jax.random.key(1), (4, 2, 2)), "speed": jnp.ones((4, 3))}
+    action = jax.random.normal(jax.random.key(2), (4, 2))
+    variables = ensemble.init(jax.random.key(0), observation, action)
+
+    def total(apply):
+        return jax.grad(lambda v, o, a: jnp.sum(jnp.square(apply(v, o, a))), argnums=(0, 1, 2))(variables, observation, action)
+
+    def one_by_one(variables, observation, action):
+        member = lambda i: jax.tree.map(lambda x: x[i], variables)
+        return jnp.stack([critic.apply(member(i), observation, action) for i in range(2)])
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), total(ensemble.apply), total(one_by_one))
