@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .client import PolicyClient, PolicyServerError
 
 if TYPE_CHECKING:
+    from .app import make_app
     from .episodes import EpisodeRecorder
     from .learning import Learning, OnPolicyLearning, ReplayLearning
-    from .server import make_app, run_server, serve_in_background
+    from .server import run_server, serve_in_background
     from .service import LoggedAction, PolicyService
     from .wire import RequestError
 
@@ -38,7 +39,7 @@ _WHERE = {
     "PolicyService": "service",
     "ReplayLearning": "learning",
     "RequestError": "wire",
-    "make_app": "server",
+    "make_app": "app",
     "run_server": "server",
     "serve_in_background": "server",
 }
