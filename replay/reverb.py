@@ -1,26 +1,22 @@
 """Replay on a Reverb server: embedded in this process, or at an address where other processes write too."""
 
 import os
-import threading
 import time
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from ..envs.types import Array, Sample, Trajectory
+from ..envs.types import Trajectory
 from . import reverb_checkpoint
-from .packing import RowLayout
-from .replay import Observer, check_config, check_dataset, check_priorities, close_at_exit
+from .replay import close_at_exit
 from .reverb_dataset import ReverbDataset
 from .reverb_runtime import EmbeddedServer, import_reverb, quiet, serve, table_info
-from .reverb_writer import PRIORITY, Stream
+from .reverb_writer import Stream
+from .table_replay import TableReplay
 
 
-class ReverbReplay:
+class ReverbReplay(TableReplay):
     """A `Replay` whose items live in a Reverb table.
 
     A Reverb item is a window that is fixed when its last row is written, and a table holds a number of items: that of one
@@ -74,37 +70,21 @@ class ReverbReplay:
         table: str = "experience",
         checkpoint_dir: str | Path | None = None,
     ):
-        check_config(
+        super().__init__(
+            spec,
             capacity=capacity,
             sequence_length=sequence_length,
             stride=stride,
             priority_exponent=priority_exponent,
             min_size=min_size,
             timeout=timeout,
+            seed=seed,
+            table=table,
         )
-        if seed is not None:
-            raise ValueError(f"Reverb cannot be seeded, got seed={seed!r}; leave it out, or use HostReplay, which can")
         self.max_items = 1 + (capacity - sequence_length) // stride
         if min_size > self.max_items:
             raise ValueError(f"min_size={min_size} items can never be reached: capacity={capacity} rows hold {self.max_items}")
-        self.layout, self.table, self.timeout = RowLayout(spec), table, timeout
-        self.sequence_length, self.stride = sequence_length, stride
-        self.min_size, self.priority_exponent = min_size, priority_exponent
-        self.columns = dict(self.layout.columns)
-        if priority_exponent is not None:  # a writer's priority is a constant, or computed from a column
-            self.columns[PRIORITY] = ((), np.dtype(np.float32))
-        self.item_bytes = sequence_length * self.layout.row_bytes
-        self.generation = 0  # changes when readers must forget what they have read ahead
-        self._capacity, self._pid = int(capacity), os.getpid()
         self._leaves = jax.tree.leaves(spec)
-        self._lock = threading.RLock()  # Reverb's writers are not thread safe, and a concurrent use aborts the process
-        self._closed = threading.Event()
-        self._readers: weakref.WeakSet[ReverbDataset] = weakref.WeakSet()
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._own_streams: list[Stream] = []
-        self._batch_shape: tuple[int, ...] | None = None  # of the rows given to `add`
-        self._rows = 0
-        self._max_priority = 1.0
         self._reverb, self._tf = import_reverb()
         self._server, self._checkpoint_dir = None, checkpoint_dir
         if address is None:
@@ -116,11 +96,6 @@ class ReverbReplay:
         close_at_exit(self)
 
     @property
-    def capacity(self) -> int:
-        """The most rows that are kept."""
-        return self._capacity
-
-    @property
     def owns_server(self) -> bool:
         """True if the server runs in this process and belongs to this object."""
         return self._server is not None
@@ -129,66 +104,6 @@ class ReverbReplay:
         items = self._info().current_size
         needed = items * self.stride + self.sequence_length - self.stride if items else 0
         return min(self._capacity, max(self._rows, needed))
-
-    def add(self, row: Trajectory) -> None:
-        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams.
-
-        Raises:
-          SpecError: the row does not meet the spec; nothing is added.
-          ValueError: another n than before.
-          TimeoutError: the server did not take the rows within `timeout` seconds.
-        """
-        shape = np.shape(row.step_type)
-        self.layout.leaves(row, shape[:1])
-        if self._batch_shape is None:
-            self._batch_shape, self._own_streams = shape, [self._stream() for _ in range(shape[0] if shape else 1)]
-        if shape != self._batch_shape:
-            raise ValueError(
-                f"`add` takes rows of batch shape {self._batch_shape}, as first given, got {shape}; use writer() for others"
-            )
-        self._write(self._own_streams, row, shape)
-
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows."""
-        streams = [self._stream()]
-
-        def write(row: Trajectory) -> None:
-            self.layout.leaves(row)
-            self._write(streams, row, ())
-
-        return write
-
-    def as_dataset(
-        self, sample_batch_size: int | None = None, num_steps: int | None = None, *, prefetch: int = 2, device: Any = None
-    ) -> Iterator[Sample]:
-        """An endless iterator of samples `[B, T, ...]`, drawn with replacement; one unbatched item `[T, ...]` for None.
-
-        Args:
-          sample_batch_size: B.
-          num_steps: None, or the buffer's `sequence_length`.
-          prefetch: how many hand-overs, of up to 16 batches each, are read ahead; 0: none, for the freshest data.
-          device: a device or sharding to put experience on, up to `prefetch` batches ahead. None: the first accelerator;
-            on a CPU NumPy arrays, which a jitted function takes faster. The info stays in NumPy.
-        """
-        check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
-        if device is None and jax.default_backend() != "cpu":
-            device = jax.local_devices()[0]
-        reader = ReverbDataset(self, sample_batch_size, prefetch, device)
-        self._readers.add(reader)
-        return reader
-
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); items that are gone are passed over.
-
-        Raises:
-          ValueError: a priority is NaN, infinite or negative, or the buffer is uniform.
-          TypeError: the keys have lost their upper half in JAX.
-        """
-        self._check_open()
-        keys, priorities = check_priorities(keys, priorities, self.priority_exponent)
-        if keys.size:
-            self.client.mutate_priorities(self.table, dict(zip(keys.tolist(), priorities.tolist(), strict=True)))
-            self._max_priority = max(self._max_priority, float(priorities.max()))
 
     def can_sample(self, n: int = 1) -> bool:
         """True once at least n items, and the buffer's `min_size`, can be sampled."""
@@ -213,7 +128,7 @@ class ReverbReplay:
             self._flush()
             with quiet():
                 written = self.client.checkpoint()
-            contents = {"rows": len(self), "items": self._info().current_size, "max_priority": self._max_priority}
+            contents = {"rows": len(self), "items": self._info().current_size, "max_priority": self.max_priority}
         reverb_checkpoint.publish(Path(written), Path(path), self._settings() | contents)
 
     def load(self, path: str | Path) -> None:
@@ -275,15 +190,6 @@ class ReverbReplay:
 
     # What readers and streams use.
 
-    def check_reader(self) -> None:
-        """Ends an iteration over a closed buffer.
-
-        Raises:
-          StopIteration: always then.
-        """
-        if self._closed.is_set():
-            raise StopIteration
-
     def wait_for_items(self, deadline: float) -> int:
         """Makes all rows added so far visible and waits until the table can be sampled; the rows in its items, about."""
         while True:
@@ -304,13 +210,13 @@ class ReverbReplay:
             info = self._info()
         except ConnectionError as error:
             return TimeoutError(f"{what} took longer than timeout={self.timeout:g} s: {error}")
-        limiter, rows = info.rate_limiter_info, f"{self._rows} row{' was' if self._rows == 1 else 's were'} added"
+        limiter = info.rate_limiter_info
         return TimeoutError(
             f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at {self.address} has "
             f"{info.current_size} items of the {limiter.min_size_to_sample} needed, at most {info.max_size}; inserts: "
-            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}; {rows} here, of which at most "
-            f"{unconfirmed} are not confirmed yet; an item needs {self.sequence_length} consecutive rows of one stream. Add "
-            "rows first, or from another thread meanwhile, or lower min_size"
+            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}; {self._rows_told()}, of which at "
+            f"most {unconfirmed} are not confirmed yet; an item needs {self.sequence_length} consecutive rows of one stream. "
+            "Add rows first, or from another thread meanwhile, or lower min_size"
         )
 
     def signature(self) -> dict[str, Any]:
@@ -338,24 +244,17 @@ class ReverbReplay:
         self._check_open()
         return table_info(self.client, self.address, self.table, self.timeout)
 
-    def _write(self, streams: list[Stream], row: Trajectory, shape: tuple[int, ...]) -> None:
-        columns = self.layout.pack(row)
-        step_type, next_step_type = np.asarray(row.step_type).tolist(), np.asarray(row.next_step_type).tolist()
-        with self._lock:
-            self._check_open()
-            if self.priority_exponent is not None:
-                columns[PRIORITY] = np.full(shape, self._max_priority, np.float32)
-            if not shape:
-                streams[0].append(columns, step_type, next_step_type)
-            for i in range(len(streams) if shape else 0):
-                streams[i].append({name: column[i] for name, column in columns.items()}, step_type[i], next_step_type[i])
-            self._rows += len(streams)
-
     def _stream(self) -> Stream:
         stream = Stream(self)
         with self._lock:
             self._streams.add(stream)
         return stream
+
+    def _reader(self, batch_size: int | None, prefetch: int, device: Any) -> ReverbDataset:
+        return ReverbDataset(self, batch_size, prefetch, device)
+
+    def _set_priorities(self, priorities: dict[int, float]) -> None:
+        self.client.mutate_priorities(self.table, priorities)
 
     def _flush(self) -> None:
         for stream in list(self._streams):
@@ -375,16 +274,7 @@ class ReverbReplay:
         for stream in list(self._streams):
             stream.drop()
         self.generation += 1
-        self._rows, self._max_priority = 0, max_priority
-
-    def _check_open(self) -> None:
-        if os.getpid() != self._pid:
-            raise RuntimeError(
-                "this ReverbReplay was made in another process and does not survive a fork; start processes with the "
-                '"spawn" method and make one there with address=...'
-            )
-        if self._closed.is_set():
-            raise RuntimeError("this replay buffer is closed; build another one to go on")
+        self._rows, self.max_priority = 0, max_priority
 
     def _check_owner(self, what: str) -> None:
         if not self.owns_server:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .replay import continues
+from .table_replay import PRIORITY
 
 if TYPE_CHECKING:
     from .reverb import ReverbReplay
 
-PRIORITY = "priority"
 # Reverb adapts a chunk's length (consecutive rows compressed together) between 1 and the longest pattern. Windows of two rows
 # would keep it at 1 or 2, and cost 1.15 kB for a CartPole row; a longer pattern that never fires lets it grow: 0.9 kB, while
 # rows become visible at most about 4 rows late. Images compress and sample best in the shortest chunks.

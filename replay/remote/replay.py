@@ -1,30 +1,26 @@
 """Replay on Reverb servers elsewhere, through a client that needs no TensorFlow."""
 
 import os
-import threading
 import time
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from ...envs.types import Array, Sample, Trajectory
-from ..packing import RowLayout
-from ..replay import Observer, check_config, check_dataset, check_priorities, close_at_exit, continues
+from ...envs.types import Trajectory
+from ..replay import close_at_exit, continues
+from ..table_replay import RowStream, TableReplay
 from .client import ReverbClient
 from .dataset import RemoteDataset
 from .wire import TableInfo
 from .writer import InsertStream, Writer
 
-PRIORITY = "priority"  # a column that `ReverbReplay` needs to set an item's priority, and tables therefore have
 SMALL_ROW_BYTES, SMALL_ROWS_CHUNK = 1024, 16  # small rows share a chunk; a picture is sampled fastest from its own
 IN_FLIGHT_ITEMS, IN_FLIGHT_BYTES = 512, 64 << 20
 
 
-class RemoteReplay:
+class RemoteReplay(TableReplay):
     """A `Replay` whose items live in tables of Reverb servers elsewhere. It needs gRPC, and neither Reverb nor TensorFlow.
 
     Start a server with `jax-agents replay-server`, on a machine that has Reverb, or let a `ReverbReplay` of the same
@@ -74,33 +70,19 @@ class RemoteReplay:
         self.addresses = (address,) if isinstance(address, str) else tuple(address)
         if not self.addresses:
             raise ValueError('address must be "host:port", or a list of at least one, got an empty list')
-        if seed is not None:
-            raise ValueError(f"Reverb cannot be seeded, got seed={seed!r}; leave it out, or use HostReplay, which can")
-        check_config(
-            capacity=2**62 if capacity is None else capacity,
+        super().__init__(
+            spec,
+            capacity=2**62 if capacity is None else capacity,  # until it is known
             sequence_length=sequence_length,
             stride=stride,
             priority_exponent=priority_exponent,
             min_size=min_size,
             timeout=timeout,
+            seed=seed,
+            table=table,
         )
-        self.layout, self.table, self.timeout = RowLayout(spec), table, timeout
-        self.sequence_length, self.stride = sequence_length, stride
-        self.min_size, self.priority_exponent = min_size, priority_exponent
-        columns = dict(self.layout.columns)
-        if priority_exponent is not None:
-            columns[PRIORITY] = ((), np.dtype(np.float32))
-        self.columns = dict(sorted(columns.items()))  # the order of a table's signature
-        self.generation = 0  # changes when readers must forget what they have read ahead
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._closed = threading.Event()
-        self._readers: weakref.WeakSet[RemoteDataset] = weakref.WeakSet()
-        self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
-        self._own_streams: list[_Stream] = []
-        self._batch_shape: tuple[int, ...] | None = None  # of the rows given to `add`
-        self._rows = self._hidden = 0  # rows added here; since the last complete flush
-        self._max_priority = 1.0
+        self.columns = dict(sorted(self.columns.items()))  # the order of a table's signature
+        self._hidden = 0  # rows since the last complete flush
         self.clients = [ReverbClient(address, timeout=timeout) for address in self.addresses]
         try:
             tables = [client.table_info(table) for client in self.clients]
@@ -110,87 +92,19 @@ class RemoteReplay:
             for client in self.clients:
                 client.close()
             raise
-        rows = sum((info.max_size - 1) * stride + sequence_length for info in tables)
-        self._capacity = rows if capacity is None else int(capacity)
+        if capacity is None:
+            self._capacity = sum((info.max_size - 1) * stride + sequence_length for info in tables)
         self._least = np.array([max(1, info.min_size) for info in tables])
-        in_flight = IN_FLIGHT_BYTES // max(1, sequence_length * self.layout.row_bytes)
+        in_flight = IN_FLIGHT_BYTES // max(1, self.item_bytes)
         self._inserts = [InsertStream(client, max_in_flight=min(IN_FLIGHT_ITEMS, max(8, in_flight))) for client in self.clients]
         self._next_server = int(np.random.default_rng().integers(len(self.clients)))
         close_at_exit(self)
-
-    @property
-    def capacity(self) -> int:
-        """The most rows that are kept."""
-        return self._capacity
 
     def __len__(self) -> int:
         needed = sum(
             items * self.stride + self.sequence_length - self.stride for items in self._current_sizes().tolist() if items
         )
         return min(self._capacity, max(self._rows, needed))
-
-    def add(self, row: Trajectory) -> None:
-        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams.
-
-        Raises:
-          SpecError: the row does not meet the spec; nothing is added.
-          ValueError: another n than before.
-          TimeoutError: the server did not take the rows within `timeout` seconds.
-          ConnectionError: it was not there for so long.
-        """
-        shape = np.shape(row.step_type)
-        self.layout.leaves(row, shape[:1])
-        if self._batch_shape is None:
-            self._batch_shape, self._own_streams = shape, [self._stream() for _ in range(shape[0] if shape else 1)]
-        if shape != self._batch_shape:
-            raise ValueError(
-                f"`add` takes rows of batch shape {self._batch_shape}, as first given, got {shape}; use writer() for others"
-            )
-        self._write(self._own_streams, row, shape)
-
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows."""
-        streams = [self._stream()]
-
-        def write(row: Trajectory) -> None:
-            self.layout.leaves(row)
-            self._write(streams, row, ())
-
-        return write
-
-    def as_dataset(
-        self, sample_batch_size: int | None = None, num_steps: int | None = None, *, prefetch: int = 2, device: Any = None
-    ) -> Iterator[Sample]:
-        """An endless iterator of samples `[B, T, ...]`, drawn with replacement; one unbatched item `[T, ...]` for None.
-
-        Args:
-          sample_batch_size: B.
-          num_steps: None, or the buffer's `sequence_length`.
-          prefetch: batches that are read ahead; 0: none, for the freshest data.
-          device: a device or sharding to put experience on, up to `prefetch` batches ahead. None: the first accelerator;
-            on a CPU NumPy arrays, which a jitted function takes faster. The info stays in NumPy.
-        """
-        check_dataset(sample_batch_size, num_steps, prefetch, self.sequence_length)
-        if device is None and jax.default_backend() != "cpu":
-            device = jax.local_devices()[0]
-        reader = RemoteDataset(self, sample_batch_size, prefetch, device)
-        self._readers.add(reader)
-        return reader
-
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); items that are gone are passed over.
-
-        Raises:
-          ValueError: a priority is NaN, infinite or negative, or the buffer is uniform.
-          TypeError: the keys have lost their upper half in JAX.
-        """
-        self._check_open()
-        keys, priorities = check_priorities(keys, priorities, self.priority_exponent)
-        if keys.size:
-            updates = dict(zip(keys.tolist(), priorities.tolist(), strict=True))
-            for client in self.clients:  # a key does not tell whose it is, and each passes over those of others
-                client.update_priorities(self.table, updates)
-            self._max_priority = max(self._max_priority, float(priorities.max()))
 
     def can_sample(self, n: int = 1) -> bool:
         """True once at least n items, and the buffer's `min_size`, can be sampled."""
@@ -235,7 +149,7 @@ class RemoteReplay:
             for stream in list(self._streams):
                 stream.restart()
             self.generation += 1
-            self._rows, self._hidden, self._max_priority = 0, 0, 1.0
+            self._rows, self._hidden, self.max_priority = 0, 0, 1.0
         for reader in list(self._readers):
             reader.release()
 
@@ -260,15 +174,6 @@ class RemoteReplay:
             client.close()
 
     # What readers use.
-
-    def check_reader(self) -> None:
-        """Ends an iteration over a closed buffer.
-
-        Raises:
-          StopIteration: always then.
-        """
-        if self._closed.is_set():
-            raise StopIteration
 
     def sizes(self) -> np.ndarray:
         """The items `[servers]` that can be sampled; 0 where a server has fewer than its own least number."""
@@ -298,11 +203,10 @@ class RemoteReplay:
             tables = [client.table_info(self.table) for client in self.clients]
         except ConnectionError as error:
             return error
-        added = f"{self._rows} row{' was' if self._rows == 1 else 's were'} added"
         return TimeoutError(
             f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at {', '.join(self.addresses)} has "
             f"{sum(info.current_size for info in tables)} items of the {max(self.min_size, *self._least)} needed; inserts: "
-            f"{sum(info.inserts for info in tables)}, samples: {sum(info.samples for info in tables)}; {added} here, of "
+            f"{sum(info.inserts for info in tables)}, samples: {sum(info.samples for info in tables)}; {self._rows_told()}, of "
             f"which at most {self._hidden} are not confirmed yet; an item needs {self.sequence_length} consecutive rows of one "
             "stream. Add rows first, or from another thread or process meanwhile, or lower min_size"
         )
@@ -313,21 +217,19 @@ class RemoteReplay:
         self._check_open()
         return np.array([client.table_info(self.table).current_size for client in self.clients])
 
-    def _write(self, streams: "list[_Stream]", row: Trajectory, shape: tuple[int, ...]) -> None:
-        packed = self.layout.pack(row)
-        if self.priority_exponent is not None:
-            packed[PRIORITY] = np.full(shape, self._max_priority, np.float32)
-        columns = [packed[name] for name in self.columns]
-        step_type, next_step_type = np.asarray(row.step_type).tolist(), np.asarray(row.next_step_type).tolist()
+    def _reader(self, batch_size: int | None, prefetch: int, device: Any) -> RemoteDataset:
+        return RemoteDataset(self, batch_size, prefetch, device)
+
+    def _set_priorities(self, priorities: dict[int, float]) -> None:
+        for client in self.clients:  # a key does not tell whose it is, and each passes over those of others
+            client.update_priorities(self.table, priorities)
+
+    def _write(self, streams: list[RowStream], row: Trajectory, shape: tuple[int, ...]) -> None:
         with self._lock:
             self._check_open()
             for insert in self._inserts:
                 insert.wait()
-            if not shape:
-                streams[0].append(columns, step_type, next_step_type, self._max_priority)
-            for i in range(len(streams) if shape else 0):
-                streams[i].append([x[i] for x in columns], step_type[i], next_step_type[i], self._max_priority)
-            self._rows += len(streams)
+            super()._write(streams, row, shape)
             self._hidden += len(streams)
 
     def _stream(self) -> "_Stream":
@@ -337,7 +239,7 @@ class RemoteReplay:
             insert = self._inserts[self._next_server % len(self._inserts)]
             self._next_server += 1
             writer = Writer(insert, max_rows=self.sequence_length, chunk_length=chunk)
-            stream = _Stream(writer, self.table, self.sequence_length, self.stride)
+            stream = _Stream(self, writer)
             self._streams.add(stream)
         return stream
 
@@ -366,34 +268,26 @@ class RemoteReplay:
                 "arguments"
             )
 
-    def _check_open(self) -> None:
-        if os.getpid() != self._pid:
-            raise RuntimeError(
-                "this RemoteReplay was made in another process and does not survive a fork; start processes with the "
-                '"spawn" method and make one there'
-            )
-        if self._closed.is_set():
-            raise RuntimeError("this replay buffer is closed; build another one to go on")
-
 
 class _Stream:
     """Consecutive rows of one environment, and the windows in them."""
 
-    def __init__(self, writer: Writer, table: str, sequence_length: int, stride: int):
-        self.writer, self._table, self._length, self._stride = writer, table, sequence_length, stride
+    def __init__(self, replay: RemoteReplay, writer: Writer):
+        self.writer, self._replay = writer, replay
         self._rows = 0
         self._last: tuple[int, int] | None = None
 
-    def append(self, columns: list[np.ndarray], step_type: int, next_step_type: int, priority: float) -> None:
+    def append(self, columns: dict[str, np.ndarray], step_type: int, next_step_type: int) -> None:
         """Adds a row; one that does not continue the last drops the open window."""
+        replay, length = self._replay, self._replay.sequence_length
         if not continues(self._last, step_type):
             self.writer.end_episode()
             self._rows = 0
-        self.writer.append_at_once(columns)
+        self.writer.append_at_once([columns[name] for name in replay.columns])
         self._last = (step_type, next_step_type)
         self._rows += 1
-        if self._rows >= self._length and (self._rows - self._length) % self._stride == 0:
-            self.writer.create_item(self._table, priority, self._length)
+        if self._rows >= length and (self._rows - length) % replay.stride == 0:
+            self.writer.create_item(replay.table, replay.max_priority, length)
 
     def restart(self) -> None:
         """Forgets the rows; the next begins new windows."""
