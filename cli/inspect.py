@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .errors import UserError, at_least, checked
 from .run import restored
 from .serve import add_token, rollout_at
@@ -58,6 +56,7 @@ def _rollout(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     from ..evaluation import plot_learning_curve
+    from ..experiments.analysis import on_common_steps
 
     curves = {}
     for run in arguments.runs:
@@ -66,14 +65,10 @@ def _plot(arguments: argparse.Namespace) -> int:
         if not runs:
             raise UserError(f"{path}: no reports with {arguments.key!r} in it, or in the folders in it")
         curves[path.name] = runs
-    every = [run for runs in curves.values() for run in runs]
-    first, last = max(run[0][0] for run in every), min(run[-1][0] for run in every)
-    if first > last:
-        raise UserError(f"these runs have no steps in common: one starts at {first:,} where another has ended, at {last:,}")
-    steps = np.linspace(first, last, 200)  # reports come at steps of each run's own
-    lines = {name: np.stack([np.interp(steps, *np.transpose(run)) for run in runs]) for name, runs in curves.items()}
+    num_runs = sum(map(len, curves.values()))
+    steps, lines = checked(on_common_steps, curves)
     path = plot_learning_curve(steps, lines, arguments.out, ylabel=arguments.key)
-    print(f"{len(curves)} curves of {len(every)} runs, up to {last:,} steps, which all have: {path}")
+    print(f"{len(curves)} curves of {num_runs} runs, up to {steps[-1]:,.0f} steps, which all have: {path}")
     return 0
 
 

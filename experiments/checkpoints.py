@@ -131,6 +131,24 @@ class Checkpointer:
                 replay.load(path / _REPLAY)
         return state, manifest["metadata"]
 
+    def adopt(self, source: str | os.PathLike[str]) -> int:
+        """Copies a checkpoint from elsewhere into the folder, in place of one of its step; returns that step.
+
+        Raises:
+          CheckpointError: it is none.
+        """
+        try:
+            step = json.loads((Path(source) / _MANIFEST).read_text())["step"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{source} is no checkpoint: it has no {_MANIFEST} that could be read") from error
+        if self.path(step).resolve() != Path(source).resolve():
+            draft = self.folder / f"{_LEFTOVERS[0]}{uuid.uuid4().hex}"
+            shutil.copytree(source, draft)
+            if self.path(step).exists():
+                self._delete(self.path(step))
+            os.rename(draft, self.path(step))
+        return step
+
     def read_manifest(self, step: int) -> dict[str, Any]:
         """What is known of a checkpoint without its arrays: `step`, `metadata`, `leaves` and `files`.
 

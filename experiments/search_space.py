@@ -80,9 +80,7 @@ def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
         numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in values)
         if len(values) != 2 or not numbers or not values[0] < values[1] or (kind == "log_uniform" and values[0] <= 0):
             positive = "positive " if kind == "log_uniform" else ""
-            raise ValueError(
-                f"config {key}: expected {{{kind}: [low, high]}} with {positive}numbers low < high, got {values!r}"
-            )
+            raise ValueError(f"config {key}: expected {{{kind}: [low, high]}}, {positive}numbers low < high, got {values!r}")
     return kind, values
 
 

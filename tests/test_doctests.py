@@ -16,6 +16,7 @@ MODULES = [
     "experiments.presets",
     "experiments.pretty",
     "experiments.search_space",
+    "experiments.sweep",
     "experiments.trainer",
     "metrics.metrics",
     "metrics.observer",
