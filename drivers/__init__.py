@@ -1,7 +1,28 @@
-"""Drivers: a Python loop over a host environment, the same step scanned on device, and whole episodes there."""
+"""Drivers: a Python loop over a host environment, the same step scanned on device, whole episodes there, and Ray actors."""
 
+from .collector import Block, Collector
 from .driver import Driver
 from .episodes import Episodes, play_episodes
+from .parallel import BlockWriter, ParallelDriver
+from .parameter_server import ParameterServer, RemoteParameterServer
 from .rollout import RolloutState, rollout, start_rollout
+from .supervision import ActorError, Answer, Failure, Supervisor
 
-__all__ = ["Driver", "Episodes", "RolloutState", "play_episodes", "rollout", "start_rollout"]
+__all__ = [
+    "ActorError",
+    "Answer",
+    "Block",
+    "BlockWriter",
+    "Collector",
+    "Driver",
+    "Episodes",
+    "Failure",
+    "ParallelDriver",
+    "ParameterServer",
+    "RemoteParameterServer",
+    "RolloutState",
+    "Supervisor",
+    "play_episodes",
+    "rollout",
+    "start_rollout",
+]

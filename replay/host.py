@@ -69,9 +69,9 @@ class HostReplay:
 
     # -- writing
 
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows."""
-        stream = self._open_stream(None, self._writers, self._saved_writers)
+    def writer(self, num_envs: int | None = None) -> Observer:
+        """An observer for one more stream of single rows, or for n more of rows `[n, ...]` from `num_envs` environments."""
+        stream = self._open_stream(num_envs, self._writers, self._saved_writers)
         return lambda row: self._write(stream, row)
 
     def add(self, row: Trajectory) -> None:

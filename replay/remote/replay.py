@@ -114,6 +114,16 @@ class RemoteReplay(TableReplay):
                 self._flush()
         return bool(self.sizes().sum() >= need)
 
+    def flush(self) -> None:
+        """Waits until the servers have confirmed all rows added so far, and they are visible.
+
+        Raises:
+          TimeoutError: that took longer than `timeout`; nothing is lost.
+        """
+        self._check_open()
+        with self._lock:
+            self._flush(self.timeout)
+
     def checkpoint(self) -> list[str]:
         """Has each server write its tables to its own disk; where. A server that starts again goes on from there.
 

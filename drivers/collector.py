@@ -1,0 +1,162 @@
+"""What an actor of a `ParallelDriver` is: a driver, the newest parameters, and slices of rows."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..envs.specs import EnvironmentSpecs
+from ..envs.types import StepType, TimeStep, Trajectory, Tree, bootstrap_row
+from ..policies.policy import Policy
+from ..policies.simple import RandomPolicy
+from ..replay.replay import Replay
+from .driver import Driver
+from .parameter_server import ParameterServer, RemoteParameterServer
+
+_WAIT = 30.0  # seconds for the first parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What one slice of one actor made. Iterating over it gives the T rows `[n, ...]` in their order.
+
+    Attributes:
+      rows: leaves `[T, n, ...]`, NumPy, not to be written to; None where the actor wrote them to a replay server.
+      time_step: `[n, ...]`, what follows the last row.
+      actor, generation: who made it.
+      version: of the parameters that acted.
+      num_steps: environment steps; boundary rows are not counted.
+      returns, lengths: of the episodes that ended, `[episodes]`, float64 and int64.
+    """
+
+    rows: Trajectory | None
+    time_step: TimeStep
+    actor: int
+    generation: int
+    version: int
+    num_steps: int
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        rows = self._rows()
+        for t in range(len(rows.step_type)):
+            yield jax.tree.map(lambda x, t=t: x[t], rows)
+
+    def segments(self) -> Trajectory:
+        """The rows and a bootstrap row, `[n, T + 1, ...]`, as on-policy agents' `prepare` takes them."""
+        rows = self._rows()
+        last = bootstrap_row(self.time_step, jax.tree.map(lambda x: x[-1], rows))
+        join = lambda x, y: np.moveaxis(np.concatenate([x, y[None]]), 0, 1)
+        return jax.tree.map(join, rows, last)
+
+    def _rows(self) -> Trajectory:
+        if self.rows is None:
+            raise ValueError("this block only counts rows: its actor wrote them to a replay server (make_replay)")
+        return self.rows
+
+
+class Collector:
+    """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which generation it is."""
+
+    def __init__(
+        self,
+        actor: int,
+        generation: int,
+        *,
+        make_env: Callable[[], Any],
+        make_policy: Callable[[EnvironmentSpecs], Policy],
+        parameters: ParameterServer | RemoteParameterServer,
+        num_rows: int,
+        make_replay: Callable[[], Replay] | None,
+        actor_params: Sequence[Mapping[str, Tree]],
+        warmup_steps: int,
+        seed: int,
+    ):
+        self.env = make_env()
+        self.policy = make_policy(self.env.specs)
+        self._actor, self._generation = actor, generation
+        self._parameters, self._num_rows = parameters, num_rows
+        self._actor_params = actor_params[actor]
+        self._replay = None if make_replay is None else make_replay()
+        self._rows: list[Trajectory] = []
+        self._episodes = _Episodes()
+        seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
+        self._key = jax.random.key(int(seeds[0]))
+        observers = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
+        policy, key, self._warmup_steps = self.policy, self._key, warmup_steps if generation == 0 else 0
+        if self._warmup_steps:
+            policy, key = RandomPolicy(self.env.specs.action), jax.random.fold_in(key, 1)
+        self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
+        self._version, self._params = -1, None
+
+    def run(self) -> Block:
+        """The next slice.
+
+        Raises:
+          TimeoutError: no parameters were published.
+        """
+        driver, steps = self._driver, self._driver.num_steps
+        self._pull()
+        if self._warmup_steps and driver.num_steps >= self._warmup_steps:
+            driver.set_policy(self.policy, self._key)
+            self._warmup_steps = 0
+        driver.run(num_rows=self._num_rows, params=self._params)
+        returns, lengths = self._episodes.take()
+        rows = None
+        if self._replay is None:
+            rows = jax.tree.map(lambda *leaves: np.stack(leaves), *self._rows)
+            self._rows.clear()
+        else:
+            getattr(self._replay, "flush", lambda: None)()  # what is counted is there
+        time_step = driver.time_step
+        if self.env.num_envs is None:
+            rows = jax.tree.map(lambda x: x[:, None], rows)
+            time_step = jax.tree.map(lambda x: np.asarray(x)[None], time_step)
+        return Block(rows, time_step, self._actor, self._generation, self._version, driver.num_steps - steps, returns, lengths)
+
+    def close(self) -> None:
+        """Closes the environment and the buffer."""
+        self.env.close()
+        if self._replay is not None:
+            self._replay.close()
+
+    def _pull(self) -> None:
+        deadline = time.monotonic() + _WAIT
+        while True:
+            newer = self._parameters.pull_if_newer(self._version)
+            if newer is not None:
+                self._version, params = newer
+                # On the device once, and not with every row.
+                self._params = jax.device_put({**params, **self._actor_params} if self._actor_params else params)
+            if self._version >= 0:
+                return
+            if time.monotonic() > deadline or isinstance(self._parameters, ParameterServer):
+                raise TimeoutError("no parameters were published: call driver.publish(0, agent.policy_params(state)) first")
+            time.sleep(0.05)
+
+
+class _Episodes:
+    """An observer that keeps the returns and lengths of the episodes that ended since they were last taken."""
+
+    def __init__(self) -> None:
+        self._return: Any = 0.0
+        self._length: Any = 0
+        self._ended: list[tuple[float, int]] = []
+
+    def __call__(self, row: Trajectory) -> None:
+        step_type = np.atleast_1d(row.step_type)
+        live = step_type != StepType.LAST
+        fresh = step_type == StepType.FIRST
+        self._return = np.where(fresh, 0.0, self._return) + np.where(live, np.atleast_1d(row.reward), 0.0)
+        self._length = np.where(fresh, 0, self._length) + live
+        ended = live & (np.atleast_1d(row.next_step_type) == StepType.LAST)
+        if ended.any():
+            self._ended += zip(self._return[ended].tolist(), self._length[ended].tolist(), strict=True)
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        ended, self._ended = self._ended, []
+        return np.array([r for r, _ in ended], np.float64), np.array([n for _, n in ended], np.int64)

@@ -1,0 +1,245 @@
+"""Drivers on Ray actors: each steps environments of its own with the newest parameters, a bounded slice at a time."""
+
+import collections
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..envs.specs import EnvironmentSpecs
+from ..envs.types import Tree
+from ..policies.policy import Policy
+from ..replay.replay import Observer, Replay
+from .collector import Block, Collector
+from .parameter_server import ParameterServer, RemoteParameterServer
+from .supervision import Failure, Supervisor
+
+
+class ParallelDriver:
+    """n actors, each with its own environments, policy and `Driver`, which make rows in slices of `num_rows`.
+
+    At the start of a slice an actor pulls the newest parameters, if they are newer than its own. At the end the rows come back
+    as a `Block`; or, with `make_replay`, the actor writes them to a replay server itself, and the block only counts them. An
+    actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of its unfinished slice are lost,
+    and those of a block come once.
+
+    With 0 actors there is one in this process, and no Ray.
+
+        with ParallelDriver(make_env, lambda specs: make_agent(specs).collect_policy, num_actors=8) as driver:
+            driver.publish(0, agent.policy_params(state))
+            for block in driver.run(num_steps=100_000):
+                ...
+
+    What is given to make things is sent by cloudpickle: it should build what it needs rather than refer to it, and hold no JAX
+    arrays.
+
+    Args:
+      make_env: builds an actor's host environment, of n environments (they act in one call) or unbatched.
+      make_policy: builds its policy from the environment's specs: the agent's collect policy, usually.
+      num_actors: 0, or the number of actors.
+      num_rows: rows of a slice, in each environment; it should take an actor 10 ms at least.
+      make_replay: builds the buffer that rows are written to, in the actor: `lambda: RemoteReplay(spec, address)`.
+      actor_params: a dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
+      warmup_steps: environment steps that each actor makes with random actions first.
+      parameters: where they are published; None: a server of the driver's own, which it closes.
+      max_in_flight: slices of an actor that may be unfinished or queued. 1 for `gather`, 2 so that no actor idles.
+      max_staleness: blocks whose parameters are more versions behind the published ones are dropped; None: none are.
+      timeout: seconds for a slice, after which an actor hangs; compilation counts.
+      max_restarts, backoff, options, on_failure: as for `Supervisor`.
+      seed: of environments and draws; actors have different ones, and so has each that is made anew.
+
+    Attributes:
+      num_actors: as given.
+      parameters: as given, or its own.
+      version: the last published.
+      num_steps, num_episodes: of all blocks, those dropped included.
+
+    Raises:
+      ValueError: for a number out of range, or parameters that actors cannot reach.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], Any],
+        make_policy: Callable[[EnvironmentSpecs], Policy],
+        *,
+        num_actors: int = 0,
+        num_rows: int = 64,
+        make_replay: Callable[[], Replay] | None = None,
+        actor_params: Sequence[Mapping[str, Tree]] | None = None,
+        warmup_steps: int = 0,
+        parameters: ParameterServer | RemoteParameterServer | None = None,
+        max_in_flight: int = 2,
+        max_staleness: int | None = None,
+        timeout: float = 60.0,
+        max_restarts: int = 5,
+        backoff: float = 0.5,
+        options: Mapping[str, Any] | None = None,
+        on_failure: Callable[[Failure], None] | None = None,
+        seed: int = 0,
+    ):
+        actors = max(1, num_actors)
+        if num_rows < 1 or warmup_steps < 0:
+            raise ValueError(f"expected num_rows >= 1 and warmup_steps >= 0, got {num_rows=}, {warmup_steps=}")
+        if actor_params is not None and len(actor_params) != actors:
+            raise ValueError(f"actor_params: expected one dict for each of {actors} actors, got {len(actor_params)}")
+        if num_actors and isinstance(parameters, ParameterServer):
+            raise ValueError("parameters: actors cannot reach a ParameterServer in this process; use RemoteParameterServer")
+        self.num_actors = num_actors
+        self._own_parameters = parameters is None
+        self.parameters = parameters or (RemoteParameterServer() if num_actors else ParameterServer())
+        self.version = -1
+        self.max_staleness = max_staleness
+        self.num_steps = self.num_episodes = 0
+        self._num_dropped = 0
+        self._returns: collections.deque[float] = collections.deque(maxlen=100)
+        self._staleness: collections.deque[int] = collections.deque(maxlen=1000)
+        make = partial(
+            Collector,
+            make_env=make_env,
+            make_policy=make_policy,
+            parameters=self.parameters,
+            num_rows=num_rows,
+            make_replay=make_replay,
+            actor_params=[{} for _ in range(actors)] if actor_params is None else [dict(p) for p in actor_params],
+            warmup_steps=warmup_steps,
+            seed=seed,
+        )
+        try:
+            self.supervisor = Supervisor(
+                make,
+                num_actors,
+                max_in_flight=max_in_flight if num_actors else 1,
+                timeout=timeout,
+                max_restarts=max_restarts,
+                backoff=backoff,
+                options=options,
+                on_failure=on_failure,
+            )
+        except BaseException:
+            self._close_parameters()
+            raise
+
+    def __enter__(self) -> "ParallelDriver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def publish(self, version: int, params: Tree, *, wait: bool = False) -> None:
+        """Has the next slices act with these parameters; versions grow. Without `wait` it may be left out, if the last one is
+        still on its way: then the next one is published."""
+        if self.parameters.push(version, params, wait=wait or self.version < 0):
+            self.version = version
+
+    def poll(self, timeout: float = 0.0, *, start: bool = True) -> list[Block]:
+        """Starts slices on all actors that take one, and returns the blocks that are there; none, after `timeout` seconds.
+
+        Args:
+          timeout: seconds to wait for the first.
+          start: False only collects, so that actors that have nothing to do wait: for a learner that is behind.
+
+        Raises:
+          ActorError: an actor failed too often in a row; all are ended.
+        """
+        if start:
+            self._start()
+        blocks = [answer.value for answer in self.supervisor.collect(timeout) if answer.failure is None]
+        if start and self.num_actors:  # in this process a slice is made at once: not before it is asked for
+            self._start()
+        return [block for block in blocks if self._count(block)]
+
+    def run(self, num_steps: int) -> Iterator[Block]:
+        """Blocks in the order in which they come, until they make up `num_steps` more environment steps of all actors."""
+        if num_steps < 1:
+            raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+        stop = self.num_steps + num_steps
+        while self.num_steps < stop:
+            yield from self.poll(timeout=1.0)
+
+    def gather(self) -> list[Block]:
+        """One block of each actor, in their order, all of the parameters published last: for synchronous learning.
+
+        A slice that is lost to a failure is made again. Needs `max_in_flight=1`, and no slices left over from `run` or `poll`.
+        """
+        blocks: dict[int, Block] = {}
+        waiting = set(range(len(self.supervisor)))
+        while len(blocks) < len(self.supervisor):
+            for actor in waiting.intersection(self.supervisor.free()):
+                self.supervisor.submit(actor, "run")
+                waiting.discard(actor)
+            for answer in self.supervisor.collect(timeout=1.0):
+                if answer.failure is not None:
+                    waiting.add(answer.actor)
+                elif answer.value.version < self.version:  # the server has lost the newest, and Ray has made it anew
+                    if isinstance(self.parameters, RemoteParameterServer):
+                        self.parameters.repeat()
+                    waiting.add(answer.actor)
+                elif self._count(answer.value):
+                    blocks[answer.actor] = answer.value
+        return [blocks[actor] for actor in sorted(blocks)]
+
+    def report(self) -> dict[str, float]:
+        """What all actors did: steps, episodes, the mean return of the last 100 of them, staleness (published version minus
+        a block's, of the last 1000 blocks), and what was lost."""
+        failures = self.supervisor.num_failures
+        staleness = np.array(self._staleness) if self._staleness else np.zeros(1)
+        return {
+            "steps": self.num_steps,
+            "episodes": self.num_episodes,
+            "episode_return": float(np.mean(self._returns)) if self._returns else 0.0,
+            "staleness_mean": float(staleness.mean()),
+            "staleness_max": int(staleness.max()),
+            "blocks": self.supervisor.num_answers,
+            "blocks_lost": self.supervisor.num_lost,
+            "blocks_dropped": self._num_dropped,
+            "restarts": sum(failures.values()),
+            **{f"actors_{cause}": count for cause, count in failures.items()},
+        }
+
+    def close(self) -> None:
+        """Ends the actors, and the parameter server if it is the driver's own; may be called twice."""
+        self.supervisor.close()
+        self._close_parameters()
+
+    def _close_parameters(self) -> None:
+        if self._own_parameters:
+            self._own_parameters = False
+            self.parameters.close()
+
+    def _start(self) -> None:
+        while free := self.supervisor.free():
+            for actor in free:
+                self.supervisor.submit(actor, "run")
+
+    def _count(self, block: Block) -> bool:
+        """Counts a block; whether it is fresh enough."""
+        self.num_steps += block.num_steps
+        self.num_episodes += len(block.returns)
+        self._returns.extend(block.returns.tolist())
+        staleness = max(0, self.version - block.version)
+        self._staleness.append(staleness)
+        fresh = self.max_staleness is None or staleness <= self.max_staleness
+        self._num_dropped += not fresh
+        return fresh
+
+
+class BlockWriter:
+    """An observer of blocks: each actor's rows go to writers of their own, as streams that other actors do not interrupt.
+
+    Args:
+      make_writer: a writer for the n streams of one actor: `partial(buffer.writer, num_envs=n)`, or `queue.writer`.
+    """
+
+    def __init__(self, make_writer: Callable[[], Observer]):
+        self._make_writer = make_writer
+        self._writers: dict[int, Observer] = {}
+
+    def __call__(self, block: Block) -> None:
+        """Writes a block's rows, in their order; rows of a new generation begin new windows."""
+        writer = self._writers.get(block.actor)
+        if writer is None:
+            writer = self._writers[block.actor] = self._make_writer()
+        for row in block:
+            writer(row)

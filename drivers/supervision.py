@@ -1,0 +1,342 @@
+"""Ray actors that are made anew from their specification when they raise, die or hang."""
+
+import collections
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from .parameter_server import cpu_environment
+
+_MOST_BACKOFF = 30.0  # seconds
+
+
+class Failure(NamedTuple):
+    """How an actor failed, and the traceback or other account of it.
+
+    `cause` is "error" (what it runs has raised), "died" (its process has ended) or "hung" (it did not answer in time).
+    """
+
+    actor: int
+    generation: int
+    cause: Literal["error", "died", "hung"]
+    message: str
+
+
+class Answer(NamedTuple):
+    """What call number `call` returned; if the actor failed before it answered, `failure` says how."""
+
+    actor: int
+    generation: int
+    call: int
+    value: Any
+    failure: Failure | None = None
+
+
+class ActorError(RuntimeError):
+    """An actor failed again and again; the message has the last account."""
+
+
+class Supervisor:
+    """n actors, made by `make(actor, generation)` each in a process of its own, and the calls that they have not answered.
+
+    `ray.util.ActorPool` hands calls to whichever actor is idle, takes a dead actor for an idle one, waits for a hung one for
+    ever, and queues without bound. Here each call goes to an actor by its number, unanswered calls are bounded, and an actor
+    that fails is made anew, of the next generation, after a pause that doubles with each failure in a row. Its unanswered
+    calls are lost, and are told as answers with a `failure`: who needs them submits them again.
+
+    With 0 actors there is one object in this process, and no Ray: `submit` runs the call, and what it raises is raised there.
+
+    Args:
+      make: builds what the actor is to be; sent there by cloudpickle, so it should build what it needs rather than refer to
+        it. If what it builds has a method `close`, that is called at the end.
+      num_actors: n. Ray is started on this machine if `ray.init` was not called before.
+      max_in_flight: calls of an actor that may be unanswered.
+      timeout: seconds in which a call must be answered, once those before it are; else the actor hangs.
+      start_timeout: seconds for an actor to start.
+      max_restarts: how often in a row, without an answer, an actor is made anew.
+      backoff: seconds before the first time.
+      options: of Ray, for each actor: {"num_cpus": 1}, say. Without one, actors reserve nothing, and any number fits.
+      on_failure: takes each `Failure`; None: a warning.
+
+    Attributes:
+      num_answers, num_lost: calls answered, and lost to failures.
+      num_failures: by cause; each is followed by a restart.
+
+    Raises:
+      ValueError: for a number out of range.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int, int], Any],
+        num_actors: int,
+        *,
+        max_in_flight: int = 2,
+        timeout: float = 60.0,
+        start_timeout: float = 120.0,
+        max_restarts: int = 5,
+        backoff: float = 0.5,
+        options: Mapping[str, Any] | None = None,
+        on_failure: Callable[[Failure], None] | None = None,
+    ):
+        if num_actors < 0 or max_in_flight < 1 or max_restarts < 0 or min(timeout, start_timeout) <= 0:
+            raise ValueError(
+                "expected num_actors >= 0, max_in_flight >= 1, max_restarts >= 0 and timeouts above 0, got "
+                f"{num_actors=}, {max_in_flight=}, {max_restarts=}, {timeout=}, {start_timeout=}"
+            )
+        self.num_answers = self.num_lost = 0
+        self.num_failures = {"error": 0, "died": 0, "hung": 0}
+        self._make, self._max_in_flight = make, max_in_flight
+        self._timeout, self._start_timeout = timeout, start_timeout
+        self._max_restarts, self._backoff = max_restarts, backoff
+        self._on_failure = on_failure or (lambda failure: warnings.warn(_told(failure), RuntimeWarning, stacklevel=4))
+        self._calls = 0
+        self._closed = False
+        self._answers: list[Answer] = []  # not collected yet
+        self._local = None if num_actors else make(0, 0)
+        self._slots = [_Slot(index) for index in range(num_actors)]
+        if num_actors:
+            import ray
+
+            # By value, so that an actor imports only what `make` needs.
+            given = {"num_cpus": 0, "runtime_env": {"env_vars": cpu_environment()}, **(options or {})}
+            self._actor_class = ray.remote(_host_class()).options(**given)
+            self._folder = Path(tempfile.mkdtemp(prefix="jax_agents_"))  # hanging actors say there where they are
+            for slot in self._slots:
+                self._start(slot)
+
+    def __len__(self) -> int:
+        return max(1, len(self._slots))
+
+    def __enter__(self) -> "Supervisor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def free(self) -> list[int]:
+        """The actors that take another call now, those with the fewest unanswered calls first."""
+        if self._closed:
+            return []
+        if self._local is not None:
+            return [0] if len(self._answers) < self._max_in_flight else []
+        slots = [slot for slot in self._slots if slot.ready and len(slot.pending) < self._max_in_flight]
+        return [slot.index for slot in sorted(slots, key=lambda slot: len(slot.pending))]
+
+    def submit(self, actor: int, method: str, *args: Any) -> int:
+        """Calls a method of an actor that is `free`; the call's number, which its `Answer` will have.
+
+        Raises:
+          RuntimeError: the actor is not free, or all are closed.
+        """
+        if actor not in self.free():
+            raise RuntimeError(f"actor {actor} takes no call now; submit to one of free(), which are {self.free()}")
+        self._calls += 1
+        if self._local is not None:
+            self._answers.append(Answer(0, 0, self._calls, getattr(self._local, method)(*args)))
+            self.num_answers += 1
+            return self._calls
+        slot = self._slots[actor]
+        slot.add(self._calls, slot.handle.call.remote(method, *args))
+        return self._calls
+
+    def collect(self, timeout: float | None = None) -> list[Answer]:
+        """Waits until there is an answer, at most `timeout` seconds (None: for ever), and returns all there are.
+
+        It also finds actors that failed, and makes them anew when their time has come: call it often.
+
+        Raises:
+          ActorError: an actor failed more than `max_restarts` times in a row. All actors are ended then, as they are if this
+            call is interrupted.
+        """
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        try:
+            while not self._closed and self._local is None:
+                self._wait(min(deadline, self._next_event()) - time.monotonic())
+                self._find_hung()
+                for slot in self._slots:
+                    if slot.handle is None and time.monotonic() >= slot.since:
+                        self._start(slot)
+                if self._answers or time.monotonic() >= deadline:
+                    break
+        except BaseException:
+            self.close(grace=0.0)
+            raise
+        answers, self._answers = self._answers, []
+        return answers
+
+    def pids(self) -> list[int | None]:
+        """The processes of the actors; None where one is not running yet."""
+        return [slot.pid for slot in self._slots]
+
+    def generations(self) -> list[int]:
+        """How often each actor was made anew."""
+        return [slot.generation for slot in self._slots]
+
+    def close(self, grace: float = 5.0) -> None:
+        """Ends all actors; those that answer get `grace` seconds to end what they do and close. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._local is not None:
+            getattr(self._local, "close", lambda: None)()
+            return
+        import ray
+
+        try:
+            if grace > 0 and ray.is_initialized():
+                refs = [slot.handle.close.remote() for slot in self._slots if slot.ready]
+                if refs:
+                    ray.wait(refs, num_returns=len(refs), timeout=grace)
+        finally:
+            for slot in self._slots:
+                self._end(slot)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    # Private.
+
+    def _start(self, slot: "_Slot") -> None:
+        slot.handle = self._actor_class.remote()
+        where = str(self._folder / f"{slot.index}-{slot.generation}")
+        slot.add(0, slot.handle.build.remote(self._make, slot.index, slot.generation, where, self._timeout))
+
+    def _end(self, slot: "_Slot") -> None:
+        import ray
+
+        if slot.handle is not None and ray.is_initialized():
+            ray.kill(slot.handle)
+        slot.handle = slot.pid = None
+        slot.ready = False
+        slot.pending.clear()
+
+    def _next_event(self) -> float:
+        """When an actor hangs, or is to be made anew, if nothing else happens before."""
+        return min((slot.since if slot.handle is None else self._limit(slot) for slot in self._slots), default=0.0)
+
+    def _limit(self, slot: "_Slot") -> float:
+        if not slot.pending:
+            return float("inf")
+        return slot.since + (self._timeout if slot.ready else self._start_timeout)
+
+    def _wait(self, seconds: float) -> None:
+        """Takes the answers that are there, or the first that comes."""
+        import ray
+        from ray import exceptions
+
+        oldest = {slot.pending[0][1]: slot for slot in self._slots if slot.pending}
+        if not oldest:
+            time.sleep(min(max(0.0, seconds), 0.05))
+            return
+        # Ray's own wait cannot be interrupted everywhere, so it is never a long one.
+        ready, _ = ray.wait(list(oldest), num_returns=1, timeout=min(max(0.0, seconds), 1.0))
+        if len(oldest) > 1 and ready:
+            ready, _ = ray.wait(list(oldest), num_returns=len(oldest), timeout=0)
+        for ref in ready:
+            slot = oldest[ref]
+            try:
+                value = ray.get(ref)
+            except exceptions.RayTaskError as error:
+                self._fail(slot, "error", str(error))
+            except exceptions.RayError as error:
+                self._fail(slot, "died", str(error))
+            else:
+                self._answered(slot, value)
+
+    def _answered(self, slot: "_Slot", value: Any) -> None:
+        call, _ = slot.pending.popleft()
+        slot.since = time.monotonic()
+        if not slot.ready:
+            slot.ready, slot.pid = True, value
+            return
+        slot.in_a_row = 0
+        self.num_answers += 1
+        self._answers.append(Answer(slot.index, slot.generation, call, value))
+
+    def _find_hung(self) -> None:
+        for slot in self._slots:
+            if time.monotonic() < self._limit(slot):
+                continue
+            if slot.ready:
+                message = f"no answer in {self._timeout:g} s. It was at:\n{self._where(slot)}"
+            else:
+                message = f"not started in {self._start_timeout:g} s: its process waits for resources, or `make` hangs"
+            self._fail(slot, "hung", message)
+
+    def _where(self, slot: "_Slot") -> str:
+        try:
+            return (self._folder / f"{slot.index}-{slot.generation}").read_text() or "(unknown)"
+        except OSError:
+            return "(unknown, since it runs on another machine)"
+
+    def _fail(self, slot: "_Slot", cause: Literal["error", "died", "hung"], message: str) -> None:
+        failure = Failure(slot.index, slot.generation, cause, message)
+        lost = [call for call, _ in slot.pending if call]
+        self.num_failures[cause] += 1
+        self.num_lost += len(lost)
+        self._answers += [Answer(slot.index, slot.generation, call, None, failure) for call in lost]
+        self._end(slot)
+        slot.generation += 1
+        slot.in_a_row += 1
+        slot.since = time.monotonic() + min(_MOST_BACKOFF, self._backoff * 2 ** (slot.in_a_row - 1))
+        if slot.in_a_row > self._max_restarts:
+            times = "once" if slot.in_a_row == 1 else f"{slot.in_a_row} times in a row"
+            raise ActorError(f"failed {times}, and max_restarts={self._max_restarts}. {_told(failure)}")
+        self._on_failure(failure)
+
+
+class _Slot:
+    """One actor's place: who is in it, and what it has not answered."""
+
+    def __init__(self, index: int):
+        self.index, self.generation, self.in_a_row = index, 0, 0
+        self.handle: Any = None
+        self.pid: int | None = None
+        self.ready = False
+        self.pending: collections.deque[tuple[int, Any]] = collections.deque()
+        self.since = 0.0  # when the oldest call could begin; or when the actor is to be made anew
+
+    def add(self, call: int, ref: Any) -> None:
+        if not self.pending:
+            self.since = time.monotonic()
+        self.pending.append((call, ref))
+
+
+def _told(failure: Failure) -> str:
+    what = {"error": "raised", "died": "died", "hung": "hung"}[failure.cause]
+    return f"actor {failure.actor}, generation {failure.generation}, {what}:\n{failure.message}"
+
+
+def _host_class() -> type:
+    """The class of all actors; made here, since cloudpickle sends what is made in a function by value."""
+
+    class Host:
+        """What an actor runs: it builds the object, and calls its methods."""
+
+        def build(self, make: Callable[[int, int], Any], actor: int, generation: int, where: str, timeout: float) -> int:
+            self.made = make(actor, generation)
+            self.timeout = timeout
+            try:
+                self.file = open(where, "w")  # noqa: SIM115 (it is open as long as the actor is)
+            except OSError:  # on another machine
+                self.file = None
+            return os.getpid()
+
+        def call(self, method: str, *args: Any) -> Any:
+            import faulthandler
+
+            if self.file is not None:
+                faulthandler.dump_traceback_later(0.8 * self.timeout, file=self.file)
+            try:
+                return getattr(self.made, method)(*args)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+
+        def close(self) -> None:
+            getattr(self.made, "close", lambda: None)()
+
+    return Host
