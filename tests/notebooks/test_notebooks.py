@@ -17,7 +17,7 @@ PROMISES = {
     "dqn_cartpole": "final_return >= 400 and random_return < 60",
     "ppo_on_device": "summary['low'] >= 450 and gym_return >= 400 and improvement > 0.5",
     "reinforce_cartpole": "final_return >= 400 and len(queue) == 0",
-    "sac_mujoco": "final_return >= 700 and random_return < 60",
+    "sac_mujoco": "final_return >= -12 and random_return < -25",
 }
 EXTRAS = {"sac_mujoco": "mujoco"}
 
@@ -43,7 +43,7 @@ def test_runs_in_full(path, tmp_path):
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (tmp_path / "kernels" / "current").mkdir(parents=True)
     (tmp_path / "kernels" / "current" / "kernel.json").write_text(
-        json.dumps({"argv": command, "display_name": "current", "language": "python"})
+        json.dumps({"argv": command, "display_name": "current", "language": "python", "env": {"XLA_FLAGS": ""}})
     )
     specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
     notebook = nbformat.read(path, as_version=4)

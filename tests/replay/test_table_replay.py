@@ -36,7 +36,7 @@ class Recorded(TableReplay):
         return self.streams[-1]
 
     def _reader(self, batch_size, prefetch, device):
-        return iter([(batch_size, prefetch, device)])
+        yield batch_size, prefetch, device
 
     def _set_priorities(self, priorities):
         self.priorities.append(priorities)
