@@ -38,7 +38,7 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     trainer = checked(make_trainer, checked(run_folder.read_params, folder), None)
     client = checked(PolicyClient, address, arguments.token)
     show = lambda i, episode_return: print(f"episode {i}: return {episode_return:g}", flush=True)
-    env = trainer.make_environment()
+    env = trainer.make_environment(preprocess=False)  # the server preprocesses
     options = {"seed": trainer.evaluation_seed, "training_enabled": False, "on_episode": show}
     try:
         checked(lambda: remote_returns(env, client, arguments.episodes, **options))

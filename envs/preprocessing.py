@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from .gym_spaces import observations
+from .specs import SpecError
 from .types import ACTION_MASK, Tree
 
 IMAGE_SIZE = 84
+_MIN_SIDE = 36
 _ATARI_SHAPES = ((210, 160, 3), (250, 160, 3))
 
 
@@ -43,6 +45,26 @@ class Preprocessor:
             raise ValueError(f"observation: expected a member of {self.space}, got {observation!r}")
         return self._function(observation)
 
+    def convert(self, observation: Any) -> Tree:
+        """What an environment with this preprocessor observes, of what gymnasium's returned: `transform`, in our dtypes.
+
+        Raises:
+          SpecError: it is not in the space. Bounds are not looked at: environments may leave theirs by a little.
+        """
+        try:
+            return observations(self.observation_space, None).convert(self._function(observation))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise SpecError(f"observation: expected a member of {self.space}, got {observation!r}") from error
+
+    @property
+    def raw_spec(self) -> Tree:
+        """The spec of what the environment would observe without this preprocessor; discrete values count from 0."""
+        return observations(self.space, None).spec
+
+    def from_raw(self, observation: Tree) -> Tree:
+        """As `convert`, of an observation that meets `raw_spec`."""
+        return self.convert(_started(self.space, observation))
+
     @property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of what goes out; None for a dict (of an observation and its action mask)."""
@@ -62,7 +84,8 @@ def get_preprocessor(space: Any) -> Preprocessor:
 
     `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their discrete leaves as one-hot
     codes, all leaves in gymnasium's order), both float32 `[size]`; an Atari image uint8 `[210, 160, 3]` (or 250 high)
-    becomes uint8 `[84, 84, 3]`; what else there is passes. Of a dict with an `"action_mask"`, the mask stays beside the rest.
+    becomes uint8 `[84, 84, 3]`; what else there is passes, tuples and dicts with images in them too, since in a vector these
+    would be none. Of a dict with an `"action_mask"`, the mask stays beside the rest.
 
     Example:
       >>> from gymnasium import spaces
@@ -79,12 +102,17 @@ def get_preprocessor(space: Any) -> Preprocessor:
         return _masked(space)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return _flat("one-hot", space)
-    if isinstance(space, spaces.Tuple | spaces.Dict):
+    if isinstance(space, spaces.Tuple | spaces.Dict) and not _has_image(space):
         return _flat("flatten", space)
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and space.shape in _ATARI_SHAPES:
         small = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         return Preprocessor("resize", space, small, _resize)
-    return Preprocessor("none", space, space, lambda observation: observation)
+    return _none(space)
+
+
+def is_image(shape: tuple[int, ...] | None) -> bool:
+    """Whether an array of this shape is for convolutions: height, width and channels, large enough for the usual kernels."""
+    return shape is not None and len(shape) == 3 and min(shape[:2]) >= _MIN_SIDE
 
 
 def preprocess_observation(env: Any) -> Any:
@@ -97,7 +125,35 @@ def preprocess_observation(env: Any) -> Any:
     if preprocessor.kind == "resize":
         _cv2()
     # Not `transform`: what an environment returns is checked where it is validated, not in each step.
-    return gymnasium.wrappers.TransformObservation(env, preprocessor._function, preprocessor.observation_space)
+    wrapped: Any = gymnasium.wrappers.TransformObservation(env, preprocessor._function, preprocessor.observation_space)
+    wrapped.preprocessor = preprocessor
+    return wrapped
+
+
+def preprocessor_of(env: Any) -> Preprocessor | None:
+    """What preprocesses a host environment that `envs.gym.make(..., preprocess=True)` made; None: nothing has to."""
+    inner = getattr(env, "env", None)
+    return getattr(getattr(inner, "envs", [inner])[0], "preprocessor", None)
+
+
+def _has_image(space: Any) -> bool:
+    parts = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
+    return any(_has_image(part) if hasattr(part, "spaces") else is_image(part.shape) for part in parts)
+
+
+def _started(space: Any, observation: Tree) -> Any:
+    """An observation whose discrete values count from 0, as one of a space, where they start at its `start`."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Dict):
+        return {key: _started(part, observation[key]) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map(_started, space.spaces, observation))
+    return observation + space.start if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) else observation
+
+
+def _none(space: Any) -> Preprocessor:
+    return Preprocessor("none", space, space, lambda observation: observation)
 
 
 def _flat(kind: str, space: Any) -> Preprocessor:
@@ -117,6 +173,8 @@ def _masked(space: Any) -> Preprocessor:
 
     rest = {name: part for name, part in space.spaces.items() if name != ACTION_MASK}
     inner = get_preprocessor(rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest))
+    if inner.kind == "none":
+        return _none(space)
 
     def transform(observation: Any) -> Any:
         seen = {name: observation[name] for name in rest}

@@ -39,13 +39,16 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
     return _with_limit(env, max_episode_steps)
 
 
-def host_environment(env: Any, num_envs: int | None, max_episode_steps: int | None = None) -> Environment:
+def host_environment(
+    env: Any, num_envs: int | None, max_episode_steps: int | None = None, preprocess: bool = True
+) -> Environment:
     """An environment for the Python loop, of a gymnasium id, a function that makes a gymnasium environment, or a JAX one.
 
     Args:
       env: see above, or one of `OWN_ENVIRONMENTS`.
       num_envs: None: unbatched.
       max_episode_steps: another time limit; -1: none.
+      preprocess: observe what `envs.get_preprocessor` makes of gymnasium's observations.
 
     Raises:
       ValueError: an unknown name, naming the nearest ones.
@@ -53,7 +56,7 @@ def host_environment(env: Any, num_envs: int | None, max_episode_steps: int | No
     if isinstance(env, str) and env in OWN_ENVIRONMENTS:
         env = OWN_ENVIRONMENTS[env]()
     if isinstance(env, str) or not isinstance(env, JaxEnvironment):
-        return gym.make(env, num_envs, max_episode_steps=max_episode_steps)
+        return gym.make(env, num_envs, max_episode_steps=max_episode_steps, preprocess=preprocess)
     return HostEnvironment(_with_limit(env, max_episode_steps), num_envs)
 
 

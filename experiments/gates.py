@@ -7,10 +7,10 @@ loop is what the trainer's device runner would make of it; only what no preset c
 import dataclasses
 from typing import Any
 
-from . import tuned_offline
 from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .environments import jax_environment
 from .evolution import EsConfig
+from .offline import BcConfig
 from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
 from .presets import PRESETS, preset_of
 from .runners import device_loop
@@ -264,8 +264,7 @@ GATES: tuple[Gate, ...] = (
         "bc-cartpole",
         "BC",
         "CartPole-v1",
-        tuned_offline.bc_cartpole,
-        num_iterations=1_500,
+        BcConfig(dataset="controller"),
         steps=0,
         gate=475.0,
         source="our configuration; the expert, a controller written by hand, scores 500",
@@ -275,8 +274,7 @@ GATES: tuple[Gate, ...] = (
         "bc-pendulum",
         "BC",
         "Pendulum-v1",
-        tuned_offline.bc_pendulum,
-        num_iterations=3_000,
+        BcConfig(dataset="controller", num_steps=768_000, learning_rate=3e-3, learning_rate_end=0.0),
         steps=0,
         gate=-196.0,
         source="our configuration; within 50 of the expert, a controller written by hand, which scores -147",

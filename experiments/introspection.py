@@ -15,6 +15,7 @@ from ..agents.categorical import CategoricalDqnAgent
 from ..agents.quantile import QrDqnAgent
 from ..agents.value_based import ValueBasedAgent
 from ..envs.gym_spaces import actions, observations
+from ..envs.preprocessing import preprocessor_of
 from ..envs.specs import validate
 from ..envs.time_step import restart, transition
 from ..envs.types import Array, TimeStep, Tree, split_action_mask
@@ -169,13 +170,14 @@ def batch_step(agent: Agent, observation: Tree) -> TimeStep:
 def converters(env: Any) -> tuple[Callable[[Any], Tree], Callable[[Tree], Any]]:
     """What makes an observation of ours of one that an environment returned, unbatched, and an action for its `step` of ours.
 
-    A gymnasium environment's spaces say how; for others, dtypes are cast to the specs'.
+    A gymnasium environment's spaces say how, and its preprocessor if it has one; for others, dtypes are cast to the specs'.
     """
-    inner = getattr(env, "env", None)
+    inner, preprocessor = getattr(env, "env", None), preprocessor_of(env)
     for prefix in ("single_", ""):  # of gymnasium's vector environments, and of single ones
         if hasattr(inner, f"{prefix}observation_space"):
             spaces = (getattr(inner, f"{prefix}{kind}_space") for kind in ("observation", "action"))
-            return observations(next(spaces), None).convert, actions(next(spaces), None).convert
+            convert, to_action = observations(next(spaces), None).convert, actions(next(spaces), None).convert
+            return convert if preprocessor is None else preprocessor.convert, to_action
     spec = env.specs.observation
     return lambda observation: jax.tree.map(lambda s, x: np.asarray(x, s.dtype), spec, observation), lambda action: action
 
@@ -196,7 +198,7 @@ class TrainedPolicy:
     def compute_action(self, observation: Any, state: Tree = None, *, explore: bool = False) -> Any:
         """The action for one observation as the environment returned it, in the form that its `step` takes.
 
-        It is converted and normalised as in training, and acted on as in evaluation.
+        It is preprocessed and normalised as in training, and acted on as in evaluation.
 
         Args:
           observation: unbatched.

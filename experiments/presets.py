@@ -18,6 +18,7 @@ from .continuous import (
     td3_agent,
 )
 from .evolution import EsConfig, es_agent
+from .offline import BcConfig, bc_agent
 from .policy_gradient import (
     A2cConfig,
     ImpalaConfig,
@@ -113,6 +114,7 @@ PRESETS: dict[str, Preset] = {
     "DDPG": Preset(DdpgConfig(), ddpg_agent, "deep deterministic policy gradient; continuous actions"),
     "DISCRETE_SAC": Preset(DiscreteSacConfig(), discrete_sac_agent, "soft actor-critic for one discrete action"),
     "ES": Preset(EsConfig(), es_agent, "evolution strategies (OpenAI's), a whole population on device; any actions"),
+    "BC": Preset(BcConfig(), bc_agent, "behavioural cloning of a data set or an expert (--config dataset); any actions"),
     # Names whose own form is distributed: what they compute, in one process.
     "A3C": Preset(A2cConfig(), a2c_agent, "runs A2C, its synchronous form; actors that run apart need Ray, which is to come"),
     "APEX": Preset(_APEX, dqn_agent, "runs prioritised double dueling 3-step DQN in one process; its actors need Ray, to come"),
@@ -141,6 +143,19 @@ def preset_of(config: Any) -> tuple[str, Preset]:
         if type(preset.config) is type(config):
             return name, preset
     raise TypeError(f"config: expected a preset's configuration, such as DqnConfig(), got {config!r}")
+
+
+def resolve(run: Any) -> tuple[str, Any]:
+    """The name of an algorithm and the settings to start from, of its name, a preset's configuration, or the class of one.
+
+    Raises:
+      ValueError: an unknown name.
+      TypeError: it is none of these.
+    """
+    if isinstance(run, str):
+        return run, find_preset(run).config
+    config = run() if isinstance(run, type) else run
+    return preset_of(config)[0], config
 
 
 def make_config(name: str, values: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from ..agents.agent import TrainState
 from ..envs import JaxEnvironment
 from ..envs.environment import Environment
+from ..envs.preprocessing import Preprocessor, preprocessor_of
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from .callbacks import Callback
@@ -19,6 +20,7 @@ from .checkpoints import Checkpointer, CheckpointError
 from .configs import OnPolicyConfig
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy
+from .offline import BcConfig
 from .presets import preset_of
 from .reports import check_stop, finite, make_report, newest, reached
 from .runners import Episodes, Runner, check_runner, choose_replay, make_runner
@@ -38,7 +40,8 @@ class Trainer:
 
     Args:
       config: a preset's configuration, such as `DqnConfig()`; its class says which algorithm.
-      env: a gymnasium id, a function that makes a gymnasium environment, or a JAX environment.
+      env: a gymnasium id, a function that makes a gymnasium environment, or a JAX environment. Discrete, tuple and dict
+        observations and Atari images are preprocessed (`envs.get_preprocessor`), here and wherever the agent acts.
       seed: of everything that is drawn; runs are functions of it, but for Reverb and for resuming in the Python loop.
       run_folder: where `save` puts `checkpoints/`; None: a trainer that cannot save.
       callbacks: told what happens (`callbacks.Callback`).
@@ -76,14 +79,17 @@ class Trainer:
         self._recent: list[Episodes] = []
         self._train_state: TrainState | None = None  # restored for acting only
         self._started = False
-        if runner == "device":
+        if isinstance(config, BcConfig):
+            self.replay_name, self.replay_reason = "none", f"none, it learns from {config.dataset}"
+        elif runner == "device":
             self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
+        elif isinstance(config, OnPolicyConfig):
+            self.replay_name, self.replay_reason = "none", "none, it learns from fresh rows"
+        else:
+            self.replay_name, self.replay_reason = choose_replay(replay)
+        if runner == "device":
             self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
-            on_policy = isinstance(config, OnPolicyConfig)
-            self.replay_name, self.replay_reason = (
-                ("none", "none, it learns from fresh rows") if on_policy else choose_replay(replay)
-            )
             self._env = self.make_environment(None if config.num_envs == 1 else config.num_envs)
         self.agent = preset.make_agent(config, self._env.specs)
 
@@ -271,9 +277,17 @@ class Trainer:
         finally:
             env.close()
 
-    def make_environment(self, num_envs: int | None = None) -> Environment:
-        """Another host environment like the one that is trained in: unbatched, or `num_envs` of them."""
-        return host_environment(self.env, num_envs, self.config.max_episode_steps)
+    def make_environment(self, num_envs: int | None = None, preprocess: bool = True) -> Environment:
+        """Another host environment like the one that is trained in: unbatched, or `num_envs` of them.
+
+        `preprocess=False`: it observes what `preprocessor` is given.
+        """
+        return host_environment(self.env, num_envs, self.config.max_episode_steps, preprocess)
+
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """What makes the agent's observations of gymnasium's, everywhere; None: they are the same."""
+        return preprocessor_of(self._env)
 
     def get_policy(self) -> TrainedPolicy:
         """The policy as it is now: its weights, distributions, values and parts."""

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ..envs.preprocessing import is_image
 from ..envs.specs import DiscreteSpec, Spec
 from ..envs.types import Array, Tree, split_action_mask
 
@@ -126,7 +127,7 @@ def default_encoder(spec: Tree) -> nn.Module | None:
 def _leaf_encoder(spec: Spec) -> nn.Module | None:
     if isinstance(spec, DiscreteSpec):
         return OneHot(spec)
-    if len(spec.shape) == 3 and min(spec.shape[:2]) >= 36:
+    if is_image(spec.shape):
         return ConvEncoder()
     if len(spec.shape) == 1 and jnp.issubdtype(spec.dtype, jnp.floating):
         return None

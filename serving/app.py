@@ -77,7 +77,7 @@ def make_app(
 
         return respond
 
-    for operation in operations(service.agent.specs, service.info_spec, token is not None):
+    for operation in operations(service.observation_spec, service.agent.specs.action, service.info_spec, token is not None):
         app.add_api_route(
             operation.path,
             endpoint(operation, getattr(handlers, operation.name)),
@@ -98,15 +98,14 @@ class _Handlers:
 
     def __init__(self, service: PolicyService):
         self._service = service
-        self._specs = service.agent.specs
+        self._specs = {"observation": service.observation_spec, "action": service.agent.specs.action}
         self._info_spec = service.info_spec
 
     async def health(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         return self._service.health()
 
     async def specs(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        names = ("observation", "action")
-        told = {name: wire.to_text(getattr(self._specs, name)) for name in names}
+        told = {name: wire.to_text(spec) for name, spec in self._specs.items()}
         return told | {"policy_info": wire.to_text(self._info_spec), "agent": type(self._service.agent).__name__}
 
     async def parameters(self, body: dict[str, Any], where: dict[str, str]) -> Any:
@@ -158,11 +157,12 @@ class _Handlers:
         return {"version": self._service.version}
 
     def _observation(self, body: dict[str, Any]) -> Tree:
-        return wire.from_json(wire.required(body, "observation"), self._specs.observation, "observation", bounded=False)
+        value, spec = wire.required(body, "observation"), self._specs["observation"]
+        return self._service.preprocess(wire.from_json(value, spec, "observation", bounded=False))
 
     def _logged(self, body: dict[str, Any]) -> LoggedAction:
         _check_keys(body, ("observation", "action", "policy_info", "reward"))
-        action = wire.from_json(wire.required(body, "action"), self._specs.action, "action")
+        action = wire.from_json(wire.required(body, "action"), self._specs["action"], "action")
         info = body.get("policy_info")
         info = None if info is None else wire.from_json(info, self._info_spec, "policy_info")
         return LoggedAction(self._observation(body), action, info, wire.number(body.get("reward", 0.0), "reward"))

@@ -44,6 +44,7 @@ class PolicyClient:
       update_interval: with local inference, seconds after which to ask for newer parameters; a newer version that the server
         mentions is fetched at once.
       seed: with local inference, of the policy's draws.
+      preprocessor: with local inference, the server's (`PolicyService`), if it has one.
       timeout: seconds to wait for an answer.
 
     Raises:
@@ -60,6 +61,7 @@ class PolicyClient:
         log_every: int = 32,
         update_interval: float = 10.0,
         seed: int = 0,
+        preprocessor: Any = None,
         timeout: float = 60.0,
     ):
         parts = urllib.parse.urlsplit(address)
@@ -80,7 +82,7 @@ class PolicyClient:
         if agent is not None:
             from .local import LocalInference  # the rest of the library
 
-            self._local = LocalInference(self, agent, log_every, update_interval, seed)
+            self._local = LocalInference(self, agent, log_every, update_interval, seed, preprocessor)
 
     def start_episode(self, training_enabled: bool | None = None) -> str:
         """Starts an episode; returns its id.

@@ -41,17 +41,23 @@ def serve(
       TypeError: the agent cannot learn from clients.
       ValueError, ImportError, OSError: as `run_server`.
     """
-    key = jax.random.key(trainer.seed)
-    learning = make_learning(trainer) if train else None
-    state = None if train else trainer.train_state
-    service = PolicyService(trainer.agent, state, learning=learning, key=key, max_batch_size=max_batch_size)
+    service = make_service(trainer, train=train, max_batch_size=max_batch_size)
     run_server(service, host=host, port=port, token=token, on_listening=on_listening)
+    learning = service.learning
     if learning is None or learning.num_updates == 0:
         return None
     trainer.train_state = service.state
     trainer.num_updates += learning.num_updates
     trainer.training_iteration += 1
     return trainer.save()
+
+
+def make_service(trainer: Trainer, *, train: bool = False, max_batch_size: int = 64) -> PolicyService:
+    """The service of a trainer's agent, with the trainer's preprocessor; see `serve`."""
+    learning = make_learning(trainer) if train else None
+    state = None if train else trainer.train_state
+    options: dict[str, Any] = {"max_batch_size": max_batch_size, "preprocessor": trainer.preprocessor}
+    return PolicyService(trainer.agent, state, learning=learning, key=jax.random.key(trainer.seed), **options)
 
 
 def make_learning(trainer: Trainer) -> Learning:
@@ -98,7 +104,7 @@ def remote_returns(
     """The returns of episodes in which a server chooses the actions, float64 `[num_episodes]`.
 
     Args:
-      env: a host environment, unbatched; it is reset, with `seed`, first.
+      env: a host environment, unbatched, that observes what the server is to be sent; it is reset, with `seed`, first.
       client: of the server.
       num_episodes: how many.
       seed: of the environment.

@@ -2,12 +2,14 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from ..agents.agent import Agent
+from ..envs.preprocessing import Preprocessor
 from ..envs.specs import leaf_name
 from ..envs.time_step import restart, transition
 from ..envs.types import Tree
@@ -32,10 +34,20 @@ class _Episode:
 class LocalInference:
     """What `PolicyClient(inference="local")` does; its arguments are the client's."""
 
-    def __init__(self, client: "PolicyClient", agent: Agent, log_every: int, update_interval: float, seed: int):
+    def __init__(
+        self,
+        client: "PolicyClient",
+        agent: Agent,
+        log_every: int,
+        update_interval: float,
+        seed: int,
+        preprocessor: Preprocessor | None,
+    ):
         if log_every < 1 or not update_interval > 0:
             raise ValueError(f"expected log_every >= 1 and update_interval > 0, got {log_every=}, {update_interval=}")
         self._client, self._agent = client, agent
+        self._preprocess: Callable[[Tree], Tree] = (lambda tree: tree) if preprocessor is None else preprocessor.from_raw
+        self._observation_spec: Tree = agent.specs.observation if preprocessor is None else preprocessor.raw_spec
         self._log_every, self._interval, self._key = log_every, update_interval, jax.random.key(seed)
         self._template = jax.eval_shape(lambda key: agent.policy_params(agent.init(key)), jax.random.key(0))
         self._episodes: dict[str, _Episode] = {}
@@ -53,14 +65,15 @@ class LocalInference:
 
     def get_action(self, episode_id: str, observation: Any) -> Any:
         episode = self._episodes[episode_id]
-        observation = self._checked(observation, self._agent.specs.observation, "observation")
+        observation = self._checked(observation, self._observation_spec, "observation")
         if len(episode.actions) >= self._log_every:
             self.flush(episode_id)
         self._refresh()
         if episode.version != self._version:  # a batch of actions is of one version
             self.flush(episode_id)
             episode.version = self._version
-        time_step = restart(observation) if not episode.num_steps else transition(np.float32(episode.reward), observation)
+        seen = self._preprocess(observation)
+        time_step = restart(seen) if not episode.num_steps else transition(np.float32(episode.reward), seen)
         key = jax.random.fold_in(self._key, episode.number)
         row = np.int32(episode.num_steps)
         step = act(self._policy(episode.training), self._params, time_step, episode.policy_state, key, row)
@@ -76,7 +89,7 @@ class LocalInference:
             raise ValueError("log_action: local inference cannot follow it with a policy that has a memory; act remotely")
         if len(episode.actions) >= self._log_every:
             self.flush(episode_id)
-        observation = self._checked(observation, self._agent.specs.observation, "observation")
+        observation = self._checked(observation, self._observation_spec, "observation")
         self._log(episode, observation, self._checked(action, self._agent.specs.action, "action"), None)
 
     def log_returns(self, episode_id: str, reward: float) -> None:

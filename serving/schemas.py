@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from .wire import json_schema
 
@@ -31,15 +30,16 @@ class Operation(NamedTuple):
     responses: dict[int | str, dict[str, Any]]
 
 
-def operations(specs: EnvironmentSpecs, info_spec: Tree, token: bool) -> list[Operation]:
+def operations(observation_spec: Tree, action_spec: Tree, info_spec: Tree, token: bool) -> list[Operation]:
     """All operations of a server.
 
     Args:
-      specs: of its agent.
+      observation_spec: of what clients send.
+      action_spec: of its agent's actions.
       info_spec: of what the agent's collect policy stores with each action.
       token: whether the server asks for one.
     """
-    observation, action = json_schema(specs.observation), json_schema(specs.action)
+    observation, action = json_schema(observation_spec), json_schema(action_spec)
     logged = {
         "observation": observation,
         "action": action,

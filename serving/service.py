@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from ..agents.agent import Agent, TrainState
+from ..envs.preprocessing import Preprocessor
 from ..envs.specs import zeros
 from ..envs.time_step import restart
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
@@ -43,7 +44,8 @@ class PolicyService:
             action, version = await service.get_action(episode, observation)
 
     Training episodes act with `agent.collect_policy` and their rows go to `learning`, on a thread of its own; others act with
-    `agent.policy`. Observations and actions are NumPy trees that were checked against the specs (`wire.from_json`).
+    `agent.policy`. Observations and actions are NumPy trees that were checked against the specs (`wire.from_json`), and
+    preprocessed.
 
     Args:
       agent: what to serve.
@@ -54,6 +56,8 @@ class PolicyService:
       episode_timeout: seconds after which an idle episode is freed: its client has gone.
       max_episodes: the most that may be open.
       act: in place of the compiled policy call; see `ActionBatcher`.
+      preprocessor: what the agent's environment has (`Trainer.preprocessor`): clients then send what gymnasium's environments
+        return, discrete values counted from 0, and it is preprocessed here.
 
     Raises:
       ValueError: if neither or both of `state` and `learning` are given, or a number is out of range.
@@ -72,10 +76,13 @@ class PolicyService:
         episode_timeout: float = 600.0,
         max_episodes: int = 10_000,
         act: Any = None,
+        preprocessor: Preprocessor | None = None,
     ):
         if (state is None) == (learning is None):
             raise ValueError("PolicyService: expected either a state to serve, or learning, which has one")
         self.agent, self.learning = agent, learning
+        self.preprocess: Callable[[Tree], Tree] = (lambda tree: tree) if preprocessor is None else preprocessor.from_raw
+        self.observation_spec: Tree = agent.specs.observation if preprocessor is None else preprocessor.raw_spec
         self.num_steps = 0
         self._state = state
         self._published: tuple[int, Tree] = (0, None if state is None else agent.policy_params(state))

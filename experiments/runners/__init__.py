@@ -4,6 +4,7 @@ from .choice import check_runner, choose_replay, make_replay, make_runner
 from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
+from .offline import OfflineRunner, offline_loop
 from .runner import Episodes, Progress, Runner
 from .together import Together
 
@@ -12,6 +13,7 @@ __all__ = [
     "Episodes",
     "EvolutionRunner",
     "LoopRunner",
+    "OfflineRunner",
     "Progress",
     "Runner",
     "Together",
@@ -20,4 +22,5 @@ __all__ = [
     "device_loop",
     "make_replay",
     "make_runner",
+    "offline_loop",
 ]

@@ -8,9 +8,11 @@ from ... import replay as replay_lib
 from ...agents.agent import Agent
 from ...replay.replay import Replay
 from ..evolution import EsConfig
+from ..offline import BcConfig
 from .device import DeviceRunner
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
+from .offline import OfflineRunner
 from .runner import Runner
 
 
@@ -20,6 +22,8 @@ def check_runner(runner: str, config: Any) -> None:
         raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
     if runner not in ("loop", "vector", "device"):
         raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
+    if isinstance(config, BcConfig) and runner == "vector":
+        raise ValueError("runner 'vector': BC learns from a data set and steps no environment; use runner 'loop' or 'device'")
     if isinstance(config, EsConfig) and runner != "device":
         raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
     if runner == "vector" and config.num_envs == 1:
@@ -68,6 +72,8 @@ def make_runner(config: Any, agent: Any, env: Any, seed: int, replay: str, folde
       replay: "reverb" or "host" for the Python loop, "none" for that of agents without replay, "device" for the one on device.
       folder: of checkpoints, where Reverb writes what it is about to save; None: a temporary one.
     """
+    if isinstance(config, BcConfig):
+        return OfflineRunner(config, agent, env, seed)
     if replay == "device":
         on_device = EvolutionRunner if isinstance(config, EsConfig) else DeviceRunner
         return on_device(config, agent, env, seed)

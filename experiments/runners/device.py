@@ -11,10 +11,13 @@ from ...agents.agent import Agent, TrainState
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Tree
 from ...learners.evolution import Evolution
+from ...learners.offline import Offline
 from ...learners.on_device import OnDevice
 from ...learners.on_policy import OnPolicy
 from ..configs import OnPolicyConfig
 from ..evolution import EsConfig
+from ..offline import BcConfig
+from .offline import offline_loop
 from .runner import Episodes, Progress
 
 
@@ -75,12 +78,14 @@ def progress_of(metrics: Mapping[str, Any], num_updates: int) -> Progress:
     return Progress(num_updates, means, episodes)
 
 
-def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy | Evolution:
+def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy | Evolution | Offline:
     """The whole training loop of a configuration, for a JAX environment: what the device runner and the gates train.
 
     Raises:
-      ValueError: if steps cannot be divided evenly among the environments.
+      ValueError: if steps cannot be divided evenly among the environments, or a data set does not suit.
     """
+    if isinstance(config, BcConfig):
+        return offline_loop(config, agent, env)
     if isinstance(config, OnPolicyConfig):
         return OnPolicy(
             agent,

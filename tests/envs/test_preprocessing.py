@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from jax_agents import envs
-from jax_agents.envs.preprocessing import get_preprocessor
+from jax_agents.envs.preprocessing import get_preprocessor, preprocessor_of
 from jax_agents.networks import default_encoder
 
 
@@ -43,6 +43,40 @@ def test_an_action_mask_stays_beside_the_rest():
     two = get_preprocessor(spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0, 1, (1,)), "action_mask": mask}))
     out = two.transform({"a": 0, "b": np.float32([0.5]), "action_mask": np.int8([1, 1, 1])})
     np.testing.assert_array_equal(out["observation"], [1, 0, 0.5])
+
+
+def test_images_in_dicts_stay_images():
+    camera = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    for space in (spaces.Dict({"camera": camera, "n": spaces.Discrete(2)}), spaces.Tuple([spaces.Dict({"camera": camera})])):
+        assert get_preprocessor(space).kind == "none"
+    small = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    assert get_preprocessor(spaces.Dict({"map": small, "n": spaces.Discrete(2)})).shape == (194,)
+    masked = spaces.Dict({"camera": camera, "action_mask": spaces.MultiBinary(2)})
+    assert get_preprocessor(masked).kind == "none"
+
+
+def test_from_gymnasiums_values_and_from_ours():
+    space = spaces.Dict({"n": spaces.Discrete(3, start=5), "pair": spaces.Tuple([spaces.Box(-1, 1, (1,)), spaces.Discrete(2)])})
+    preprocessor = get_preprocessor(space)
+    wanted = np.float32([0, 1, 0, 0.5, 0, 1])
+    np.testing.assert_array_equal(preprocessor.convert({"n": 6, "pair": (np.float64([0.5]), 1)}), wanted)
+    ours = {"n": np.int32(1), "pair": (np.float32([0.5]), np.int32(1))}  # counted from 0
+    envs.validate({"observation": ours}, {"observation": preprocessor.raw_spec}, values=True)
+    np.testing.assert_array_equal(preprocessor.from_raw(ours), wanted)
+    many = get_preprocessor(spaces.MultiDiscrete([2, 3], start=[1, 2]))
+    np.testing.assert_array_equal(many.from_raw(np.int32([1, 0])), [0, 1, 1, 0, 0])
+    for wrong in ({"n": 6}, {"n": 9, "pair": (np.zeros(1), 0)}, 3):
+        with pytest.raises(envs.SpecError, match="observation: expected a member of Dict"):
+            preprocessor.convert(wrong)
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_an_environment_tells_its_preprocessor(num_envs):
+    env = envs.gym.make("FrozenLake-v1", num_envs, preprocess=True)
+    assert preprocessor_of(env).kind == "one-hot"
+    for other in (envs.gym.make("CartPole-v1", num_envs, preprocess=True), envs.gym.make("FrozenLake-v1", num_envs)):
+        assert preprocessor_of(other) is None
+    assert preprocessor_of(envs.classic.CartPole()) is None
 
 
 def test_what_is_no_atari_image_passes():

@@ -7,10 +7,18 @@ import sys
 import numpy as np
 import pytest
 from jax_agents import cli, envs
+from jax_agents.cli.run import restored
 from jax_agents.experiments import DqnConfig, Trainer, presets, run_folder
 from jax_agents.experiments.policy_gradient import PpoConfig
-from jax_agents.serving import OnPolicyLearning, PolicyClient, PolicyService, ReplayLearning, serve_in_background
-from jax_agents.serving.command import make_learning, remote_returns
+from jax_agents.serving import (
+    OnPolicyLearning,
+    PolicyClient,
+    PolicyServerError,
+    PolicyService,
+    ReplayLearning,
+    serve_in_background,
+)
+from jax_agents.serving.command import make_learning, make_service, remote_returns
 
 CONFIG = DqnConfig(num_steps=400, warmup_steps=100, steps_per_report=200, hidden=(16,), steps_per_iteration=4)
 
@@ -41,6 +49,41 @@ def test_serve_and_rollout_act_as_the_training_process_did(trained, capsys):
         episode = client.start_episode()
         served = [client.get_action(episode, observation) for observation in observations]
     assert served == [trainer.compute_action(observation) for observation in observations]
+
+
+def test_a_preprocessed_environment_trains_and_serves_the_same_actions(tmp_path, capsys):
+    """FrozenLake's tiles become one-hot codes: in training, in `rollout` and `compute_action`, and in the server."""
+    config = (
+        '{"hidden": [8], "warmup_steps": 60, "batch_size": 4, "steps_per_report": 80, "replay_capacity": 500, "dueling": true}'
+    )
+    command = ["train", "--run", "DQN", "--env", "FrozenLake-v1", "--replay", "host", "--config", config, "--steps", "80"]
+    assert cli.main([*command, "--no-video", "--out", str(tmp_path)]) == 0
+    (folder,) = tmp_path.iterdir()
+    capsys.readouterr()
+    assert cli.main(["rollout", str(folder), "--episodes", "2"]) == 0
+    returns = capsys.readouterr().out.splitlines()[1:]
+    trainer = restored(str(folder))
+    assert repr(trainer.preprocessor).startswith("Preprocessor(one-hot: Discrete(16) -> Box(")
+    assert trainer.agent.specs.observation.shape == (16,)
+    expected = [int(trainer.compute_action(tile)) for tile in range(16)]
+    assert expected == np.argmax(trainer.get_policy().q_values(np.eye(16, dtype=np.float32)), axis=-1).tolist()
+    assert len(set(expected)) > 1
+    with pytest.raises(envs.SpecError, match=r"observation: expected a member of Discrete\(16\), got 16"):
+        trainer.compute_action(16)
+    with serve_in_background(make_service(trainer, max_batch_size=2)) as address:
+        client = PolicyClient(address)
+        assert client.specs()["observation"] == str(envs.DiscreteSpec(16))
+        local = PolicyClient(address, inference="local", agent=trainer.agent, preprocessor=trainer.preprocessor)
+        for each in (client, local):
+            episode = each.start_episode()
+            assert [int(each.get_action(episode, tile)) for tile in range(16)] == expected
+            each.end_episode(episode, 0)
+        with pytest.raises(PolicyServerError, match=r"observation: 1 of 1 numbers lie outside 0\.\.15: \[16\]"):
+            client.get_action(client.start_episode(), 16)
+        capsys.readouterr()
+        assert cli.main(["rollout", str(folder), "--address", address, "--episodes", "1"]) == 0
+        assert capsys.readouterr().out.splitlines() == returns[:1]
+    trainer.close()
 
 
 def test_a_process_that_learns_and_saves_at_sigterm(trained):
