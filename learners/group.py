@@ -70,7 +70,7 @@ class LearnerGroup:
             actor = ray.remote(_Actor).options(**resources, runtime_env=runtime_env)
             self._actors = [actor.remote(make_learner) for _ in range(num_learners)]
             try:
-                self._get([actor.call.remote(_ready) for actor in self._actors], starting=True)
+                self._get([actor.call.remote(lambda _: None) for actor in self._actors], starting=True)
             except BaseException:
                 self.close()
                 raise
@@ -97,6 +97,15 @@ class LearnerGroup:
     def num_in_flight(self) -> int:
         """Asynchronous updates whose results were not returned yet."""
         return len(self._in_flight)
+
+    def prepare(self, experience: Tree) -> Tree:
+        """`StatefulLearner.prepare`, of the whole batch in all learners, so that the states stay equal."""
+
+        def prepare(learner: StatefulLearner, rows: Tree, index: int) -> Tree:
+            examples = learner.prepare(rows)
+            return None if index else examples  # once is enough
+
+        return self._send(prepare, jax.device_get(experience))
 
     def update(self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None) -> dict[str, Any]:
         """One update on a batch `[B, ...]`, of any B; parts that are smaller than others, or empty, are padded.
@@ -157,7 +166,7 @@ class LearnerGroup:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """`StatefulLearner.set_state` of all learners."""
         state = jax.device_get(dict(state))
-        self._send(lambda learner, state: learner.set_state(state), state)
+        self._send(lambda learner, state, _: learner.set_state(state), state)
 
     def get_weights(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
         """`StatefulLearner.get_weights` of the first learner, whom all equal."""
@@ -165,7 +174,7 @@ class LearnerGroup:
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
         """`StatefulLearner.set_weights` of all learners."""
-        self._send(lambda learner, weights: learner.set_weights(weights), jax.device_get(dict(weights)))
+        self._send(lambda learner, weights, _: learner.set_weights(weights), jax.device_get(dict(weights)))
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
         """Writes the first learner's state, whom all equal, to the folder `path` of this machine; returns the folder."""
@@ -185,14 +194,14 @@ class LearnerGroup:
             return function(self._local)
         return self._get([self._open()[0].call.remote(function)])[0]
 
-    def _send(self, function: Callable[[StatefulLearner, Any], None], value: Any) -> None:
+    def _send(self, function: Callable[[StatefulLearner, Any, int], Any], value: Any) -> Any:
+        """Calls `function(learner, value, index)` in each learner; returns what the first one's gives."""
         if self._local is not None:
-            function(self._local, value)
-            return
+            return function(self._local, value, 0)
         import ray
 
         actors, shared = self._open(), ray.put(value)  # once, for all
-        self._get([actor.call.remote(function, shared) for actor in actors])
+        return self._get([actor.call.remote(function, shared, index) for index, actor in enumerate(actors)])[0]
 
     def _open(self) -> list[Any]:
         if self._closed:
@@ -278,10 +287,6 @@ class _Actor:
 
     def apply(self, timesteps: Mapping[str, int], sizes: Sequence[int], *gradients: Tree) -> dict[str, Any]:
         return self._learner.apply(weighted_average(gradients, sizes), timesteps)
-
-
-def _ready(learner: StatefulLearner) -> None:
-    """Does nothing, once the learner is there."""
 
 
 def _environment(gpus: float) -> dict[str, str]:

@@ -67,6 +67,7 @@ class StatefulLearner:
         self.learner = Learner(agent, devices, method)
         self._state = self.learner.init(key)
         self._gradients = jax.jit(partial(_gradients, agent))
+        self._prepare = jax.jit(lambda state, experience: agent.prepare(state, experience))
         self._apply = jax.jit(partial(_apply, agent), donate_argnums=0)
         self._part: tuple = ()
 
@@ -100,6 +101,19 @@ class StatefulLearner:
         self._state, info = self.learner.train(self._state, batch, weights)
         self.after_gradient_based_update(timesteps)
         return result(info.metrics, jax.device_get(info.per_example), timesteps)
+
+    def prepare(self, experience: Tree) -> Tree:
+        """What an on-policy agent's `update` takes, as NumPy, from rows `[B, T + 1, ...]`: the agent's own `prepare`.
+
+        What that changes of the state (running statistics, a penalty's coefficient) stays here.
+
+        Raises:
+          ValueError: the agent is off-policy: `update` takes its batches as they are.
+        """
+        if not hasattr(self.agent, "prepare"):
+            raise ValueError(f"{type(self.agent).__name__} has no prepare: give its batches to update as they are")
+        self.state, examples = self._prepare(self.state, experience)
+        return jax.device_get(examples)
 
     # -- the two halves of an update, for groups
 
