@@ -90,6 +90,7 @@ def fails(capsys, *argv):
         (["--config", '{"gama": 1}'], "no key 'gama'; did you mean 'gamma'"),
         (["--config", '{"gamma": "x"}'], "gamma: expected a number, got 'x'"),
         (["--config", "{gamma: 1}"], "--config: not JSON"),
+        (["--run", "BC", "--config", "{}"], "config dataset: expected a .npz file of rows, the run folder or a checkpoint"),
         (["--config", "[1]"], "--config: expected JSON such as"),
         (["--config", "nothing.json"], "expected JSON such as"),
         (["--stop", '{"reward": 1}'], "no result 'reward'; there are"),

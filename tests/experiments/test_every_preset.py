@@ -57,7 +57,7 @@ CASES = [
     pytest.param(runner, name, marks=pytest.mark.nightly if (runner, name) in NIGHTLY else ())
     for runner in ("loop", "device")
     for name in PRESETS
-    if name != "A3C" and (runner, name) != ("loop", "ES")
+    if name not in ("A3C", "BC") and (runner, name) != ("loop", "ES")
 ]
 
 

@@ -82,10 +82,18 @@ def test_no_setting_is_left_unread(name):
             return super().__getattribute__(key)
 
     values = {field.name: getattr(preset.config, field.name) for field in dataclasses.fields(preset.config)}
+    values |= {"dataset": "controller"} if name == "BC" else {}
     config, env = Spy(**values), Pendulum() if name in ("SAC", "TD3", "DDPG", "APEX_DDPG") else CartPole()
     read.clear()
     device_loop(config, preset.make_agent(config, env.specs), env)
     assert set(values) - read <= TRAINERS
+
+
+def test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one():
+    assert presets.resolve("RAINBOW") == ("RAINBOW", presets.PRESETS["RAINBOW"].config)
+    assert presets.resolve(DqnConfig) == presets.resolve(DqnConfig()) == ("DQN", DqnConfig())
+    with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
+        presets.resolve(3)
 
 
 def test_a_configuration_is_of_one_algorithm():
