@@ -21,6 +21,9 @@ class Learner:
     with examples of weight 0 and the others' weights grow to match, so that the update is that of the whole batch on one
     device. The state that `train` was given is gone: publish parameters for acting first, or from the state returned.
 
+    The devices of "sharded" may belong to several processes (`jax.distributed`). Each of them then makes the same calls, each
+    with a part of the batch as large as the others', and all get the state after an update on all parts.
+
     Args:
       agent: what to train.
       devices: the devices to use; None: all of this process for "pmap" and "sharded", the default one for "jit".
@@ -28,7 +31,7 @@ class Learner:
         do so for one program over a batch split by a `NamedSharding`.
 
     Raises:
-      ValueError: for another method, or several devices with "jit".
+      ValueError: for another method, several devices with "jit", or several processes' without "sharded".
     """
 
     def __init__(self, agent: Agent, devices: list[Any] | None = None, method: Literal["jit", "pmap", "sharded"] = "jit"):
@@ -40,6 +43,10 @@ class Learner:
         self.method = method
         if method == "jit" and len(self.devices) > 1:
             raise ValueError(f"method 'jit' trains on one device, got {len(self.devices)}; use 'pmap' or 'sharded'")
+        self._own = [device for device in self.devices if device.process_index == jax.process_index()]
+        self._shared = len(self._own) < len(self.devices)
+        if self._shared and (method != "sharded" or not self._own):
+            raise ValueError(f"method 'sharded' alone trains in several processes, each with devices, got {method!r}")
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._whole, self._split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(_AXIS))
         if method == "pmap":
@@ -56,13 +63,17 @@ class Learner:
         if self.method == "pmap":
             copy = jax.pmap(lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices)  # axis as in training
             return copy(state, np.arange(len(self.devices)))
+        if self._shared:
+            return jax.jit(lambda state: state, out_shardings=self._whole)(jax.device_get(state))
         return jax.tree.map(jnp.copy, jax.device_put(state, self._whole))
 
     def fetch(self, state: TrainState) -> TrainState:
-        """A copy of a placed state, without an axis of devices, on the first device: to save it, or to act with."""
+        """A copy of a placed state, without an axis of devices, on this process's first: to save it, or to act with."""
         if self.method == "pmap":
             state = jax.tree.map(lambda x: x[0], state)
-        return jax.device_put(jax.tree.map(jnp.copy, state), self.devices[0])
+        if self._shared:
+            state = jax.tree.map(lambda x: x.addressable_data(0), state)
+        return jax.device_put(jax.tree.map(jnp.copy, state), self._own[0])
 
     def train(self, state: TrainState, experience: Tree, weights: Array | None = None) -> tuple[TrainState, LossInfo]:
         """One update on experience `[B, T, ...]` (or what else the agent's `train` takes, `[B, ...]`), of weights `[B]`.
@@ -70,19 +81,30 @@ class Learner:
         Returns:
           The placed state, and a `LossInfo` whose `per_example` leaves are `[B]`.
         """
-        size, count = np.shape(jax.tree.leaves(experience)[0])[0], len(self.devices)
-        if count == 1 and self.method != "pmap":
+        size, count = np.shape(jax.tree.leaves(experience)[0])[0], len(self._own)
+        if len(self.devices) == 1 and self.method != "pmap":
             return self._train(state, experience, weights)
         experience, weights = pad_batch(experience, weights, count)
         if self.method == "sharded":
-            experience, weights = jax.device_put((experience, weights), self._split)
+            if self._shared:
+                whole = lambda part: jax.make_array_from_process_local_data(self._split, np.asarray(part))
+                experience, weights = jax.tree.map(whole, (experience, weights))
+            else:
+                experience, weights = jax.device_put((experience, weights), self._split)
             state, info = self._train(state, experience, weights)
-            return state, info._replace(per_example=jax.tree.map(lambda x: x[:size], info.per_example))
+            own = _own_part if self._shared else lambda x: x
+            return state, info._replace(per_example=jax.tree.map(lambda x: own(x)[:size], info.per_example))
         shards = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (experience, weights))
         state, info = self._train(state, *shards)
         loss, metrics = jax.tree.map(lambda x: x[0], (info.loss, info.metrics))
         per_example = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], info.per_example)
         return state, LossInfo(loss, metrics, per_example)
+
+
+def _own_part(x: Array) -> np.ndarray:
+    """This process's rows of an array that is split over several."""
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def pad_batch(experience: Tree, weights: Array | None, multiple: int) -> tuple[Tree, Array | None]:

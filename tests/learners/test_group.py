@@ -5,6 +5,7 @@ The tests of one group follow one another; the last one kills it.
 
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -258,6 +259,64 @@ def gone(pids, seconds=60):
     while any(alive(pid) for pid in pids) and time.monotonic() < stop:
         time.sleep(0.05)
     return not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.nightly
+def test_a_learner_that_cannot_be_built_is_told_of_with_its_traceback(ray):
+    def make():
+        raise RuntimeError("no such network")
+
+    with pytest.raises(LearnerError, match=r"learner 0 of 1 could not be built[^$]*no such network"):
+        LearnerGroup(make, 1)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat_over_thousands_of_updates(pair):
+    def measure():
+        return np.array([private_memory(), *pair.foreach_learner(lambda learner: private_memory())])
+
+    def work(updates):
+        for index in range(updates):
+            pair.update(batch(100, index % 10), {"env_steps": index})
+
+    work(1_000)
+    before = measure()
+    work(4_000)
+    assert (measure() - before < 30).all(), (before, measure())
+
+
+SCRIPT = """
+import os, signal, sys, time
+import jax, optax, ray
+from jax_agents import agents, learners, networks
+from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
+
+def make():
+    specs = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
+    return learners.StatefulLearner(agents.DqnAgent(specs, networks.QNetwork(2, (8,)), optax.sgd(0.1)), key=jax.random.key(0))
+
+ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+group = learners.LearnerGroup(make, 2)
+print(*group.foreach_learner(lambda learner: os.getpid()), flush=True)
+if sys.argv[1] == "fails":
+    raise SystemExit(3)
+if sys.argv[1] != "ends":
+    time.sleep(600)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["ends", "fails", "interrupted", "killed"])
+def test_no_learner_outlives_its_script(how, tmp_path):
+    script = subprocess.Popen([sys.executable, "-c", SCRIPT, how], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    pids = [int(pid) for pid in script.stdout.readline().split()]
+    assert len(pids) == 2
+    if how in ("interrupted", "killed"):
+        assert all(alive(pid) for pid in pids)
+        script.send_signal(signal.SIGINT if how == "interrupted" else signal.SIGKILL)
+    assert script.wait(60) == {"ends": 0, "fails": 3, "interrupted": -signal.SIGINT, "killed": -signal.SIGKILL}[how]
+    assert gone(pids)
 
 
 def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(pair, tmp_path, expected):
