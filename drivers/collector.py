@@ -60,7 +60,12 @@ class Block:
 
 
 class Collector:
-    """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which generation it is."""
+    """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which generation it is.
+
+    Attributes:
+      env, policy: as made.
+      params: what the policy acted with last, on the device.
+    """
 
     def __init__(
         self,
@@ -71,16 +76,16 @@ class Collector:
         make_policy: Callable[[EnvironmentSpecs], Policy],
         parameters: ParameterServer | RemoteParameterServer,
         num_rows: int,
-        make_replay: Callable[[], Replay] | None,
-        actor_params: Sequence[Mapping[str, Tree]],
-        warmup_steps: int,
-        seed: int,
+        make_replay: Callable[[], Replay] | None = None,
+        actor_params: Sequence[Mapping[str, Tree]] | None = None,
+        warmup_steps: int = 0,
+        seed: int = 0,
     ):
         self.env = make_env()
         self.policy = make_policy(self.env.specs)
         self._actor, self._generation = actor, generation
         self._parameters, self._num_rows = parameters, num_rows
-        self._actor_params = actor_params[actor]
+        self._actor_params = actor_params[actor] if actor_params else {}
         self._replay = None if make_replay is None else make_replay()
         self._rows: list[Trajectory] = []
         self._episodes = _Episodes()
@@ -91,7 +96,8 @@ class Collector:
         if self._warmup_steps:
             policy, key = RandomPolicy(self.env.specs.action), jax.random.fold_in(key, 1)
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
-        self._version, self._params = -1, None
+        self.params: Tree = None
+        self._version = -1
 
     def run(self) -> Block:
         """The next slice.
@@ -104,7 +110,7 @@ class Collector:
         if self._warmup_steps and driver.num_steps >= self._warmup_steps:
             driver.set_policy(self.policy, self._key)
             self._warmup_steps = 0
-        driver.run(num_rows=self._num_rows, params=self._params)
+        driver.run(num_rows=self._num_rows, params=self.params)
         returns, lengths = self._episodes.take()
         rows = None
         if self._replay is None:
@@ -131,7 +137,7 @@ class Collector:
             if newer is not None:
                 self._version, params = newer
                 # On the device once, and not with every row.
-                self._params = jax.device_put({**params, **self._actor_params} if self._actor_params else params)
+                self.params = jax.device_put({**params, **self._actor_params} if self._actor_params else params)
             if self._version >= 0:
                 return
             if time.monotonic() > deadline or isinstance(self._parameters, ParameterServer):

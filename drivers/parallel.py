@@ -11,9 +11,10 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..policies.policy import Policy
 from ..replay.replay import Observer, Replay
+from .actor import Failure
 from .collector import Block, Collector
 from .parameter_server import ParameterServer, RemoteParameterServer
-from .supervision import Failure, Supervisor
+from .supervision import Supervisor
 
 
 class ParallelDriver:
@@ -88,7 +89,9 @@ class ParallelDriver:
             raise ValueError("parameters: actors cannot reach a ParameterServer in this process; use RemoteParameterServer")
         self.num_actors = num_actors
         self._own_parameters = parameters is None
-        self.parameters = parameters or (RemoteParameterServer() if num_actors else ParameterServer())
+        self.parameters: ParameterServer | RemoteParameterServer = parameters or (
+            RemoteParameterServer() if num_actors else ParameterServer()
+        )
         self.version = -1
         self.max_staleness = max_staleness
         self.num_steps = self.num_episodes = 0
@@ -102,7 +105,7 @@ class ParallelDriver:
             parameters=self.parameters,
             num_rows=num_rows,
             make_replay=make_replay,
-            actor_params=[{} for _ in range(actors)] if actor_params is None else [dict(p) for p in actor_params],
+            actor_params=actor_params,
             warmup_steps=warmup_steps,
             seed=seed,
         )

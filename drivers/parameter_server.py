@@ -13,6 +13,7 @@ import numpy as np
 from ..envs.types import Tree
 
 _LARGE = 100_000  # bytes; smaller parameters travel in the answer itself
+_PULL_SECONDS = 5.0  # after which an actor goes on with what it has
 
 
 class ParameterServer:
@@ -99,7 +100,7 @@ class RemoteParameterServer:
     Args:
       path: of snapshots, on the machine of the actor.
       save_seconds: the least time between two snapshots.
-      timeout: seconds to wait for an answer.
+      timeout: seconds to wait until a push is taken, the start of the actor included.
 
     Attributes:
       version: the newest one pushed by this object; -1 before.
@@ -107,7 +108,7 @@ class RemoteParameterServer:
       num_unreachable: pulls here that got no answer.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 10.0):
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 60.0):
         import ray
 
         actor = ray.remote(_Server).options(num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()})
@@ -133,6 +134,8 @@ class RemoteParameterServer:
 
         if version < max(0, self.version):
             raise ValueError(f"version {version} is older than {self.version}, which was pushed before; versions must grow")
+        if version == self.version:
+            return False
         if self._pushing is not None:
             done = ray.wait([self._pushing], timeout=self._timeout if wait else 0)[0]
             if not done and not wait:
@@ -173,11 +176,11 @@ class RemoteParameterServer:
         from ray import exceptions
 
         try:
-            found = ray.get(self._actor.pull.remote(have), timeout=self._timeout)
+            found = ray.get(self._actor.pull.remote(have), timeout=_PULL_SECONDS)
             if found is None:
                 return None
             version, params, shared = found
-            return version, ray.get(shared[0], timeout=self._timeout) if shared else params
+            return version, ray.get(shared[0], timeout=_PULL_SECONDS) if shared else params
         except exceptions.RayError:
             self.num_unreachable += 1
             return None
@@ -196,7 +199,7 @@ class RemoteParameterServer:
         if not ray.is_initialized():
             return
         with contextlib.suppress(exceptions.RayError):  # it may be gone already
-            ray.get(self._actor.close.remote(), timeout=self._timeout)
+            ray.get(self._actor.close.remote(), timeout=_PULL_SECONDS)
         ray.kill(self._actor)
 
 

@@ -1,40 +1,17 @@
 """Ray actors that are made anew from their specification when they raise, die or hang."""
 
-import collections
-import os
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from .actor import Answer, Failure, Slot, host_class, told
 from .parameter_server import cpu_environment
 
 _MOST_BACKOFF = 30.0  # seconds
-
-
-class Failure(NamedTuple):
-    """How an actor failed, and the traceback or other account of it.
-
-    `cause` is "error" (what it runs has raised), "died" (its process has ended) or "hung" (it did not answer in time).
-    """
-
-    actor: int
-    generation: int
-    cause: Literal["error", "died", "hung"]
-    message: str
-
-
-class Answer(NamedTuple):
-    """What call number `call` returned; if the actor failed before it answered, `failure` says how."""
-
-    actor: int
-    generation: int
-    call: int
-    value: Any
-    failure: Failure | None = None
 
 
 class ActorError(RuntimeError):
@@ -94,18 +71,18 @@ class Supervisor:
         self._make, self._max_in_flight = make, max_in_flight
         self._timeout, self._start_timeout = timeout, start_timeout
         self._max_restarts, self._backoff = max_restarts, backoff
-        self._on_failure = on_failure or (lambda failure: warnings.warn(_told(failure), RuntimeWarning, stacklevel=4))
+        self._on_failure = on_failure or (lambda failure: warnings.warn(told(failure), RuntimeWarning, stacklevel=4))
         self._calls = 0
         self._closed = False
         self._answers: list[Answer] = []  # not collected yet
         self._local = None if num_actors else make(0, 0)
-        self._slots = [_Slot(index) for index in range(num_actors)]
+        self._slots = [Slot(index) for index in range(num_actors)]
         if num_actors:
             import ray
 
             # By value, so that an actor imports only what `make` needs.
             given = {"num_cpus": 0, "runtime_env": {"env_vars": cpu_environment()}, **(options or {})}
-            self._actor_class = ray.remote(_host_class()).options(**given)
+            self._actor_class = ray.remote(host_class()).options(**given)
             self._folder = Path(tempfile.mkdtemp(prefix="jax_agents_"))  # hanging actors say there where they are
             for slot in self._slots:
                 self._start(slot)
@@ -200,12 +177,12 @@ class Supervisor:
 
     # Private.
 
-    def _start(self, slot: "_Slot") -> None:
+    def _start(self, slot: "Slot") -> None:
         slot.handle = self._actor_class.remote()
         where = str(self._folder / f"{slot.index}-{slot.generation}")
         slot.add(0, slot.handle.build.remote(self._make, slot.index, slot.generation, where, self._timeout))
 
-    def _end(self, slot: "_Slot") -> None:
+    def _end(self, slot: "Slot") -> None:
         import ray
 
         if slot.handle is not None and ray.is_initialized():
@@ -218,7 +195,7 @@ class Supervisor:
         """When an actor hangs, or is to be made anew, if nothing else happens before."""
         return min((slot.since if slot.handle is None else self._limit(slot) for slot in self._slots), default=0.0)
 
-    def _limit(self, slot: "_Slot") -> float:
+    def _limit(self, slot: "Slot") -> float:
         if not slot.pending:
             return float("inf")
         return slot.since + (self._timeout if slot.ready else self._start_timeout)
@@ -247,7 +224,7 @@ class Supervisor:
             else:
                 self._answered(slot, value)
 
-    def _answered(self, slot: "_Slot", value: Any) -> None:
+    def _answered(self, slot: "Slot", value: Any) -> None:
         call, _ = slot.pending.popleft()
         slot.since = time.monotonic()
         if not slot.ready:
@@ -267,13 +244,13 @@ class Supervisor:
                 message = f"not started in {self._start_timeout:g} s: its process waits for resources, or `make` hangs"
             self._fail(slot, "hung", message)
 
-    def _where(self, slot: "_Slot") -> str:
+    def _where(self, slot: "Slot") -> str:
         try:
             return (self._folder / f"{slot.index}-{slot.generation}").read_text() or "(unknown)"
         except OSError:
             return "(unknown, since it runs on another machine)"
 
-    def _fail(self, slot: "_Slot", cause: Literal["error", "died", "hung"], message: str) -> None:
+    def _fail(self, slot: "Slot", cause: Literal["error", "died", "hung"], message: str) -> None:
         failure = Failure(slot.index, slot.generation, cause, message)
         lost = [call for call, _ in slot.pending if call]
         self.num_failures[cause] += 1
@@ -285,58 +262,5 @@ class Supervisor:
         slot.since = time.monotonic() + min(_MOST_BACKOFF, self._backoff * 2 ** (slot.in_a_row - 1))
         if slot.in_a_row > self._max_restarts:
             times = "once" if slot.in_a_row == 1 else f"{slot.in_a_row} times in a row"
-            raise ActorError(f"failed {times}, and max_restarts={self._max_restarts}. {_told(failure)}")
+            raise ActorError(f"failed {times}, and max_restarts={self._max_restarts}. {told(failure)}")
         self._on_failure(failure)
-
-
-class _Slot:
-    """One actor's place: who is in it, and what it has not answered."""
-
-    def __init__(self, index: int):
-        self.index, self.generation, self.in_a_row = index, 0, 0
-        self.handle: Any = None
-        self.pid: int | None = None
-        self.ready = False
-        self.pending: collections.deque[tuple[int, Any]] = collections.deque()
-        self.since = 0.0  # when the oldest call could begin; or when the actor is to be made anew
-
-    def add(self, call: int, ref: Any) -> None:
-        if not self.pending:
-            self.since = time.monotonic()
-        self.pending.append((call, ref))
-
-
-def _told(failure: Failure) -> str:
-    what = {"error": "raised", "died": "died", "hung": "hung"}[failure.cause]
-    return f"actor {failure.actor}, generation {failure.generation}, {what}:\n{failure.message}"
-
-
-def _host_class() -> type:
-    """The class of all actors; made here, since cloudpickle sends what is made in a function by value."""
-
-    class Host:
-        """What an actor runs: it builds the object, and calls its methods."""
-
-        def build(self, make: Callable[[int, int], Any], actor: int, generation: int, where: str, timeout: float) -> int:
-            self.made = make(actor, generation)
-            self.timeout = timeout
-            try:
-                self.file = open(where, "w")  # noqa: SIM115 (it is open as long as the actor is)
-            except OSError:  # on another machine
-                self.file = None
-            return os.getpid()
-
-        def call(self, method: str, *args: Any) -> Any:
-            import faulthandler
-
-            if self.file is not None:
-                faulthandler.dump_traceback_later(0.8 * self.timeout, file=self.file)
-            try:
-                return getattr(self.made, method)(*args)
-            finally:
-                faulthandler.cancel_dump_traceback_later()
-
-        def close(self) -> None:
-            getattr(self.made, "close", lambda: None)()
-
-    return Host

@@ -21,7 +21,8 @@ class GaussianNoisePolicy:
     Args:
       policy: a policy over continuous actions.
       spec: the actions'.
-      scale: standard deviation in units of half the range of each action; a float, or a schedule of the update count.
+      scale: standard deviation in units of half the range of each action; a float, or a schedule of the update count. A
+        `"noise_scale"` leaf in the parameters overrides it, so that each actor of many can have its own.
     """
 
     policy: Policy
@@ -38,7 +39,8 @@ class GaussianNoisePolicy:
         step = self.policy.distribution(params, time_step, state)
         mode = step.action.mode()
         assert key is not None, f"{type(self).__name__}: exploring needs a key, got None; pass key=jax.random.key(seed)"
-        noise = value_at(self.scale, params["step"]) * half_range(self.spec) * jax.random.normal(key, mode.shape)
+        scale = params["noise_scale"] if "noise_scale" in params else value_at(self.scale, params["step"])
+        noise = scale * half_range(self.spec) * jax.random.normal(key, mode.shape)
         return step._replace(action=clip_to_spec(mode + noise, self.spec))
 
 

@@ -9,6 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [
     "agents.returns",
+    "drivers.balance",
     "envs.gym",
     "envs.preprocessing",
     "evaluation.statistics",
@@ -18,6 +19,7 @@ MODULES = [
     "experiments.search_space",
     "experiments.sweep",
     "experiments.trainer",
+    "learners.stateful",
     "metrics.metrics",
     "metrics.observer",
     "networks.sequential",

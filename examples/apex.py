@@ -1,0 +1,111 @@
+"""Ape-X (Horgan et al. 2018): many actors that explore differently, prioritised replay, one learner. DQN or DDPG.
+
+    python examples/apex.py --num-actors 4
+    python examples/apex.py --algorithm APEX_DDPG --env Pendulum-v1
+    python examples/apex.py --address localhost:5000 --address localhost:5001
+
+With addresses of servers (`jax-agents replay-server --sampler prioritized --sequence-length 4`), actors write there themselves,
+and all servers are sampled as one table. Without, rows come back and lie in this process.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import numpy as np
+from jax_agents.drivers import Balance, BlockWriter, ParallelDriver
+from jax_agents.envs import gym
+from jax_agents.evaluation import compute_avg_return
+from jax_agents.experiments.presets import PRESETS
+from jax_agents.learners import Learner, importance_weights
+from jax_agents.replay import HostReplay, RemoteReplay
+
+
+def exploration(algorithm: str, num_actors: int) -> list[dict[str, np.ndarray]]:
+    """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of scales of noise."""
+    rungs = np.arange(num_actors) / max(1, num_actors - 1)
+    if algorithm == "APEX":
+        return [{"epsilon": np.float32(0.4 ** (1 + 7 * rung))} for rung in rungs]
+    return [{"noise_scale": np.float32(0.4 * 0.1**rung)} for rung in rungs]
+
+
+def main(
+    algorithm: str = "APEX",
+    env_name: str = "CartPole-v1",
+    *,
+    num_actors: int = 2,
+    num_envs: int = 4,
+    num_rows: int = 32,
+    num_steps: int = 200_000,
+    addresses: Sequence[str] = (),
+    num_episodes: int = 20,
+    seed: int = 0,
+) -> float:
+    """Trains; returns the mean return of greedy episodes."""
+    preset = PRESETS[algorithm]
+    config = dataclasses.replace(preset.config, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4))
+    make_agent = partial(preset.make_agent, config)
+    env = gym.make(env_name)
+    agent = make_agent(env.specs)
+    table = {"sequence_length": agent.train_sequence_length, "priority_exponent": config.priority_exponent}
+    make_replay = partial(RemoteReplay, agent.collect_data_spec, tuple(addresses), **table) if addresses else None
+    buffer = make_replay() if make_replay else HostReplay(agent.collect_data_spec, capacity=50_000, seed=seed, **table)
+    write = BlockWriter(partial(buffer.writer, num_envs)) if isinstance(buffer, HostReplay) else (lambda block: None)
+    dataset = buffer.as_dataset(config.batch_size)
+
+    learner = Learner(agent)
+    state = learner.init(jax.random.key(seed))
+    balance = Balance(config.updates(1_000) / 1_000, config.warmup_steps, slack=max(1, num_actors) * num_envs * num_rows)
+    updates, start, reported = 0, time.time(), 0
+    with ParallelDriver(
+        partial(gym.make, env_name, num_envs=num_envs),
+        lambda specs: make_agent(specs).collect_policy,
+        num_actors=num_actors,
+        num_rows=num_rows,
+        make_replay=make_replay,
+        actor_params=exploration(algorithm, max(1, num_actors)),
+        warmup_steps=config.warmup_steps // max(1, num_actors),
+        seed=seed,
+    ) as driver:
+        driver.publish(0, agent.policy_params(state))
+        while driver.num_steps < num_steps or balance.owed(driver.num_steps, updates):
+            owed = balance.owed(driver.num_steps, updates)
+            acting = driver.num_steps < num_steps and balance.may_act(driver.num_steps, updates)
+            for block in driver.poll(0.0 if owed else 0.1, start=acting):
+                write(block)
+            for _ in range(min(owed, 32)):
+                experience, info = next(dataset)
+                weights = importance_weights(info.probability, info.table_size, config.importance_exponent)
+                state, losses = learner.train(state, experience, np.float32(weights))
+                buffer.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
+                updates += 1
+            driver.publish(updates, agent.policy_params(state))
+            if driver.num_steps - reported >= num_steps // 10:
+                reported = driver.num_steps
+                print(f"{time.time() - start:6.1f} s, {updates} updates, {driver.report()}", flush=True)
+    buffer.close()
+    average = compute_avg_return(env, agent.policy, num_episodes, agent.policy_params(state), seed=seed)
+    print(f"greedy return {average:.1f} after {driver.num_steps} steps and {time.time() - start:.1f} s")
+    return average
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algorithm", choices=["APEX", "APEX_DDPG"], default="APEX")
+    parser.add_argument("--env", default="CartPole-v1")
+    parser.add_argument("--num-actors", type=int, default=2)
+    parser.add_argument("--num-steps", type=int, default=200_000)
+    parser.add_argument("--address", action="append", default=[])
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    main(
+        given.algorithm,
+        given.env,
+        num_actors=given.num_actors,
+        num_steps=given.num_steps,
+        addresses=given.address,
+        seed=given.seed,
+    )
