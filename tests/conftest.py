@@ -1,16 +1,22 @@
 """How JAX is set up for tests, before it starts, and Ray for those that need it."""
 
 import os
+import tempfile
 
 import pytest
 
 
 def pytest_configure(config):
-    # Four simulated devices, for the tests of learners. Tests compile much and compute little, so XLA optimises nothing, which
-    # takes a third off their time; but where an agent is trained to a threshold.
+    # Four simulated devices, for the tests of learners. Tests compile much and compute little: XLA optimises nothing, which
+    # takes a third off their time, but where an agent is trained to a threshold; and processes share what they compiled.
     flags = {"--xla_force_host_platform_device_count": "4"}
     if config.option.markexpr.startswith("not "):
         flags["--xla_backend_optimization_level"] = "0"
+        if "PYTEST_XDIST_WORKER" not in os.environ and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            config.compiled = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled.name
+            os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+            os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     given = os.environ.get("XLA_FLAGS", "")
     added = [f"{flag}={value}" for flag, value in flags.items() if flag not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *added]).strip()
