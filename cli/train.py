@@ -19,7 +19,7 @@ def add_command(commands: Any, examples: str) -> None:
     )
     train.set_defaults(command=_train)
     train.add_argument("--run", metavar="NAME", help="the algorithm, such as DQN (see: jax-agents list)")
-    train.add_argument("--env", metavar="ID", help="a gymnasium environment, such as CartPole-v1")
+    train.add_argument("--env", metavar="ID", help="a gymnasium environment, such as CartPole-v1, or MODULE:ID of your own")
     train.add_argument("--config", metavar="JSON", help="settings of the algorithm, as JSON or the name of a JSON file")
     train.add_argument(
         "-f", "--file", metavar="TUNED", help="a tuned example (see: jax-agents list), or a YAML file of your own"

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,8 @@ def make(
       ((4,), 2)
 
     Args:
-      env: a gymnasium id, or a function without arguments that returns a new gymnasium environment.
+      env: a gymnasium id, which may name the module that registers it ("my_games:Maze-v0"), or a function without arguments
+        that returns a new gymnasium environment.
       num_envs: None for one environment, unbatched; n for n of them and a leading `[n]` axis (environment i gets seed + i).
       max_episode_steps: the time limit instead of the registered one; -1: none; None: the registered one.
       wrappers: applied in order to each environment (gymnasium's own, for example).
@@ -298,6 +300,9 @@ def _creator(
 def _find_spec(env_id: str) -> Any:
     import gymnasium
 
+    module, _, env_id = env_id.rpartition(":")
+    if module:  # as gymnasium.make takes it
+        importlib.import_module(module)
     if env_id.startswith("ALE/") or "NoFrameskip-v" in env_id:
         try:
             import ale_py

@@ -77,8 +77,7 @@ class Trial:
 
         config, env = make_config(self.run, self.config), self.env if env is None else env
         trainer = Trainer(config, env, seed=self.seed, run_folder=self.folder, runner=self.runner, replay="host")
-        step = None if checkpoint is None else run_folder.find_run(checkpoint)[1]
-        trainer.restore(step, acting_only=True)
+        trainer.restore(None if checkpoint is None else Path(checkpoint), acting_only=True)
         return trainer
 
 

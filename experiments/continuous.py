@@ -14,6 +14,7 @@ class SacConfig(OffPolicyConfig):
     """What `jax-agents train --run SAC` can be told; the defaults solve Pendulum-v1."""
 
     num_steps: int = 20_000
+    steps_per_report: int = 200  # updates are slow: the first reports come soon
     batch_size: int = 256
     warmup_steps: int = 100
     hidden: tuple[int, ...] = (256, 256)

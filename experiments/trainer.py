@@ -13,8 +13,10 @@ from ..agents.agent import TrainState
 from ..envs import JaxEnvironment
 from ..envs.environment import Environment
 from ..envs.preprocessing import Preprocessor, preprocessor_of
+from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
+from . import run_folder as folders
 from .callbacks import Callback
 from .checkpoints import Checkpointer, CheckpointError
 from .configs import OnPolicyConfig
@@ -49,6 +51,8 @@ class Trainer:
       replay: of the Python loop, for agents that learn from replay: "reverb", "host", or "auto": the former where it is
         installed.
       keep_checkpoints: how many.
+      make_agent: makes the agent of the configuration and the environment's specs, one with a network of your own, say; None:
+        the preset's function.
 
     Raises:
       ValueError: an unknown environment, or one that does not suit the algorithm or the runner.
@@ -66,6 +70,7 @@ class Trainer:
         runner: str = "loop",
         replay: str = "auto",
         keep_checkpoints: int = 3,
+        make_agent: Callable[[Any, EnvironmentSpecs], Any] | None = None,
     ):
         self.algorithm, preset = preset_of(config)
         check_runner(runner, config)
@@ -91,7 +96,7 @@ class Trainer:
             self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
             self._env = self.make_environment(None if config.num_envs == 1 else config.num_envs)
-        self.agent = preset.make_agent(config, self._env.specs)
+        self.agent = (preset.make_agent if make_agent is None else make_agent)(config, self._env.specs)
 
     @cached_property
     def runner(self) -> Runner:
@@ -228,19 +233,24 @@ class Trainer:
             callback.on_checkpoint(self, path)
         return path
 
-    def restore(self, step: int | None = None, *, acting_only: bool = False) -> None:
-        """Goes on from a checkpoint; newer ones are deleted, since the run takes another course from there.
+    def restore(self, checkpoint: int | str | Path | None = None, *, acting_only: bool = False) -> None:
+        """Goes on from a checkpoint; newer ones of this run are deleted, since it takes another course from there.
 
         Args:
-          step: its training iteration; None: the newest.
+          checkpoint: its training iteration; or what `save` returned, here or in another run; None: the newest.
           acting_only: restore what `evaluate` needs, without replay, and delete nothing.
 
         Raises:
-          ValueError: the trainer has no run folder.
+          ValueError: the trainer has no run folder, and no path was given.
+          RunFolderError: there is nothing at the path.
           FileNotFoundError: there is no such checkpoint.
           CheckpointError: it is damaged, or was saved by another kind of trainer.
         """
-        checkpoints = self._checkpoints()
+        if isinstance(checkpoint, str | Path):
+            folder, step = folders.find_run(checkpoint)
+            checkpoints = Checkpointer(folder / folders.CHECKPOINTS)
+        else:
+            checkpoints, step = self._checkpoints(), checkpoint
         step = checkpoints.latest() if step is None else step
         if step is not None and checkpoints.path(step).is_dir():
             saved = checkpoints.read_manifest(step)["metadata"]
@@ -257,7 +267,7 @@ class Trainer:
             setattr(self, name, metadata[name])
         self._recent = [tuple(episode) for episode in metadata["recent"]]
         self._started = False
-        if not acting_only:
+        if not acting_only and self.checkpointer is not None and checkpoints.folder == self.checkpointer.folder:
             checkpoints.discard_after(self.training_iteration)
 
     def evaluate(self, num_episodes: int = 20) -> np.ndarray:

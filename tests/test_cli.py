@@ -270,8 +270,8 @@ def kill_and_resume(tmp_path, num_kills, seed):
     assert left == ["checkpoint_00000018", "checkpoint_00000019", "checkpoint_00000020"]
 
 
-def test_killed_at_random_moments_it_resumes_without_losing_or_repeating_a_report(tmp_path):
-    kill_and_resume(tmp_path, num_kills=2, seed=time.time_ns())
+def test_killed_at_a_random_moment_it_resumes_without_losing_or_repeating_a_report(tmp_path):
+    kill_and_resume(tmp_path, num_kills=1, seed=time.time_ns())
 
 
 @pytest.mark.nightly
@@ -279,7 +279,7 @@ def test_killed_ten_times(tmp_path):
     kill_and_resume(tmp_path, num_kills=10, seed=time.time_ns())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM])
 def test_an_interrupted_run_saves_exits_130_and_can_go_on(tmp_path, number):
     config = TINY | {"steps_per_report": 100_000}
     process = start(*train(tmp_path, "--steps", "1000000", "--checkpoint-freq", "0", config=config | {"warmup_steps": 100_000}))

@@ -1,6 +1,7 @@
 """`diagnose` passes an agent that is right, and blames the right part of one that is broken."""
 
 import dataclasses
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -74,14 +75,17 @@ class Blind(nn.Module):
         return networks.QNetwork(2, (32,))(observation * 0)
 
 
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
+
+
 @pytest.mark.parametrize(
     ("factory", "first", "blame"),
     [
         (lambda specs: make(specs, gamma=0.0), "DelayedReward", "gamma"),
         (lambda specs: make(specs, cls=FlippedReward), "ConstantReward", "sign"),
         (lambda specs: make(specs, cls=TerminationIgnored), "ConstantReward", "discount of 0"),
-        (lambda specs: make(specs, cls=ActionsMixedUp), "ActionReward", "action is not learnt from"),
-        (lambda specs: make(specs, network=Blind()), "ObservationReward", "ignores the observation"),
+        nightly(lambda specs: make(specs, cls=ActionsMixedUp), "ActionReward", "action is not learnt from"),
+        nightly(lambda specs: make(specs, network=Blind()), "ObservationReward", "ignores the observation"),
     ],
     ids=["gamma ignored", "reward's sign", "termination ignored", "actions mixed up", "blind"],
 )

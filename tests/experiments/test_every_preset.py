@@ -50,11 +50,14 @@ def arrays(state):
     return [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in jax.tree.leaves(state)]
 
 
-# Compiling takes all the time, so that one trainer does everything. Nightly are those whose code others here run too, and the
-# one that takes longest to compile.
-NIGHTLY = {("loop", "RAINBOW"), *(("device", name) for name in ("DQN", "C51", "A2C", "TD3", "APEX", "APEX_DDPG"))}
+# Compiling takes all the time, so that one trainer does everything. By default an algorithm has one of the runners, and those
+# whose code others here run too have none.
+DAILY = {
+    "loop": ("DQN", "R2D2", "PPO", "PG", "SAC", "TD3", "APEX"),
+    "device": ("C51", "QRDQN", "RECURRENT_PPO", "IMPALA", "DDPG", "DISCRETE_SAC", "ES"),
+}
 CASES = [
-    pytest.param(runner, name, marks=pytest.mark.nightly if (runner, name) in NIGHTLY else ())
+    pytest.param(runner, name, marks=() if name in DAILY[runner] else pytest.mark.nightly)
     for runner in ("loop", "device")
     for name in PRESETS
     if name not in ("A3C", "BC") and (runner, name) != ("loop", "ES")

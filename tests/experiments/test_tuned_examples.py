@@ -1,7 +1,9 @@
 import dataclasses
 
+import numpy as np
 import pytest
-from jax_agents.experiments import Trainer, gates, make_config
+from jax_agents import cli
+from jax_agents.experiments import Analysis, gates, make_config
 from jax_agents.experiments.search_space import variants
 from jax_agents.experiments.tuned_examples import load, names
 
@@ -24,15 +26,20 @@ def test_every_gate_of_a_preset_has_an_example():
     assert wanted == {experiment.gate for experiment in EXAMPLES.values() if experiment.gate}
 
 
-@pytest.mark.parametrize("name", ["cartpole-a2c", "cartpole-dqn-options"])
-def test_examples_train(name):
+@pytest.mark.parametrize(
+    "name", [name if name == "cartpole-bc" else pytest.param(name, marks=pytest.mark.nightly) for name in names()]
+)
+def test_the_command_trains_every_example(name, tmp_path):
+    """Up to the first report with updates, a few thousand steps at least."""
+    arguments = ["--stop", '{"num_updates_lifetime": 1}', "--no-video", "--out", str(tmp_path)]
+    assert cli.main(["train", "-f", name, *arguments]) == 0
+    analysis = Analysis.load(tmp_path)
     (experiment,) = load(name)
-    config = make_config(experiment.run, experiment.config)
-    trainer = Trainer(config, experiment.env, runner=experiment.runner)
-    while trainer.num_updates == 0:
-        trainer.train()
-    assert trainer.result["loss"] is not None
-    trainer.close()
+    assert len(analysis.trials) == len(variants(experiment.config))
+    for trial in analysis.trials:
+        assert trial.last("num_env_steps_sampled_lifetime") >= 1_000 and np.isfinite(trial.last("loss"))
+        path, _ = trial.checkpoints()[-1]
+        assert int(path.name[-8:]) == len(trial.results) and (trial.folder / "evaluation.json").exists()
 
 
 def test_a_file_of_ones_own(tmp_path):

@@ -1,0 +1,166 @@
+"""What early RLlib let its users do (two guides of its API): where each of their lines is tested, and tests of the others."""
+
+import ast
+import dataclasses
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import gymnasium
+import jax
+import numpy as np
+import optax
+import pytest
+from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, dqn_agent, pretty_print
+
+TESTS = Path(__file__).parents[1]
+EXPERIMENTS, SERVING, PARAMETERS = "experiments/test_", "serving/test_", "experiments/test_introspection.py::"
+
+# The guide to the training API: configurations, training, Tune, acting, state, preprocessing and introspection.
+GUIDE = {
+    "a default configuration is copied and changed": "here::test_defaults_are_not_shared",
+    "a trainer of a configuration and a name": "here::test_a_guides_way_through_a_trainer",
+    "train gives a result dict": "here::test_a_guides_way_through_a_trainer",
+    "pretty_print": EXPERIMENTS + "pretty.py::test_none_is_left_out_and_nested_dicts_are_indented",
+    "save gives the path, restore goes on": "here::test_a_guides_way_through_a_trainer",
+    "weights from outside, by name": PARAMETERS + "test_a_trainers_weights",
+    "num_workers 0 is in process": "here::test_num_workers_0_is_this_process",
+    "a run by its name, and a stop": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
+    "grid search": EXPERIMENTS + "sweep.py::test_trials_in_step_compute_what_each_would_alone",
+    "trials in parallel under Tune": EXPERIMENTS + "tune.py::test_a_grid_and_draws_under_ray",
+    "an analysis": EXPERIMENTS + "sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
+    "a class in place of a name": EXPERIMENTS
+    + "presets.py::test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
+    "checkpoint_at_end, and the best trial's checkpoints": EXPERIMENTS
+    + "sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
+    "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
+    "compute_action of a raw observation": PARAMETERS + "test_a_trainers_actions_are_those_of_evaluation",
+    "weights of the policy": PARAMETERS + "test_a_trainers_weights",
+    "each worker, with index": PARAMETERS + "test_workers",
+    "a model that is trained by itself": "here::test_a_network_is_trained_by_itself_and_put_back",
+    "preprocessors": "envs/test_preprocessing.py::test_tuples_and_dicts_become_one_vector",
+    "one-hot": "envs/test_preprocessing.py::test_discrete_spaces_become_one_hot_codes",
+    "Atari's 84 x 84": "envs/test_preprocessing.py::test_atari_images_become_84_by_84",
+    "the same preprocessing by hand": EXPERIMENTS
+    + "environments.py::test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
+    "logits, sample and log-probability of a batch": PARAMETERS + "test_distribution_of_a_batch",
+    "values": PARAMETERS + "test_distribution_of_a_batch",
+    "134,915; 67,329; 66,306 and 66,049 parameters": PARAMETERS + "test_parameter_counts_are_the_seeds",
+    "Q-values, state values and advantages": PARAMETERS + "test_q_values_and_dueling_heads",
+    "atoms": PARAMETERS + "test_distributions_of_returns_have_the_values_as_means",
+}
+# The page of the 0.5 era: the command line, Python, state, customisation and serving.
+PAGE = {
+    "train --run --env, its folder and files": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "--help": "test_cli.py::test_help_has_examples",
+    "the ten names": "here::test_the_names_of_old_are_there",
+    "an environment of one's own by name": "here::test_an_environment_of_ones_own_is_named_with_its_module",
+    "--config, and unknown keys": "test_cli.py::test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
+    "monitor": "test_cli.py::test_several_seeds_are_summed_up_plotted_and_resumed",
+    "--checkpoint-freq": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "rollout": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "-f, with grid search": "test_cli.py::test_a_tuned_file_trains_its_variants",
+    "run_experiments": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
+    "preprocessors of one's own": EXPERIMENTS
+    + "environments.py::test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
+    "a model of one's own": "here::test_a_network_of_ones_own",
+    "an episode over REST": SERVING + "app.py::test_an_episode_by_hand",
+    "log_action": SERVING + "service.py::test_what_clients_do_is_learned_from",
+    "a served policy that learns": SERVING + "client.py::test_a_dqn_learns_from_its_clients",
+}
+TINY = DqnConfig(hidden=(8,), warmup_steps=40, batch_size=4, steps_per_report=80, replay_capacity=200)
+
+
+def test_each_line_has_its_test():
+    for line, where in (GUIDE | PAGE).items():
+        file, _, name = where.partition("::")
+        tree = ast.parse((Path(__file__) if file == "here" else TESTS / file).read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{line}: no {where}"
+
+
+def test_defaults_are_not_shared():
+    mine = dataclasses.replace(PRESETS["PPO"].config, learning_rate=0.5)
+    assert mine.learning_rate == 0.5 and PRESETS["PPO"].config == PpoConfig() != mine
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["PPO"].config.learning_rate = 0.5
+
+
+def test_the_names_of_old_are_there():
+    assert {"PPO", "PG", "A2C", "A3C", "IMPALA", "ES", "DDPG", "DQN", "APEX", "APEX_DDPG"} <= PRESETS.keys()
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    trainer = Trainer(TINY, "CartPole-v1", replay="host", run_folder=tmp_path_factory.mktemp("run"))
+    yield trainer
+    trainer.close()
+
+
+def test_a_guides_way_through_a_trainer(trainer):
+    result = trainer.train()
+    assert f"num_env_steps_sampled_lifetime: {TINY.steps_per_report}" in pretty_print(result)
+    path = trainer.save()
+    again = Trainer(TINY, "CartPole-v1", replay="host")  # no folder of its own
+    again.restore(str(path))
+    assert again.training_iteration == 1 and (again.evaluate(2) == trainer.evaluate(2)).all()
+    assert again.train()["training_iteration"] == 2
+    assert path.is_dir() and trainer.checkpointer.steps() == [1]
+    again.close()
+
+
+def test_a_network_is_trained_by_itself_and_put_back(trainer):
+    network, weights = trainer.agent.network, trainer.get_policy().get_weights()
+    observations, targets = np.eye(4, dtype=np.float32), np.float32([[3.0, -3.0]] * 4)
+    loss = lambda q: ((network.apply(q, observations) - targets) ** 2).mean()
+    optimizer = optax.adam(0.05)
+
+    @jax.jit
+    def fit(q):
+        def update(carry, _):
+            changes, moments = optimizer.update(jax.grad(loss)(carry[0]), carry[1])
+            return (optax.apply_updates(carry[0], changes), moments), None
+
+        return jax.lax.scan(update, (q, optimizer.init(q)), length=200)[0][0]
+
+    trainer.get_policy().set_weights({"q": fit(weights["q"])})
+    np.testing.assert_allclose(trainer.get_policy().q_values(observations), targets, atol=0.5)
+    assert [trainer.compute_action(observation) for observation in observations] == [0] * 4
+
+
+class Linear(nn.Module):
+    """Q-values without a hidden layer."""
+
+    @nn.compact
+    def __call__(self, observation):
+        return nn.Dense(2)(observation)
+
+
+def test_a_network_of_ones_own():
+    make = lambda config, specs: dataclasses.replace(dqn_agent(config, specs), network=Linear())
+    trainer = Trainer(TINY, "CartPole-v1", replay="host", make_agent=make)
+    assert trainer.train()["loss"] is not None
+    assert sum(leaf.size for leaf in jax.tree.leaves(trainer.get_policy().get_weights())) == 4 * 2 + 2
+    trainer.close()
+
+
+def test_an_environment_of_ones_own_is_named_with_its_module(tmp_path, monkeypatch):
+    source = (
+        "import gymnasium\ngymnasium.register('Mine-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)"
+    )
+    (tmp_path / "my_games.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    trainer = Trainer(TINY, "my_games:Mine-v0", replay="host")
+    assert trainer.evaluate(2).tolist() == [7, 7]
+    trainer.close()
+    del sys.modules["my_games"], gymnasium.registry["Mine-v0"]
+
+
+def test_num_workers_0_is_this_process(monkeypatch, tmp_path):
+    from jax_agents import cli
+    from jax_agents.cli import run
+
+    jobs = []
+    monkeypatch.setattr(run, "run_job", lambda params, **_: jobs.append(params) or 0)
+    argv = ["train", "--run", "DQN", "--env", "CartPole-v1", "--config", '{"num_workers": 0, "gamma": 0.9}']
+    assert cli.main([*argv, "--out", str(tmp_path)]) == 0
+    assert jobs[0]["runner"] == "loop" and jobs[0]["config"]["gamma"] == 0.9
