@@ -160,16 +160,15 @@ GATES: tuple[Gate, ...] = (
         num_seeds=5,
     ),
     Gate(
-        "ppo-pendulum-rejax",
+        "ppo-pendulum",
         "PPO",
         "Pendulum-v1",
         PpoConfig(
             activation="swish",
             learning_rate=1e-3,
-            learning_rate_end=None,
             optimizer_eps=1e-8,
             max_grad_norm=10.0,
-            gamma=0.995,
+            gamma=0.95,
             entropy_coefficient=0.0,
             value_coefficient=0.5,
             normalize_observations=True,
@@ -181,7 +180,7 @@ GATES: tuple[Gate, ...] = (
         ),
         steps=500_000,
         gate=-200.0,
-        source="rejax configs/gymnax/pendulum.yaml, no figure; RLlib's tuned example asks -300 in 400,000 steps",
+        source="our configuration, after rejax's, which left 5 of 20 seeds below -200; RLlib asks -300 in 400,000 steps",
         num_seeds=5,
     ),
     Gate(
