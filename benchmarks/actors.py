@@ -78,10 +78,17 @@ def scaling() -> None:
                 flush=True,
             )
             if num_actors == 32:
+                print(f"an actor: {np.mean([megabytes(pid) for pid in driver.supervisor.pids()]):.0f} MB")
                 alone, _ = learn(None)
                 beside, steps = learn(driver)
                 print(f"a learner alone: {alone:.0f} updates/s; beside 32 actors: {beside:.0f} ({beside / alone - 1:+.1%})")
                 print(f"32 actors beside the learner: {steps:.1f} steps/s, {steps / rates[1]:.2f} x one")
+
+
+def megabytes(pid: int | None) -> float:
+    """The memory of a process, what it shares with others divided among them."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
 
 
 def measure(driver: ParallelDriver, seconds: float = SECONDS) -> float:
@@ -126,16 +133,17 @@ def overhead() -> None:
         driver.run(num_rows=64, params=params)
     one = (driver.num_steps - steps) / (time.perf_counter() - start)
     print(f"one process: {one:.0f} steps/s ({os.cpu_count()} cores)")
-    for num_actors in (0, 1, 2):
+    for num_actors, num_rows in ((0, 64), (1, 64), (2, 64), (2, 1)):
         buffer = HostReplay(agent.collect_data_spec, capacity=100_000)
         write = BlockWriter(partial(buffer.writer, 8))
-        with make_driver(num_actors, 8, 0.0, 64) as parallel:
+        with make_driver(num_actors, 8, 0.0, num_rows) as parallel:
             start, steps = time.perf_counter(), parallel.num_steps
             while time.perf_counter() - start < SECONDS:
                 for block in parallel.poll(timeout=1.0):
                     write(block)
             rate = (parallel.num_steps - steps) / (time.perf_counter() - start)
-        print(f"{num_actors} actors: {rate:.0f} steps/s, {rate / one:.2f} x one process", flush=True)
+        told = f"{rate:.0f} steps/s, {rate / one:.2f} x one process, {rate / 8 / num_rows:.0f} blocks/s"
+        print(f"{num_actors} actors, slices of {num_rows} rows: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from jax_agents.learners import Learner, importance_weights
 from jax_agents.replay import HostReplay, RemoteReplay
 
 
-def exploration(algorithm: str, num_actors: int) -> list[dict[str, np.ndarray]]:
+def exploration(algorithm: str, num_actors: int, epsilon: float, alpha: float) -> list[dict[str, np.ndarray]]:
     """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of scales of noise."""
     rungs = np.arange(num_actors) / max(1, num_actors - 1)
     if algorithm == "APEX":
-        return [{"epsilon": np.float32(0.4 ** (1 + 7 * rung))} for rung in rungs]
+        return [{"epsilon": np.float32(epsilon ** (1 + alpha * rung))} for rung in rungs]
     return [{"noise_scale": np.float32(0.4 * 0.1**rung)} for rung in rungs]
 
 
@@ -37,14 +37,16 @@ def main(
     env_name: str = "CartPole-v1",
     *,
     num_actors: int = 2,
-    num_envs: int = 4,
+    num_envs: int = 2,
     num_rows: int = 32,
     num_steps: int = 200_000,
+    epsilon: float = 0.1,
+    alpha: float = 1.0,
     addresses: Sequence[str] = (),
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes."""
+    """Trains; returns the mean return of greedy episodes. The paper's 360 actors have epsilon 0.4 and alpha 7."""
     preset = PRESETS[algorithm]
     config = dataclasses.replace(preset.config, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4))
     make_agent = partial(preset.make_agent, config)
@@ -66,7 +68,7 @@ def main(
         num_actors=num_actors,
         num_rows=num_rows,
         make_replay=make_replay,
-        actor_params=exploration(algorithm, max(1, num_actors)),
+        actor_params=exploration(algorithm, max(1, num_actors), epsilon, alpha),
         warmup_steps=config.warmup_steps // max(1, num_actors),
         seed=seed,
     ) as driver:
