@@ -47,7 +47,7 @@ def expert_rows(update: int) -> Any:
 
 def train(process: int, address: str, folder: Path | None) -> None:
     """What each process does; every one of them makes the same calls, or all wait for it in vain."""
-    if jax.config.jax_platforms == "cpu":
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, PROCESSES, process, initialization_timeout=60)
     learner = Learner(make_agent(), jax.devices(), "sharded")  # the devices of all processes

@@ -1,5 +1,6 @@
 """A learner that holds its state: one of a `LearnerGroup`, or alone."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -67,7 +68,8 @@ class StatefulLearner:
         self.learner = Learner(agent, devices, method)
         self._state = self.learner.init(key)
         self._gradients = jax.jit(partial(_gradients, agent))
-        self._prepare = jax.jit(lambda state, experience: agent.prepare(state, experience))
+        prepare = getattr(agent, "prepare", None)  # off-policy agents have none
+        self._prepare = None if prepare is None else jax.jit(prepare)
         self._apply = jax.jit(partial(_apply, agent), donate_argnums=0)
         self._part: tuple = ()
 
@@ -110,7 +112,7 @@ class StatefulLearner:
         Raises:
           ValueError: the agent is off-policy: `update` takes its batches as they are.
         """
-        if not hasattr(self.agent, "prepare"):
+        if self._prepare is None:
             raise ValueError(f"{type(self.agent).__name__} has no prepare: give its batches to update as they are")
         self.state, examples = self._prepare(self.state, experience)
         return jax.device_get(examples)
@@ -163,7 +165,8 @@ class StatefulLearner:
         """
         _check_names("state", state, COMPONENTS)
         current = self.state
-        self.state = current.replace(**{name: _like(getattr(current, name), state[name], name) for name in state})
+        new = {name: _like(getattr(current, name), state[name], name) for name in state}
+        self.state = dataclasses.replace(current, **new)
 
     def get_weights(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
         """The parameters by role, as NumPy; `components` names roles to give alone ("actor").
@@ -189,7 +192,9 @@ class StatefulLearner:
         _check_names("weights", weights, tuple(state.params))
         new = {role: _like(state.params[role], tree, f"params/{role}") for role, tree in weights.items()}
         targets = {role: jax.tree.map(jnp.copy, tree) for role, tree in new.items() if role in state.target_params}
-        self.state = state.replace(params={**state.params, **new}, target_params={**state.target_params, **targets})
+        self.state = dataclasses.replace(
+            state, params={**state.params, **new}, target_params={**state.target_params, **targets}
+        )
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
         """Writes the state as a checkpoint in the folder `path`, in place of what is there; returns the folder."""
@@ -267,6 +272,7 @@ def _to_numpy(leaf: Any) -> np.ndarray:
 
 
 def _like(template: Tree, values: Tree, component: str) -> Tree:
+    treedef: Any
     wanted, treedef = jax.tree_util.tree_flatten_with_path(template)
     given = jax.tree.leaves(values)
     if jax.tree.structure(values) != treedef:
