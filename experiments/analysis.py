@@ -204,8 +204,8 @@ def on_common_steps(
 def _load(parent: Path, folder: Path) -> Trial:
     params = run_folder.read_params(folder)
     label = "" if folder == parent else folder.relative_to(parent).as_posix()
-    fields = (params[key] for key in ("run", "env", "seed", "runner", "config"))
-    return Trial(label, *fields, run_folder.read_results(folder), folder)
+    results = run_folder.read_results(folder)
+    return Trial(label, params["run"], params["env"], params["seed"], params["runner"], params["config"], results, folder)
 
 
 def _is_number(value: Any) -> bool:

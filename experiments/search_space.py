@@ -33,7 +33,7 @@ def choice(values: Sequence[Any]) -> dict[str, Any]:
 
 _DRAWS: dict[str, Callable[[np.random.Generator, list[Any]], Any]] = {
     "uniform": lambda rng, bounds: rng.uniform(*bounds),
-    "log_uniform": lambda rng, bounds: math.exp(rng.uniform(*map(math.log, bounds))),
+    "log_uniform": lambda rng, bounds: math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1]))),
     "choice": lambda rng, values: values[rng.integers(len(values))],
 }
 MARKS = ("grid_search", *_DRAWS)

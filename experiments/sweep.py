@@ -11,6 +11,7 @@ from .analysis import Analysis, Trial
 from .callbacks import Callback, recorders
 from .environments import jax_environment
 from .evolution import EsConfig
+from .offline import BcConfig
 from .reports import check_stop, reached
 from .runners import Together
 from .search_space import variants
@@ -186,7 +187,7 @@ class _Results(Callback):
 def _groups(jobs: list[_Job], env: Any, runner: str, together: bool) -> Iterator[tuple[list[_Job], Together | None]]:
     """The jobs to start at once, with what computes them; one by one where that is None."""
     config = jobs[0].config
-    if runner != "device" or not together or len(jobs) == 1 or isinstance(config, EsConfig):
+    if runner != "device" or not together or len(jobs) == 1 or isinstance(config, EsConfig | BcConfig):
         yield from (([job], None) for job in jobs)
         return
     names = [field.name for field in dataclasses.fields(config)]
@@ -195,10 +196,9 @@ def _groups(jobs: list[_Job], env: Any, runner: str, together: bool) -> Iterator
     for traced in (floats, []):  # if the agent cannot take them, only seeds are in one run
         groups = [(group, _together(group, traced, env)) for group in _alike(jobs, traced)]
         if all(shared.possible() for _, shared in groups):
-            break
-    else:
-        groups = [([job], None) for job in jobs]
-    yield from groups
+            yield from groups
+            return
+    yield from (([job], None) for job in jobs)
 
 
 def _alike(jobs: Iterable[_Job], traced: Sequence[str]) -> Iterable[list[_Job]]:

@@ -4,6 +4,7 @@ import pytest
 from jax_agents.experiments import (
     A2cConfig,
     Analysis,
+    BcConfig,
     Callback,
     EsConfig,
     PgConfig,
@@ -114,8 +115,9 @@ def test_what_cannot_be_traced_is_run_apart(monkeypatch):
     made.clear()
     groups = list(sweep._groups(jobs(A2cConfig(num_envs=2), 2, gamma=(0.9, 0.8)), "CartPole-v1", "device", True))
     assert [len(group) for group, _ in groups] == [2, 2] and made[1:] == [([0, 1], []), ([0, 1], [])]
-    for one in (("loop", True, both), ("device", False, both), ("device", True, jobs(EsConfig(), 1, learning_rate=(0.1, 0.2)))):
-        assert [shared for _, shared in sweep._groups(one[2], "CartPole-v1", one[0], one[1])] == [None] * len(one[2])
+    es, bc = jobs(EsConfig(), 1, learning_rate=(0.1, 0.2)), jobs(BcConfig(), 1, learning_rate=(0.1, 0.2))
+    for runner, together, alone in (("loop", True, both), ("device", False, both), ("device", True, es), ("device", True, bc)):
+        assert [shared for _, shared in sweep._groups(alone, "CartPole-v1", runner, together)] == [None] * len(alone)
 
 
 def test_an_agent_that_looks_at_its_numbers_cannot_share():

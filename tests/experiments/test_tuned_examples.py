@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -30,14 +31,16 @@ def test_every_gate_of_a_preset_has_an_example():
     "name", [name if name == "cartpole-bc" else pytest.param(name, marks=pytest.mark.nightly) for name in names()]
 )
 def test_the_command_trains_every_example(name, tmp_path):
-    """Up to the first report with updates, a few thousand steps at least."""
-    arguments = ["--stop", '{"num_updates_lifetime": 1}', "--no-video", "--out", str(tmp_path)]
-    assert cli.main(["train", "-f", name, *arguments]) == 0
-    analysis = Analysis.load(tmp_path)
+    """For 3,000 steps after the warm-up."""
     (experiment,) = load(name)
+    ((_, values), *_) = variants(experiment.config)
+    steps = 3_000 + getattr(make_config(experiment.run, values), "warmup_steps", 0)
+    stop = json.dumps({"num_env_steps_sampled_lifetime": steps})
+    assert cli.main(["train", "-f", name, "--stop", stop, "--no-video", "--out", str(tmp_path)]) == 0
+    analysis = Analysis.load(tmp_path)
     assert len(analysis.trials) == len(variants(experiment.config))
     for trial in analysis.trials:
-        assert trial.last("num_env_steps_sampled_lifetime") >= 1_000 and np.isfinite(trial.last("loss"))
+        assert trial.last("num_env_steps_sampled_lifetime") >= steps and np.isfinite(trial.last("loss"))
         path, _ = trial.checkpoints()[-1]
         assert int(path.name[-8:]) == len(trial.results) and (trial.folder / "evaluation.json").exists()
 
