@@ -90,13 +90,13 @@ GATES: tuple[Gate, ...] = (
         num_seeds=5,
     ),
     Gate(
-        "qr-dqn-cartpole-zoo",
+        "qr-dqn-cartpole",
         "QR-DQN",
         "CartPole-v1",
         QrDqnConfig(),
         steps=50_000,
         gate=450.0,
-        source="rl-baselines3-zoo qrdqn.yml: 500.0, greedy, one run; ours has a learning rate that falls to 0",
+        source="our configuration, after rl-baselines3-zoo qrdqn.yml: 500.0, greedy, one run",
     ),
     Gate(
         "dqn-options-cartpole",

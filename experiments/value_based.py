@@ -60,22 +60,23 @@ class C51Config(Exploration, OffPolicyConfig):
 
 @dataclasses.dataclass(frozen=True)
 class QrDqnConfig(Exploration, OffPolicyConfig):
-    """Distributional DQN with learned quantiles; the defaults are RL Baselines3 Zoo's for CartPole-v1, but for two.
+    """Distributional DQN with learned quantiles; the defaults, which solve CartPole-v1, began as RL Baselines3 Zoo's.
 
-    Its target interval of 10 steps is shorter than the 256 between two rounds of updates, so it copies once a round; and the
-    learning rate falls: with a constant one a policy forgets and learns anew, and may be caught at a bad moment when training
-    stops.
+    Those left some seeds at 330. What made every seed learn: 3-step returns, twice the updates, a target copied once a round of
+    updates, and a learning rate that falls: with a constant one a policy forgets and learns anew, and may be caught at a bad
+    moment when training stops. 64 units do where the zoo has 256.
     """
 
     num_steps: int = 49_640
     learning_rate: float = 2.3e-3
     learning_rate_end: float | None = 0.0
     optimizer_eps: float = 0.01 / 64
+    n_step: int = 3
     batch_size: int = 64
     steps_per_iteration: int = 256
-    updates_per_iteration: int = 128
-    hidden: tuple[int, ...] = (256, 256)
-    target_update_period: int = 128
+    updates_per_iteration: int = 256
+    hidden: tuple[int, ...] = (64, 64)
+    target_update_period: int = 256
     epsilon_start: float = 0.88
     epsilon_end: float = 0.04
     epsilon_decay_steps: int = 7_000

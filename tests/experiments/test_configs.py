@@ -39,7 +39,7 @@ def test_more_environments_keep_updates_in_proportion_to_steps():
 
     assert shape(vectorized(SacConfig())) == (8, 8, 8)
     assert shape(vectorized(DqnConfig())) == (8, 8, 2)
-    assert shape(vectorized(QrDqnConfig())) == (8, 256, 128)
+    assert shape(vectorized(QrDqnConfig())) == (8, 256, 256)
     assert shape(vectorized(A2cConfig(num_envs=1))) == (8, 40, 1)
     several = A2cConfig(num_envs=3)
     assert vectorized(several) is several
