@@ -1,17 +1,17 @@
-"""CartPole without its velocities, for agents without memory: what cannot solve it. Those with memory are in `gates`."""
+"""CartPole without its velocities, for DQN without memory: what cannot solve it. Those with memory are in `gates`."""
 
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 
-from ..agents import DqnAgent, PpoAgent, losses, periodic
+from ..agents import DqnAgent, losses, periodic
 from ..envs import select_observation
 from ..envs.classic import CartPole
 from ..envs.environment import JaxEnvironment
 from ..envs.types import Array
-from ..learners import OnDevice, OnPolicy
-from ..networks import ActorNetwork, ActorValueNetwork, QNetwork, Sequential, ValueNetwork
+from ..learners import OnDevice
+from ..networks import QNetwork, Sequential
 
 
 def positions_only() -> JaxEnvironment:
@@ -24,12 +24,6 @@ def memoryless_dqn_cartpole() -> OnDevice:
     env = positions_only()
     agent = DqnAgent(env.specs, QNetwork(2, hidden=(64, 64), encoder=Sequential([_widened])), **_dqn_options())
     return OnDevice(agent, env, num_envs=8, rows_per_iteration=2, batch_size=384, warmup_rows=250)
-
-
-def memoryless_ppo_cartpole() -> OnPolicy:
-    """As the gate of recurrent PPO, without memory."""
-    env = positions_only()
-    return _ppo(env, ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()))
 
 
 def _widened(observation: Array) -> Array:
@@ -47,17 +41,3 @@ def _dqn_options() -> dict[str, Any]:
         "target_update": periodic(100),
         "td_loss": losses.squared,
     }
-
-
-def _ppo(env: JaxEnvironment, network: Any) -> OnPolicy:
-    agent = PpoAgent(
-        env.specs,
-        network,
-        optax.chain(optax.clip_by_global_norm(0.5), optax.adam(optax.linear_schedule(1e-3, 0.0, 7_800), eps=1e-5)),
-        gamma=0.98,
-        lambda_=0.8,
-        clip_ratio=optax.linear_schedule(0.2, 0.0, 7_800),
-        normalize_observations=True,
-        normalize_rewards=True,
-    )
-    return OnPolicy(agent, env, num_envs=8, num_rows=32, num_epochs=20, num_minibatches=1)

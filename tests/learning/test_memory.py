@@ -6,6 +6,7 @@ import pytest
 from jax_agents.experiments import tuned_recurrent
 from jax_agents.experiments.gate_runner import run_gate
 from jax_agents.experiments.gates import find
+from jax_agents.experiments.presets import PRESETS
 
 
 @pytest.mark.learning
@@ -14,7 +15,7 @@ from jax_agents.experiments.gates import find
     ("name", "memoryless"),
     [
         ("recurrent-dqn-cartpole", tuned_recurrent.memoryless_dqn_cartpole),
-        ("recurrent-ppo-cartpole-zoo", tuned_recurrent.memoryless_ppo_cartpole),
+        ("recurrent-ppo-cartpole-zoo", dataclasses.replace(PRESETS["RECURRENT_PPO"].config, lstm_size=None)),
     ],
 )
 def test_without_memory_every_seed_stays_below_200(name, memoryless):
