@@ -62,7 +62,7 @@ def host_class() -> type:
             self.made = make(actor, generation)
             self.timeout = timeout
             try:
-                self.file = open(where, "w")  # noqa: SIM115 (it is open as long as the actor is)
+                self.file: Any = open(where, "w")  # noqa: SIM115 (it is open as long as the actor is)
             except OSError:  # on another machine
                 self.file = None
             return os.getpid()

@@ -91,7 +91,7 @@ class Collector:
         self._episodes = _Episodes()
         seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
         self._key = jax.random.key(int(seeds[0]))
-        observers = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
+        observers: list[Any] = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
         policy, key, self._warmup_steps = self.policy, self._key, warmup_steps if generation == 0 else 0
         if self._warmup_steps:
             policy, key = RandomPolicy(self.env.specs.action), jax.random.fold_in(key, 1)

@@ -108,11 +108,11 @@ class RemoteParameterServer:
       num_unreachable: pulls here that got no answer.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 60.0):
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 120.0):
         import ray
 
-        actor = ray.remote(_Server).options(num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()})
-        self._actor = actor.remote(path, save_seconds=save_seconds)
+        actor: Any = ray.remote(_Server).options(num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()})
+        self._actor: Any = actor.remote(path, save_seconds=save_seconds)
         self._timeout = timeout
         self.version = -1
         self.num_skipped = self.num_unreachable = 0

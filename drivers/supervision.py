@@ -82,7 +82,7 @@ class Supervisor:
 
             # By value, so that an actor imports only what `make` needs.
             given = {"num_cpus": 0, "runtime_env": {"env_vars": cpu_environment()}, **(options or {})}
-            self._actor_class = ray.remote(host_class()).options(**given)
+            self._actor_class: Any = ray.remote(host_class()).options(**given)
             self._folder = Path(tempfile.mkdtemp(prefix="jax_agents_"))  # hanging actors say there where they are
             for slot in self._slots:
                 self._start(slot)

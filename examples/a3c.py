@@ -65,7 +65,9 @@ def main(
     make = partial(
         GradientWorker, make_env=make_env, make_agent=make_agent, parameters=parameters, num_rows=config.num_rows, seed=seed
     )
-    updates, steps, staleness, start, returns = 0, 0, [], time.time(), []
+    updates, steps, start = 0, 0, time.time()
+    staleness: list[int] = []
+    returns: list[float] = []
     with Supervisor(make, num_actors) as workers:
         parameters.push(0, agent.policy_params(state))
         while steps < num_steps:

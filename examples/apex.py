@@ -13,6 +13,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ from jax_agents.learners import Learner, importance_weights
 from jax_agents.replay import HostReplay, RemoteReplay
 
 
-def exploration(algorithm: str, num_actors: int, epsilon: float, alpha: float) -> list[dict[str, np.ndarray]]:
+def exploration(algorithm: str, num_actors: int, epsilon: float, alpha: float) -> list[dict[str, Any]]:
     """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of scales of noise."""
     rungs = np.arange(num_actors) / max(1, num_actors - 1)
     if algorithm == "APEX":

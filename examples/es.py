@@ -55,7 +55,8 @@ def main(
             params = agent.policy_params(state)
             noise = np.array(jax.random.key_data(params.pop("noise_key")))
             params = jax.tree.map(np.array, params)
-            fitness, waiting, asked = np.full(len(members), np.nan, np.float32), list(parts), {}
+            fitness, waiting = np.full(len(members), np.nan, np.float32), list(parts)
+            asked: dict[int, np.ndarray] = {}
             while waiting or asked:
                 while waiting and (free := players.free()):
                     part = waiting.pop()
