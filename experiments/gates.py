@@ -150,13 +150,13 @@ GATES: tuple[Gate, ...] = (
         source="rl-baselines3-zoo ppo.yml: 500.0, greedy, one run",
     ),
     Gate(
-        "recurrent-ppo-cartpole-zoo",
+        "recurrent-ppo-cartpole",
         "recurrent PPO",
         "CartPole-v1-positions",
         PRESETS["RECURRENT_PPO"].config,
         steps=100_000,
         gate=400.0,
-        source="rl-baselines3-zoo ppo_lstm.yml: 500.0, greedy, one run; with 10 epochs instead of 20",
+        source="our configuration, after rl-baselines3-zoo ppo_lstm.yml (lambda 0.8, 20 epochs): 500.0, greedy, one run",
     ),
     Gate(
         "ppo-pendulum",

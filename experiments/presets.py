@@ -69,7 +69,6 @@ _RECURRENT_PPO = PpoConfig(
     num_rows=32,
     num_epochs=10,
     num_minibatches=1,
-    lambda_=0.8,
     clip_ratio_end=0.0,
     value_clip=None,
     hidden=(64,),

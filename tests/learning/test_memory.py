@@ -15,7 +15,7 @@ from jax_agents.experiments.presets import PRESETS
     ("name", "memoryless"),
     [
         ("recurrent-dqn-cartpole", tuned_recurrent.memoryless_dqn_cartpole),
-        ("recurrent-ppo-cartpole-zoo", dataclasses.replace(PRESETS["RECURRENT_PPO"].config, lstm_size=None)),
+        ("recurrent-ppo-cartpole", dataclasses.replace(PRESETS["RECURRENT_PPO"].config, lstm_size=None)),
     ],
 )
 def test_without_memory_every_seed_stays_below_200(name, memoryless):
