@@ -78,7 +78,13 @@ def make_trainer(params: dict[str, Any], folder: Path | None) -> "Trainer":
 
     config = make_config(params["run"], params["config"])
     return Trainer(
-        config, params["env"], seed=params["seed"], run_folder=folder, runner=params["runner"], replay=params["replay"]
+        config,
+        params["env"],
+        seed=params["seed"],
+        run_folder=folder,
+        runner=params["runner"],
+        replay=params["replay"],
+        num_workers=params.get("num_workers", 2),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .errors import UserError, at_least, checked, read_json
 
 PLAN, SUMMARY = "plan.json", "summary.json"
-_FIXED = ("run", "env", "seed", "runner", "replay", "config", "file", "num_seeds")
+_FIXED = ("run", "env", "seed", "runner", "replay", "config", "file", "num_seeds", "num_workers")
 
 
 def add_command(commands: Any, examples: str) -> None:
@@ -34,10 +34,12 @@ def add_command(commands: Any, examples: str) -> None:
     train.add_argument(
         "--runner",
         choices=["loop", "vector", "device", "ray"],
-        help="a Python loop (the default), the same with several environments at once, or JAX environments on device",
+        help="a Python loop (the default), the same of several environments at once, JAX environments on device, or Ray actors",
     )
     train.add_argument("--replay", choices=["auto", "reverb", "host"], help="of the Python loop (auto: Reverb where installed)")
-    train.add_argument("--num-workers", type=int, metavar="N", help="actors in processes of their own (0: none)")
+    train.add_argument(
+        "--num-workers", type=int, metavar="N", help="Ray actors, in processes of their own (2, with --runner ray)"
+    )
     train.add_argument("--num-gpus", type=float, metavar="X", help="0: the CPU; 0.2: a fifth of a GPU's memory; 1: all of it")
     saving = train.add_mutually_exclusive_group()
     saving.add_argument("--checkpoint-freq", type=int, metavar="N", help="reports from checkpoint to checkpoint (10)")
@@ -60,10 +62,9 @@ def _train(arguments: argparse.Namespace) -> int:
         if name in config:
             setattr(arguments, name, config.pop(name))
     if arguments.num_workers:
-        raise UserError(
-            f"--num-workers {arguments.num_workers}: actors in processes of their own are not there yet; use --runner vector "
-            "for several environments at once in this process"
-        )
+        if arguments.runner not in (None, "ray"):
+            raise UserError(f"--num-workers {arguments.num_workers}: these are actors of --runner ray, got {arguments.runner}")
+        arguments.runner = "ray"
     run.use_gpus(arguments.num_gpus)
     video = not arguments.no_video
     if arguments.resume is None:
@@ -166,6 +167,7 @@ def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str
         "env": experiment.env,
         "seed": seed,
         "runner": runner,
+        **({"num_workers": 2 if arguments.num_workers is None else arguments.num_workers} if runner == "ray" else {}),
         "replay": arguments.replay or "auto",
         "stop": checked(reports.check_stop, stop),
         "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,

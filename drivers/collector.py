@@ -90,11 +90,11 @@ class Collector:
         self._rows: list[Trajectory] = []
         self._episodes = _Episodes()
         seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
-        self._key = jax.random.key(int(seeds[0]))
+        self._key, random_key = jax.random.split(jax.random.key(int(seeds[0])))
         observers: list[Any] = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
         policy, key, self._warmup_steps = self.policy, self._key, warmup_steps if generation == 0 else 0
         if self._warmup_steps:
-            policy, key = RandomPolicy(self.env.specs.action), jax.random.fold_in(key, 1)
+            policy, key = RandomPolicy(self.env.specs.action), random_key
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
         self.params: Tree = None
         self._version = -1

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ..envs.types import Tree
+from .ray_runtime import import_ray
 
 _LARGE = 100_000  # bytes; smaller parameters travel in the answer itself
 _PULL_SECONDS = 5.0  # after which an actor goes on with what it has
@@ -109,8 +110,7 @@ class RemoteParameterServer:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 120.0):
-        import ray
-
+        ray = import_ray()
         actor: Any = ray.remote(_Server).options(num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()})
         self._actor: Any = actor.remote(path, save_seconds=save_seconds)
         self._timeout = timeout

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from .actor import Answer, Failure, Slot, host_class, told
 from .parameter_server import cpu_environment
+from .ray_runtime import import_ray
 
 _MOST_BACKOFF = 30.0  # seconds
 
@@ -78,8 +79,7 @@ class Supervisor:
         self._local = None if num_actors else make(0, 0)
         self._slots = [Slot(index) for index in range(num_actors)]
         if num_actors:
-            import ray
-
+            ray = import_ray()
             # By value, so that an actor imports only what `make` needs.
             given = {"num_cpus": 0, "runtime_env": {"env_vars": cpu_environment()}, **(options or {})}
             self._actor_class: Any = ray.remote(host_class()).options(**given)

@@ -53,7 +53,7 @@ def main(
             while len(queue) >= blocks_per_update:
                 batch, queue = queue[:blocks_per_update], queue[blocks_per_update:]
                 rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(block.segments() for block in batch))
-                state, _ = update(state, rows, key)
+                state, _ = update(state, rows, jax.random.fold_in(key, updates))
                 updates += 1
                 driver.publish(updates, agent.policy_params(state))
             if driver.num_steps - reported >= num_steps // 10:

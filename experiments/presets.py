@@ -115,9 +115,9 @@ PRESETS: dict[str, Preset] = {
     "ES": Preset(EsConfig(), es_agent, "evolution strategies (OpenAI's), a whole population on device; any actions"),
     "BC": Preset(BcConfig(), bc_agent, "behavioural cloning of a data set or an expert (--config dataset); any actions"),
     # Names whose own form is distributed: what they compute, in one process.
-    "A3C": Preset(A2cConfig(), a2c_agent, "runs A2C, its synchronous form; actors that run apart need Ray, which is to come"),
-    "APEX": Preset(_APEX, dqn_agent, "runs prioritised double dueling 3-step DQN in one process; its actors need Ray, to come"),
-    "APEX_DDPG": Preset(_APEX_DDPG, ddpg_agent, "runs prioritised 3-step DDPG in one process; its actors need Ray, to come"),
+    "A3C": Preset(A2cConfig(), a2c_agent, "runs A2C, its synchronous form; examples/a3c.py has actors that run apart"),
+    "APEX": Preset(_APEX, dqn_agent, "prioritised double dueling 3-step DQN; with --num-workers, by Ray actors"),
+    "APEX_DDPG": Preset(_APEX_DDPG, ddpg_agent, "prioritised 3-step DDPG; with --num-workers, by Ray actors"),
 }
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,14 @@ class Trainer:
       seed: of everything that is drawn; runs are functions of it, but for Reverb and for resuming in the Python loop.
       run_folder: where `save` puts `checkpoints/`; None: a trainer that cannot save.
       callbacks: told what happens (`callbacks.Callback`).
-      runner: "loop" (Python), "vector" (the same, of several environments: `config.num_envs`) or "device" (JAX environments).
+      runner: "loop" (Python), "vector" (the same, of several environments: `config.num_envs`), "device" (JAX environments) or
+        "ray" (`num_workers` actors, among whom `config.num_envs` environments are divided).
       replay: of the Python loop, for agents that learn from replay: "reverb", "host", or "auto": the former where it is
         installed.
       keep_checkpoints: how many.
       make_agent: makes the agent of the configuration and the environment's specs, one with a network of your own, say; None:
         the preset's function.
+      num_workers: actors of runner "ray".
 
     Raises:
       ValueError: an unknown environment, or one that does not suit the algorithm or the runner.
@@ -71,6 +73,7 @@ class Trainer:
         replay: str = "auto",
         keep_checkpoints: int = 3,
         make_agent: Callable[[Any, EnvironmentSpecs], Any] | None = None,
+        num_workers: int = 2,
     ):
         self.algorithm, preset = preset_of(config)
         check_runner(runner, config)
@@ -90,19 +93,26 @@ class Trainer:
             self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
         elif isinstance(config, OnPolicyConfig):
             self.replay_name, self.replay_reason = "none", "none, it learns from fresh rows"
+        elif runner == "ray":
+            self.replay_name, self.replay_reason = "host", "in process, for the rows of all actors"
         else:
             self.replay_name, self.replay_reason = choose_replay(replay)
         if runner == "device":
             self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
             self._env = self.make_environment(None if config.num_envs == 1 else config.num_envs)
-        self.agent = (preset.make_agent if make_agent is None else make_agent)(config, self._env.specs)
+        self._make_agent, self.num_workers = partial(make_agent or preset.make_agent, config), num_workers
+        self.agent = self._make_agent(self._env.specs)
 
     @cached_property
     def runner(self) -> Runner:
         """The loop; made when it is first needed, since acting does without it."""
         folder = None if self.run_folder is None else self.run_folder / "checkpoints"
-        return make_runner(self.config, self.agent, self._env, self.seed, self.replay_name, folder)
+        actors = None
+        if self.runner_name == "ray":
+            env, limit = self.env, self.config.max_episode_steps
+            actors = (lambda num_envs: host_environment(env, num_envs, limit)), self._make_agent, self.num_workers
+        return make_runner(self.config, self.agent, self._env, self.seed, self.replay_name, folder, actors)
 
     @cached_property
     def _policy(self) -> TrainedPolicy:
@@ -334,7 +344,7 @@ class Trainer:
             callback.on_end(self)
         if "runner" in self.__dict__:
             self.runner.close()
-        elif self.runner_name != "device":
+        if self.runner_name == "ray" or ("runner" not in self.__dict__ and self.runner_name != "device"):
             self._env.close()
 
     def _checkpoints(self) -> Checkpointer:

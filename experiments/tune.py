@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..drivers.ray_runtime import import_ray
 from . import presets, run_folder
 from .analysis import Analysis
 from .callbacks import recorders
@@ -159,6 +160,7 @@ def _example(value: Any) -> Any:
 
 def _import_tune() -> Any:
     try:
+        import_ray()
         from ray import tune
     except ImportError as error:
         raise ImportError('sweeps under Ray Tune need its extra: pip install "jax-agents[tune]"') from error

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..drivers.ray_runtime import import_ray
 from ..envs.types import Array, Tree
 from .parts import Part, split_batch, weighted_average
 from .stateful import StatefulLearner, restore, result, save
@@ -63,8 +64,7 @@ class LearnerGroup:
         self._actors: list[Any] = []
         self._closed = False
         if num_learners:
-            import ray
-
+            ray = import_ray()
             resources = {"num_cpus": num_cpus_per_learner, "num_gpus": num_gpus_per_learner}
             runtime_env = {"env_vars": _environment(num_gpus_per_learner)}
             actor = ray.remote(_Actor).options(**resources, runtime_env=runtime_env)

@@ -18,6 +18,7 @@ def pytest_configure(config):
             os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled.name
             os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
             os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # under `uv run`, too, Ray's processes are in this environment
     given = os.environ.get("XLA_FLAGS", "")
     added = [f"{flag}={value}" for flag, value in flags.items() if flag not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *added]).strip()

@@ -1,5 +1,6 @@
 """The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
 
+from .actors import ActorsRunner
 from .choice import check_runner, choose_replay, make_replay, make_runner
 from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
@@ -9,6 +10,7 @@ from .runner import Episodes, Progress, Runner
 from .together import Together
 
 __all__ = [
+    "ActorsRunner",
     "DeviceRunner",
     "Episodes",
     "EvolutionRunner",

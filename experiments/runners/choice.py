@@ -1,6 +1,7 @@
 """Which loop a run has, and which replay buffer."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,24 @@ from ...agents.agent import Agent
 from ...replay.replay import Replay
 from ..evolution import EsConfig
 from ..offline import BcConfig
+from .actors import ActorsRunner
 from .device import DeviceRunner
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
 from .offline import OfflineRunner
 from .runner import Runner
 
+Actors = tuple[Callable[[int], Any], Callable[[Any], Any], int]
+
 
 def check_runner(runner: str, config: Any) -> None:
     """Raises a ValueError unless there is such a runner, and it suits the configuration."""
-    if runner == "ray":
-        raise ValueError("runner 'ray': actors in processes of their own are not there yet; use 'vector' or 'device'")
-    if runner not in ("loop", "vector", "device"):
-        raise ValueError(f"runner: expected 'loop', 'vector' or 'device', got {runner!r}")
-    if isinstance(config, BcConfig) and runner == "vector":
-        raise ValueError("runner 'vector': BC learns from a data set and steps no environment; use runner 'loop' or 'device'")
+    if runner not in ("loop", "vector", "device", "ray"):
+        raise ValueError(f"runner: expected 'loop', 'vector', 'device' or 'ray', got {runner!r}")
+    if isinstance(config, BcConfig) and runner in ("vector", "ray"):
+        raise ValueError(
+            f"runner {runner!r}: BC learns from a data set and steps no environment; use runner 'loop' or 'device'"
+        )
     if isinstance(config, EsConfig) and runner != "device":
         raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
     if runner == "vector" and config.num_envs == 1:
@@ -63,7 +67,9 @@ def make_replay(kind: str, config: Any, agent: Agent, seed: int, scratch: Path |
     return replay_lib.ReverbReplay(agent.collect_data_spec, checkpoint_dir=scratch, **arguments)
 
 
-def make_runner(config: Any, agent: Any, env: Any, seed: int, replay: str, folder: Path | None) -> Runner:
+def make_runner(
+    config: Any, agent: Any, env: Any, seed: int, replay: str, folder: Path | None, actors: Actors | None = None
+) -> Runner:
     """The loop of a configuration.
 
     Args:
@@ -71,7 +77,11 @@ def make_runner(config: Any, agent: Any, env: Any, seed: int, replay: str, folde
       seed: of everything that is drawn.
       replay: "reverb" or "host" for the Python loop, "none" for that of agents without replay, "device" for the one on device.
       folder: of checkpoints, where Reverb writes what it is about to save; None: a temporary one.
+      actors: what makes environments and agents in Ray actors, and how many there are; None: there are none.
     """
+    if actors is not None:
+        buffer = None if replay == "none" else make_replay("host", config, agent, seed)
+        return ActorsRunner(config, agent, *actors[:2], buffer, seed, actors[2])
     if isinstance(config, BcConfig):
         return OfflineRunner(config, agent, env, seed)
     if replay == "device":

@@ -166,7 +166,7 @@ def test_a_jax_environment_trains_in_both_loops():
 def test_what_cannot_be_built():
     with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
         Trainer({"gamma": 1}, "CartPole-v1")
-    with pytest.raises(ValueError, match="expected 'loop', 'vector' or 'device', got 'gpu'"):
+    with pytest.raises(ValueError, match="expected 'loop', 'vector', 'device' or 'ray', got 'gpu'"):
         make(runner="gpu")
     with pytest.raises(ValueError, match="runner 'vector' steps several environments at once; set config num_envs"):
         make(runner="vector")
