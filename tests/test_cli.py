@@ -99,7 +99,7 @@ def fails(capsys, *argv):
         (["--checkpoint-freq", "-1"], "expected 0 or more"),
         (["--runner", "device", "--env", "LunarLander-v3"], "written in JAX, and 'LunarLander-v3' is not"),
         (["--runner", "devise"], "invalid choice: 'devise'"),
-        (["--num-workers", "-1"], "--num-workers: expected at least 0, got -1"),
+        (["--num-workers", "-1"], "--num-workers: expected 0 or more, got -1"),
         (["--runner", "loop", "--num-workers", "4"], "--num-workers 4: these are actors of --runner ray, got loop"),
         (["--runner", "device", "--config", '{"num_workers": 4}'], "--num-workers 4: these are actors of --runner ray"),
         (["--num-gpus", "0.5"], "--num-gpus 0.5: JAX sees no GPU here"),
