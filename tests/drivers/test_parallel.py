@@ -107,7 +107,8 @@ def test_in_process_the_rows_are_a_drivers():
     assert [block.num_steps for block in blocks] == [8, 6, 6] and driver.num_steps == 20
     rows = []
     seeds = np.random.SeedSequence([3, 0, 0]).generate_state(2)
-    Driver(environments()(), RandomPolicy(SPECS.action), [rows.append], key=jax.random.key(int(seeds[0]))).run(num_rows=12)
+    key, _ = jax.random.split(jax.random.key(int(seeds[0])))
+    Driver(environments()(), RandomPolicy(SPECS.action), [rows.append], key=key).run(num_rows=12)
     for made, expected in zip((row for block in blocks for row in block), rows, strict=True):
         jax.tree.map(np.testing.assert_array_equal, made, expected)
     assert blocks[1].returns.tolist() == [5.0, 5.0] and blocks[1].lengths.tolist() == [5, 5]
