@@ -223,6 +223,7 @@ def trained(kind, probe_list, num_updates):
         yield env, np.asarray(value(params, observations)), values, np.asarray(act(params, time_step).action)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("kind", KINDS)
 def test_probes_are_learned_and_time_limits_bootstrapped_through(kind):
     continuous = kind != "discrete_sac"

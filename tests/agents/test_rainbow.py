@@ -25,6 +25,7 @@ def test_every_part_is_in_force():
     assert all("kernel_sigma" in layer for layer in params.values())
 
 
+@pytest.mark.learning
 def test_it_learns_on_device_from_prioritised_replay():
     """Noise alone explores: which of two actions earns 1 and which -1, in an environment of one step."""
     env = ActionReward()

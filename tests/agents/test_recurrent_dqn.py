@@ -130,6 +130,7 @@ def test_acting_remembers_and_stores_what_it_started_with():
     )
 
 
+@pytest.mark.learning
 def test_memory_is_learned_where_it_is_needed_and_only_with_memory():
     env = envs.probes.Recall()
     options = {"gamma": 1.0, "epsilon": 0.3, "target_update": agents.periodic(20)}

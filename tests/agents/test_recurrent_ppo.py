@@ -243,6 +243,7 @@ def solve(env, network, kind=PpoAgent, iterations=150):
     return agent, agent.policy_params(state.train)
 
 
+@pytest.mark.learning
 def test_memory_is_learned_where_it_is_needed_and_only_with_memory():
     env = probes.Recall()
     head = {"hidden": (8,)}

@@ -80,6 +80,7 @@ def probe_rows(length):
     return jax.tree.map(lambda *x: jnp.stack(x), *data)
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize(
     "make",
     [
@@ -179,7 +180,8 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("kind", OWN)
+# What C51 and the recurrent one share with others is tried there every day.
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind == "qr" else pytest.mark.nightly) for kind in OWN])
 def test_every_field_of_the_configuration_changes_something(kind):
     make, altered = KINDS[kind], ALTERED | OWN[kind]
     assert set(altered) == {field.name for field in dataclasses.fields(make())}

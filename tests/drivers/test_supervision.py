@@ -102,6 +102,7 @@ def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine):
     assert all(gone(pid) for pid in [*pids.values(), *last])
 
 
+@pytest.mark.nightly
 def test_failing_again_and_again_ends_all_actors(ray_on_this_machine):
     def make(actor, generation):
         raise OSError(f"no display in generation {generation}")

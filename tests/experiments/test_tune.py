@@ -90,6 +90,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
         tune_experiment("PG", {"env": "CartPole-v1"})
 
 
+@pytest.mark.nightly
 def test_a_trial_under_ray(ray_on_this_machine, tmp_path):
     """One process, since each takes seconds to start; several are below."""
     config = {"env": "CartPole-v1", "learning_rate": grid_search([0.01])}

@@ -21,7 +21,8 @@ PROMISES = {
     "sac_mujoco": "final_return >= -12 and random_return < -25",
 }
 EXTRAS = {"sac_mujoco": "mujoco"}
-LEARNING = {"c51_cartpole", "ppo_on_device", "reinforce_cartpole", "sac_mujoco"}  # as long as learning gates, which they are
+# These take as long as learning gates, which most of them are.
+LEARNING = {"c51_cartpole", "learner_group", "ppo_on_device", "reinforce_cartpole", "sac_mujoco"}
 
 
 def test_there_are_notebooks():
