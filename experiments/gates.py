@@ -97,6 +97,7 @@ GATES: tuple[Gate, ...] = (
         steps=50_000,
         gate=450.0,
         source="our configuration, after rl-baselines3-zoo qrdqn.yml: 500.0, greedy, one run",
+        num_seeds=5,
     ),
     Gate(
         "dqn-options-cartpole",
@@ -157,6 +158,7 @@ GATES: tuple[Gate, ...] = (
         steps=100_000,
         gate=400.0,
         source="our configuration, after rl-baselines3-zoo ppo_lstm.yml (lambda 0.8, 20 epochs): 500.0, greedy, one run",
+        num_seeds=5,
     ),
     Gate(
         "ppo-pendulum",
@@ -248,6 +250,7 @@ GATES: tuple[Gate, ...] = (
         steps=100_000,
         gate=450.0,
         source="our configuration; Tianshou's test asks 170 of its best evaluation",
+        num_seeds=5,
     ),
     Gate(
         "es-cartpole-blines",
@@ -257,6 +260,7 @@ GATES: tuple[Gate, ...] = (
         steps=3_000_000,
         gate=475.0,
         source="gymnax-blines, OpenES: 500 in 100 generations of 100 members with 20 episodes each; here each has one",
+        num_seeds=5,
     ),
     Gate(
         "bc-cartpole",
