@@ -12,8 +12,8 @@ class UserError(Exception):
 
 def checked(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls what checks a user's input; its complaints become one line and exit status 2."""
-    from ..experiments.checkpoints import CheckpointError
     from ..experiments.run_folder import RunFolderError
+    from ..learners.checkpoints import CheckpointError
 
     try:
         return function(*arguments)

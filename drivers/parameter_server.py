@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ..envs.types import Tree
-from .ray_runtime import import_ray
+from .ray_runtime import cpu_environment, import_ray
 
 _LARGE = 100_000  # bytes; smaller parameters travel in the answer itself
 _PULL_SECONDS = 5.0  # after which an actor goes on with what it has
@@ -245,10 +245,3 @@ def to_host(tree: Tree) -> Tree:
         return np.array(leaf)  # a copy, since JAX's memory may be donated
 
     return jax.tree_util.tree_map_with_path(copy, tree)
-
-
-def cpu_environment() -> dict[str, str]:
-    """Environment variables of an actor that computes on one CPU, however many devices are simulated or present here."""
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "force_host_platform_device_count" not in flag]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC"), "1")
-    return {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "XLA_FLAGS": " ".join(flags), **threads}

@@ -1,4 +1,4 @@
-"""Ray, imported when it is first needed."""
+"""Ray, imported when it is first needed, and the environment variables of its actors."""
 
 import os
 from typing import Any
@@ -14,3 +14,20 @@ def import_ray() -> Any:
     import ray
 
     return ray
+
+
+def cpu_environment() -> dict[str, str]:
+    """Environment variables of an actor that computes on one CPU, however many devices are simulated or present here."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC"), "1")
+    return {**learner_environment(0), **threads}
+
+
+def learner_environment(num_gpus: float) -> dict[str, str]:
+    """Environment variables of a learner with so many GPUs, or a part of one; its CPU is one device, whatever is simulated."""
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "force_host_platform_device_count" not in flag]
+    variables = {"XLA_FLAGS": " ".join(flags)}
+    if not num_gpus:
+        return {**variables, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}  # Ray hides GPUs from those that reserve some
+    if num_gpus < 1:
+        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * num_gpus:.3f}"  # each would take three quarters
+    return variables

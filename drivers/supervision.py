@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .actor import Answer, Failure, Slot, host_class, told
-from .parameter_server import cpu_environment
-from .ray_runtime import import_ray
+from .ray_runtime import cpu_environment, import_ray
 
 _MOST_BACKOFF = 30.0  # seconds
 

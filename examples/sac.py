@@ -19,9 +19,9 @@ import jax
 from jax_agents.drivers import Balance, BlockWriter, ParallelDriver, ParameterServer, RemoteParameterServer, Supervisor
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.checkpoints import Checkpointer
 from jax_agents.experiments.continuous import SacConfig, sac_agent
 from jax_agents.learners import Learner
+from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.replay import HostReplay
 
 

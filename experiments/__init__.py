@@ -1,9 +1,9 @@
 """Experiments: algorithms by name, the trainer, checkpoints and run folders; what the command line wires together."""
 
+from ..learners.checkpoints import Checkpointer, CheckpointError
 from . import introspection
 from .analysis import Analysis, Trial
 from .callbacks import Callback
-from .checkpoints import Checkpointer, CheckpointError
 from .configs import OffPolicyConfig, OnPolicyConfig
 from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .demonstrations import load_rows, save_rows

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..learners.checkpoints import Checkpointer
 from . import run_folder
-from .checkpoints import Checkpointer
 from .presets import make_config
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from ..envs.preprocessing import Preprocessor, preprocessor_of
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
+from ..learners.checkpoints import Checkpointer, CheckpointError
 from . import run_folder as folders
 from .callbacks import Callback
-from .checkpoints import Checkpointer, CheckpointError
 from .configs import OnPolicyConfig
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy

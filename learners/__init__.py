@@ -1,5 +1,6 @@
 """Learners: an agent's update compiled for one device or several, and whole training loops."""
 
+from .checkpoints import Checkpointer, CheckpointError
 from .evolution import Evolution, EvolutionState
 from .group import LearnerError, LearnerGroup
 from .learner import Learner
@@ -11,6 +12,8 @@ from .on_policy_loop import OnPolicyLoop
 from .stateful import StatefulLearner
 
 __all__ = [
+    "CheckpointError",
+    "Checkpointer",
     "Evolution",
     "EvolutionState",
     "Learner",

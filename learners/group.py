@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..drivers.ray_runtime import import_ray
+from ..drivers.ray_runtime import import_ray, learner_environment
 from ..envs.types import Array, Tree
 from .parts import Part, split_batch, weighted_average
 from .stateful import StatefulLearner, restore, result, save
@@ -66,7 +66,7 @@ class LearnerGroup:
         if num_learners:
             ray = import_ray()
             resources = {"num_cpus": num_cpus_per_learner, "num_gpus": num_gpus_per_learner}
-            runtime_env = {"env_vars": _environment(num_gpus_per_learner)}
+            runtime_env = {"env_vars": learner_environment(num_gpus_per_learner)}
             actor = ray.remote(_Actor).options(**resources, runtime_env=runtime_env)
             self._actors = [actor.remote(make_learner) for _ in range(num_learners)]
             try:
@@ -287,14 +287,3 @@ class _Actor:
 
     def apply(self, timesteps: Mapping[str, int], sizes: Sequence[int], *gradients: Tree) -> dict[str, Any]:
         return self._learner.apply(weighted_average(gradients, sizes), timesteps)
-
-
-def _environment(gpus: float) -> dict[str, str]:
-    """A learner's environment variables; it has one CPU device, whatever number is simulated here."""
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "force_host_platform_device_count" not in flag]
-    variables = {"XLA_FLAGS": " ".join(flags)}
-    if not gpus:
-        return {**variables, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}  # Ray hides GPUs from those that reserve some
-    if gpus < 1:
-        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * gpus:.3f}"  # each would take three quarters
-    return variables

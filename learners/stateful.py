@@ -14,6 +14,7 @@ import numpy as np
 from ..agents.agent import Agent, Shard, TrainState
 from ..envs.specs import leaf_name
 from ..envs.types import Array, Tree
+from .checkpoints import Checkpointer
 from .learner import Learner
 
 COMPONENTS = ("params", "target_params", "opt_state", "step", "key", "extra")
@@ -218,8 +219,6 @@ def result(metrics: Mapping[str, Any], per_example: Mapping[str, Any], timesteps
 
 def save(state: dict[str, Any], path: str | os.PathLike[str]) -> Path:
     """Writes what `get_state` gave to the folder `path`, whole or not at all; returns the folder."""
-    from ..experiments.checkpoints import Checkpointer
-
     checkpointer, step = Checkpointer(path, keep=2), int(state["step"])
     checkpointer.save(step, state)
     checkpointer.discard_after(step)  # of a run that was here before
@@ -228,8 +227,6 @@ def save(state: dict[str, Any], path: str | os.PathLike[str]) -> Path:
 
 def restore(template: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save` wrote, as NumPy; `template` has its structure."""
-    from ..experiments.checkpoints import Checkpointer
-
     return jax.device_get(Checkpointer(path).restore(template)[0])
 
 

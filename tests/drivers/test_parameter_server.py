@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax_agents.drivers import ParameterServer
-from jax_agents.drivers.parameter_server import cpu_environment, to_host
+from jax_agents.drivers.parameter_server import to_host
 
 
 def params(number):
@@ -71,8 +71,3 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeyp
 def test_random_keys_are_refused_by_name():
     with pytest.raises(TypeError, match=r"parameters\['noise'\].*key_data"):
         to_host({"noise": jax.random.key(0)})
-
-
-def test_actors_compute_on_one_cpu_whatever_is_simulated_here():
-    variables = cpu_environment()  # the tests simulate four devices
-    assert "force_host" not in variables["XLA_FLAGS"] and variables["JAX_PLATFORMS"] == "cpu"

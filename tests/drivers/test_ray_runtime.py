@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from jax_agents.drivers.ray_runtime import import_ray
+from jax_agents.drivers.ray_runtime import cpu_environment, import_ray, learner_environment
 
 NAME = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 
@@ -14,3 +14,15 @@ def test_uv_makes_no_environment_for_each_actor_unless_asked(monkeypatch, given,
     if given is None:
         monkeypatch.delenv(NAME)
     assert import_ray().__name__ == "ray" and os.environ[NAME] == expected
+
+
+def test_actors_compute_on_one_cpu_whatever_is_simulated_here():
+    variables = cpu_environment()  # the tests simulate four devices
+    assert "force_host" not in variables["XLA_FLAGS"] and variables["JAX_PLATFORMS"] == "cpu"
+
+
+def test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memory(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_dump_to=there")
+    assert learner_environment(0) == {"XLA_FLAGS": "--xla_dump_to=there", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    assert learner_environment(1) == {"XLA_FLAGS": "--xla_dump_to=there"}
+    assert learner_environment(0.5) == {"XLA_FLAGS": "--xla_dump_to=there", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}

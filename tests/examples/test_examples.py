@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from jax_agents.experiments.checkpoints import Checkpointer
+from jax_agents.learners.checkpoints import Checkpointer
 
 FOLDER = pathlib.Path(__file__).parents[2] / "examples"
 RUNS = {

@@ -19,7 +19,6 @@ import pytest
 from jax_agents import agents, networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.learners import LearnerError, LearnerGroup, StatefulLearner
-from jax_agents.learners.group import _environment
 
 SPECS = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
 SIZES = (10, 7, 1)  # divides by 2; does not; leaves a learner without any
@@ -214,13 +213,6 @@ def test_what_it_is_told_is_checked(pair):
 def test_learners_that_there_is_no_room_for(ray, resources):
     with pytest.raises(LearnerError, match=r"did not start in 1 s.* of 4 CPUs and 0 GPUs in all.*Lower these, call ray.init"):
         LearnerGroup(make_learner, 2, timeout=1, **resources)
-
-
-def test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memory(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_dump_to=there")
-    assert _environment(0) == {"XLA_FLAGS": "--xla_dump_to=there", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    assert _environment(1) == {"XLA_FLAGS": "--xla_dump_to=there"}
-    assert _environment(0.5) == {"XLA_FLAGS": "--xla_dump_to=there", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}
 
 
 def private_memory():

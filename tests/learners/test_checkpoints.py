@@ -12,8 +12,8 @@ import pytest
 from jax_agents.agents.agent import init_state
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import Trajectory
-from jax_agents.experiments import checkpoints
-from jax_agents.experiments.checkpoints import Checkpointer, CheckpointError
+from jax_agents.learners import checkpoints
+from jax_agents.learners.checkpoints import Checkpointer, CheckpointError
 from jax_agents.replay import HostReplay
 
 
