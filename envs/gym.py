@@ -1,9 +1,7 @@
 """The gymnasium adapter: `make` an environment by its id, or adapt one that you have with `from_gym`."""
 
 import contextlib
-import difflib
 import functools
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,19 +10,14 @@ from typing import Any
 import numpy as np
 
 from .environment import Environment
+from .gym_registry import find_spec, installed, render_modes
+from .gym_rendering import picture
 from .gym_spaces import actions, observations
 from .preprocessing import preprocess_observation
 from .specs import EnvironmentSpecs
 from .types import StepType, TimeStep, Tree
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
-_INSTALL = {
-    "ale_py": 'pip install "jax-agents[atari]"',
-    "mujoco": 'pip install "jax-agents[mujoco]"',
-    "box2d": 'pip install "jax-agents[box2d]"',
-    "toy_text": 'pip install "gymnasium[toy-text]"',
-    "classic_control": 'pip install "gymnasium[classic-control]"',
-}
 
 
 def make(
@@ -69,14 +62,14 @@ def make(
     wrappers = (*wrappers, preprocess_observation) if preprocess else tuple(wrappers)
     create = _creator(env, max_episode_steps, wrappers, render_mode, dict(env_options or {}))
     if num_envs is None:
-        return from_gym(_installed(create, env))
+        return from_gym(installed(create, env))
     import gymnasium
 
     if vectorization == "sync":
-        vector = _installed(lambda: gymnasium.vector.SyncVectorEnv([create] * num_envs), env)
+        vector = installed(lambda: gymnasium.vector.SyncVectorEnv([create] * num_envs), env)
     else:
         with _main_without_a_missing_file():
-            vector = _installed(lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env)
+            vector = installed(lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env)
     return GymVectorEnvironment(vector, copy=False)
 
 
@@ -137,7 +130,7 @@ class GymEnvironment:
 
     def render(self) -> np.ndarray:
         """A picture of the present state, uint8 `[H, W, 3]`."""
-        return _frame(self.env)
+        return picture(self.env)
 
     def close(self) -> None:
         """Closes the gymnasium environment."""
@@ -193,7 +186,7 @@ class GymVectorEnvironment:
 
     def render(self) -> np.ndarray:
         """Pictures of the present states, uint8 `[n, H, W, 3]`."""
-        return _frame(self.env)
+        return picture(self.env)
 
     def close(self) -> None:
         """Closes the environments, and their processes if they have any."""
@@ -207,7 +200,7 @@ def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
     env = _renderer(env_id)
     for name, value in attributes.items():
         setattr(env, name, value)
-    return _frame(env)
+    return picture(env)
 
 
 @functools.lru_cache(maxsize=8)  # a renderer takes a second to start, and it has no state but what render_state sets
@@ -215,53 +208,6 @@ def _renderer(env_id: str) -> Any:
     env = _creator(env_id, None, (), "rgb_array", {})().unwrapped
     env.reset(seed=0)
     return env
-
-
-def _frame(env: Any) -> np.ndarray:
-    with _no_display():
-        try:
-            frame = env.render()
-        except Exception as error:
-            spec = getattr(env, "envs", [env])[0].spec
-            if spec is None or "mujoco" not in str(spec.entry_point):
-                raise
-            raise RuntimeError(
-                f"render: MuJoCo could not start OpenGL ({error}). Without a display set the environment variable MUJOCO_GL, "
-                "before the first picture, to 'egl' (a GPU's driver, or Mesa: apt-get install libegl1) or to 'osmesa' "
-                "(apt-get install libosmesa6)"
-            ) from error
-    if frame is None:
-        raise RuntimeError('render: the environment was made without pictures; make it with render_mode="rgb_array"')
-    return np.array(frame, np.uint8)
-
-
-@contextlib.contextmanager
-def _main_without_a_missing_file() -> Iterator[None]:
-    """Spawned processes run the main module's file; a program read from standard input says it had one named `<stdin>`."""
-    main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
-    missing = file is not None and not os.path.exists(file)
-    if missing:
-        del main.__file__
-    try:
-        yield
-    finally:
-        if missing:
-            main.__file__ = file
-
-
-@contextlib.contextmanager
-def _no_display() -> Iterator[None]:
-    """On a Linux machine without a display, tells SDL and MuJoCo (which draw for gymnasium) so: else they look for one."""
-    headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
-    drivers = {"SDL_VIDEODRIVER": "dummy", "MUJOCO_GL": "egl"} if headless else {}
-    added = {name: driver for name, driver in drivers.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _creator(
@@ -273,8 +219,8 @@ def _creator(
 ) -> Callable[[], Any]:
     """A function that makes one environment. It is pickled by value, so that a spawned process imports gymnasium alone."""
     if isinstance(env, str):
-        spec = _find_spec(env)
-        if render_mode is not None and render_mode in _render_modes(spec, env):
+        spec = find_spec(env)
+        if render_mode is not None and render_mode in render_modes(spec, env):
             options["render_mode"] = render_mode
     else:
         spec, factory = None, env
@@ -297,46 +243,16 @@ def _creator(
     return create
 
 
-def _find_spec(env_id: str) -> Any:
-    import gymnasium
-
-    module, _, env_id = env_id.rpartition(":")
-    if module:  # as gymnasium.make takes it
-        importlib.import_module(module)
-    if env_id.startswith("ALE/") or "NoFrameskip-v" in env_id:
-        try:
-            import ale_py
-        except ImportError as error:
-            raise ImportError(f"{env_id} needs ale-py: {_INSTALL['ale_py']}") from error
-        gymnasium.register_envs(ale_py)
+@contextlib.contextmanager
+def _main_without_a_missing_file() -> Iterator[None]:
+    """Spawned processes run the main module's file; a program read from standard input says it had one named `<stdin>`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    missing = file is not None and not os.path.exists(file)
+    if missing:
+        del main.__file__
     try:
-        return gymnasium.spec(env_id)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        known = {name.lower(): name for name in gymnasium.registry}
-        near = [known[name] for name in difflib.get_close_matches(env_id.lower(), known, n=3, cutoff=0.5)]
-        hint = f"did you mean {' or '.join(near)}?" if near else "see gymnasium.pprint_registry()"
-        raise ValueError(
-            f"env: no environment {env_id!r} is registered; {hint} Atari games are named like ALE/Pong-v5 and need "
-            f"{_INSTALL['ale_py']}; environments of other packages are registered by importing these"
-        ) from error
-
-
-def _render_modes(spec: Any, env_id: str) -> Sequence[str]:
-    from gymnasium.envs.registration import load_env_creator
-
-    entry = _installed(lambda: spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point), env_id)
-    return (getattr(entry, "metadata", None) or {}).get("render_modes", ())
-
-
-def _installed(create: Callable[[], Any], env: Any) -> Any:
-    """Calls `create`; a missing package becomes an ImportError that says how to install it."""
-    import gymnasium
-
-    try:
-        return create()
-    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
-        entry = str(gymnasium.registry[env].entry_point) if env in gymnasium.registry else ""
-        command = next((command for name, command in _INSTALL.items() if name in entry.lower()), None)
-        if command is None:
-            raise
-        raise ImportError(f"{env} needs a package that is not installed ({error}): {command}") from error
+        yield
+    finally:
+        if missing:
+            main.__file__ = file
