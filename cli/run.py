@@ -134,6 +134,7 @@ def use_gpus(number: float | None) -> None:
 def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: bool) -> None:
     """What a finished run ends with: the greedy average return, the curve and the video."""
     from ..evaluation import plot_learning_curve
+    from ..evaluation.video import NO_VIDEO
     from ..experiments import run_folder
 
     returns = trainer.evaluate()
@@ -153,7 +154,7 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
     if video:
         try:
             print(f"video: {trainer.video(folder / run_folder.VIDEOS / 'greedy.mp4')}")
-        except (ValueError, ImportError, NotImplementedError) as error:  # an environment without pictures, say
+        except NO_VIDEO as error:
             print(f"no video: {error}")
     checkpointer: Any = trainer.checkpointer  # there is one, since there is a run folder
     print(f"checkpoint: {checkpointer.path(checkpointer.latest())}")

@@ -15,6 +15,9 @@ from ..envs.types import Tree
 from ..policies.policy import Policy
 from .returns import _check_length, play
 
+# What `create_policy_eval_video` raises where there can be no video: without pictures, or without ffmpeg.
+NO_VIDEO = (ValueError, RuntimeError, ImportError)
+
 
 def create_policy_eval_video(
     env: Any,
@@ -45,7 +48,7 @@ def create_policy_eval_video(
     Raises:
       ValueError: if the environment is batched or renders no frames, `num_episodes` or `fps` is less than 1, or the policy
         does not fit the environment.
-      RuntimeError: if an episode takes more than `max_steps` steps.
+      RuntimeError: if the environment was made without pictures, or an episode takes more than `max_steps` steps.
       OSError: if the video cannot be written, with what ffmpeg says.
       ImportError: if imageio's ffmpeg is missing.
     """

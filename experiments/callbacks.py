@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..evaluation.video import NO_VIDEO
 from . import run_folder
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Monitor(Callback):
     def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
         try:
             trainer.video(self.folder / run_folder.VIDEOS / f"{path.name}.mp4")
-        except (ValueError, ImportError, NotImplementedError) as error:  # an environment without pictures, say
+        except NO_VIDEO as error:
             print(f"no video: {error}", file=sys.stderr, flush=True)
 
 

@@ -3,8 +3,12 @@ import io
 import struct
 from types import SimpleNamespace
 
+import pytest
+from jax_agents import envs
+from jax_agents.evaluation import create_policy_eval_video
 from jax_agents.experiments import run_folder
-from jax_agents.experiments.callbacks import Console, CsvReports, JsonReports, TensorBoard
+from jax_agents.experiments.callbacks import Console, CsvReports, JsonReports, Monitor, TensorBoard
+from jax_agents.policies import RandomPolicy
 
 
 def trainer(iteration=0, steps=0, result=None):
@@ -106,3 +110,12 @@ def test_a_terminal_gets_a_bar_with_steps_per_second_return_and_loss():
     console.on_end(trainer())
     for text in ("200/1000", "1,234 steps/s", "return 20.0", "loss 0.2500"):
         assert text in file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:.*without specifying any render mode")
+def test_an_environment_without_pictures_is_not_filmed_and_training_goes_on(tmp_path, capsys):
+    env = envs.gym.make("CartPole-v1", render_mode=None)
+    blind = SimpleNamespace(video=lambda path: create_policy_eval_video(env, RandomPolicy(env.specs.action), path))
+    Monitor(tmp_path).on_checkpoint(blind, tmp_path / "checkpoint_00000001")
+    assert "no video: render: the environment was made without pictures" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.mp4"))
