@@ -62,7 +62,7 @@ def host_class() -> type:
             self.made = make(actor, generation)
             self.timeout = timeout
             try:
-                self.file: Any = open(where, "w")  # noqa: SIM115 (it is open as long as the actor is)
+                self.file: int | None = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             except OSError:  # on another machine
                 self.file = None
             return os.getpid()
@@ -71,9 +71,9 @@ def host_class() -> type:
             import faulthandler
 
             if self.file is not None:
-                if os.lseek(self.file.fileno(), 0, os.SEEK_CUR):  # a call before this one was slow
-                    os.ftruncate(self.file.fileno(), 0)
-                    os.lseek(self.file.fileno(), 0, os.SEEK_SET)
+                if os.lseek(self.file, 0, os.SEEK_CUR):  # a call before this one was slow
+                    os.ftruncate(self.file, 0)
+                    os.lseek(self.file, 0, os.SEEK_SET)
                 faulthandler.dump_traceback_later(0.8 * self.timeout, file=self.file)
             try:
                 return getattr(self.made, method)(*args)

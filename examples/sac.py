@@ -24,6 +24,8 @@ from jax_agents.learners import Learner
 from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.replay import HostReplay
 
+CONFIG = SacConfig(hidden=(256, 256), learning_rate=1e-3, tau=0.01, batch_size=128)
+
 
 class TestWorker:
     """Plays deterministic episodes with the newest parameters, in an actor of its own."""
@@ -52,7 +54,7 @@ def main(
     updates_per_test: int = 2_000,
     folder: Path | None = None,
     save_seconds: float = 30.0,
-    config: SacConfig = SacConfig(hidden=(256, 256), learning_rate=1e-3, tau=0.01, batch_size=128),  # noqa: B008
+    config: SacConfig = CONFIG,
     seed: int = 0,
 ) -> tuple[float, int]:
     """Trains until the test worker finds `stop_return`; the last mean return that it found, and the steps taken."""

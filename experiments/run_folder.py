@@ -1,5 +1,6 @@
 """The folder of a run: what is in it, its lock, and the reports that it keeps."""
 
+import contextlib
 import csv
 import json
 import os
@@ -25,23 +26,23 @@ def create_run_folder(parent: str | os.PathLike[str], algorithm: str, env: str) 
     return folder
 
 
-def lock(folder: Path) -> Any:
-    """Keeps other processes from training in a folder; hold on to what it returns. A dead process's lock is gone.
+def lock(folder: Path) -> contextlib.ExitStack:
+    """Keeps other processes from training in a folder until what it returns is closed. A dead process's lock is gone.
 
     Raises:
       RunFolderError: another process has it.
     """
-    file = open(folder / ".lock", "w")  # noqa: SIM115 (the lock lasts as long as the file is open)
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise RunFolderError(f"{folder}: another process is training in this folder; wait for it, or end it") from error
-    return file
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(open(folder / ".lock", "w"))
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # on Windows: there is no lock
+            pass
+        except OSError as error:
+            raise RunFolderError(f"{folder}: another process is training in this folder; wait for it, or end it") from error
+        return held.pop_all()
 
 
 def write_params(folder: Path, params: Mapping[str, Any]) -> None:
