@@ -28,10 +28,10 @@ CONFIG = SacConfig(hidden=(256, 256), learning_rate=1e-3, tau=0.01, batch_size=1
 
 
 class TestWorker:
-    """Plays deterministic episodes with the newest parameters, in an actor of its own."""
+    """Plays deterministic episodes, side by side, with the newest parameters, in an actor of its own."""
 
     def __init__(self, actor: int, generation: int, *, make_env: Any, make_agent: Any, parameters: Any, num_episodes: int):
-        self.env = make_env()
+        self.env = make_env(num_envs=num_episodes)
         self.policy, self.parameters, self.num_episodes = make_agent(self.env.specs).policy, parameters, num_episodes
 
     def run(self) -> tuple[int, float]:
