@@ -169,7 +169,7 @@ def check_experience(
 ) -> None:
     """Raises for experience that is not `[B, T, ...]` of `spec` with T = `sequence_length`, or weights that are not `[B]`.
 
-    Costs nothing once traced.
+    What else a row's policy info holds, such as a version, is passed over. Costs nothing once traced.
     """
     shape = jnp.shape(experience.step_type)
     if len(shape) != 2 or sequence_length not in (None, shape[1]):
@@ -179,6 +179,9 @@ def check_experience(
         )
     if weights is not None and jnp.shape(weights) != shape[:1]:
         raise ValueError(f"weights: expected one for each window, shape {list(shape[:1])}, got {list(jnp.shape(weights))}")
+    info = experience.policy_info
+    if isinstance(info, dict):
+        experience = experience._replace(policy_info={name: leaf for name, leaf in info.items() if name in spec.policy_info})
     validate(experience, spec, batch_ndim=2)
 
 

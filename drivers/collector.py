@@ -12,6 +12,7 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import StepType, TimeStep, Trajectory, Tree, bootstrap_row
 from ..policies.policy import Policy
 from ..policies.simple import RandomPolicy
+from ..policies.versioned import VERSION, VersionedPolicy
 from ..replay.replay import Replay
 from .driver import Driver
 from .parameter_server import ParameterServer, RemoteParameterServer
@@ -79,13 +80,16 @@ class Collector:
         make_replay: Callable[[], Replay] | None = None,
         actor_params: Sequence[Mapping[str, Tree]] | None = None,
         warmup_steps: int = 0,
+        row_versions: bool = False,
         seed: int = 0,
     ):
         self.env = make_env()
-        self.policy = make_policy(self.env.specs)
+        wrap: Callable[[Policy], Policy] = VersionedPolicy if row_versions else (lambda policy: policy)
+        self.policy = wrap(make_policy(self.env.specs))
         self._actor, self._generation = actor, generation
         self._parameters, self._num_rows = parameters, num_rows
         self._actor_params = actor_params[actor] if actor_params else {}
+        self._row_versions = row_versions
         self._replay = None if make_replay is None else make_replay()
         self._rows: list[Trajectory] = []
         self._episodes = _Episodes()
@@ -94,7 +98,7 @@ class Collector:
         observers: list[Any] = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
         policy, key, self._warmup_steps = self.policy, self._key, warmup_steps if generation == 0 else 0
         if self._warmup_steps:
-            policy, key = RandomPolicy(self.env.specs.action), random_key
+            policy, key = wrap(RandomPolicy(self.env.specs.action)), random_key
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
         self.params: Tree = None
         self._version = -1
@@ -136,8 +140,11 @@ class Collector:
             newer = self._parameters.pull_if_newer(self._version)
             if newer is not None:
                 self._version, params = newer
-                # On the device once, and not with every row.
-                self.params = jax.device_put({**params, **self._actor_params} if self._actor_params else params)
+                if self._actor_params:
+                    params = {**params, **self._actor_params}
+                if self._row_versions:
+                    params = {**params, VERSION: np.int32(self._version)}
+                self.params = jax.device_put(params)  # once, and not with every row
             if self._version >= 0:
                 return
             if time.monotonic() > deadline or isinstance(self._parameters, ParameterServer):

@@ -43,6 +43,8 @@ class ParallelDriver:
       make_replay: builds the buffer that rows are written to, in the actor: `lambda: RemoteReplay(spec, address)`.
       actor_params: a dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
       warmup_steps: environment steps that each actor makes with random actions first.
+      row_versions: have each row's `policy_info` say the `"version"` of the parameters that acted, int32, wherever rows go;
+        their tables then have the spec `policies.with_version(agent.collect_data_spec)`.
       parameters: where they are published; None: a server of the driver's own, which it closes.
       max_in_flight: slices of an actor that may be unfinished or queued. 1 for `gather`, 2 so that no actor idles.
       max_staleness: blocks whose parameters are more versions behind the published ones are dropped; None: none are.
@@ -70,6 +72,7 @@ class ParallelDriver:
         make_replay: Callable[[], Replay] | None = None,
         actor_params: Sequence[Mapping[str, Tree]] | None = None,
         warmup_steps: int = 0,
+        row_versions: bool = False,
         parameters: ParameterServer | RemoteParameterServer | None = None,
         max_in_flight: int = 2,
         max_staleness: int | None = None,
@@ -107,6 +110,7 @@ class ParallelDriver:
             make_replay=make_replay,
             actor_params=actor_params,
             warmup_steps=warmup_steps,
+            row_versions=row_versions,
             seed=seed,
         )
         try:

@@ -22,6 +22,7 @@ from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
 from jax_agents.experiments.presets import PRESETS
 from jax_agents.learners import Learner, importance_weights
+from jax_agents.policies import with_version
 from jax_agents.replay import HostReplay, RemoteReplay
 
 
@@ -53,16 +54,17 @@ def main(
     make_agent = partial(preset.make_agent, config)
     env = gym.make(env_name)
     agent = make_agent(env.specs)
+    spec = with_version(agent.collect_data_spec)
     table = {"sequence_length": agent.train_sequence_length, "priority_exponent": config.priority_exponent}
-    make_replay = partial(RemoteReplay, agent.collect_data_spec, tuple(addresses), **table) if addresses else None
-    buffer = make_replay() if make_replay else HostReplay(agent.collect_data_spec, capacity=50_000, seed=seed, **table)
+    make_replay = partial(RemoteReplay, spec, tuple(addresses), **table) if addresses else None
+    buffer = make_replay() if make_replay else HostReplay(spec, capacity=50_000, seed=seed, **table)
     write = BlockWriter(partial(buffer.writer, num_envs)) if isinstance(buffer, HostReplay) else (lambda block: None)
     dataset = buffer.as_dataset(config.batch_size)
 
     learner = Learner(agent)
     state = learner.init(jax.random.key(seed))
     balance = Balance(config.updates(1_000) / 1_000, config.warmup_steps, slack=max(1, num_actors) * num_envs * num_rows)
-    updates, start, reported = 0, time.time(), 0
+    updates, age, start, reported = 0, 0.0, time.time(), 0
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
         lambda specs: make_agent(specs).collect_policy,
@@ -71,6 +73,7 @@ def main(
         make_replay=make_replay,
         actor_params=exploration(algorithm, max(1, num_actors), epsilon, alpha),
         warmup_steps=config.warmup_steps // max(1, num_actors),
+        row_versions=True,
         seed=seed,
     ) as driver:
         driver.publish(0, agent.policy_params(state))
@@ -84,11 +87,13 @@ def main(
                 weights = importance_weights(info.probability, info.table_size, config.importance_exponent)
                 state, losses = learner.train(state, experience, np.float32(weights))
                 buffer.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
+                age = updates - float(np.mean(experience.policy_info["version"][:, 0]))
                 updates += 1
             driver.publish(updates, agent.policy_params(state))
             if driver.num_steps - reported >= num_steps // 10:
                 reported = driver.num_steps
-                print(f"{time.time() - start:6.1f} s, {updates} updates, {driver.report()}", flush=True)
+                report = driver.report() | {"sampled_age": age}
+                print(f"{time.time() - start:6.1f} s, {updates} updates, {report}", flush=True)
     buffer.close()
     average = compute_avg_return(env, agent.policy, num_episodes, agent.policy_params(state), seed=seed)
     print(f"greedy return {average:.1f} after {driver.num_steps} steps and {time.time() - start:.1f} s")

@@ -7,6 +7,7 @@ from .policy import Distribution, Policy, act
 from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
 from .recurrent import RecurrentActorPolicy, RecurrentQPolicy
 from .simple import RandomPolicy, ScriptedPolicy
+from .versioned import VersionedPolicy, with_version
 
 __all__ = [
     "ActorPolicy",
@@ -23,5 +24,7 @@ __all__ = [
     "RecurrentQPolicy",
     "ReturnTrackingPolicy",
     "ScriptedPolicy",
+    "VersionedPolicy",
     "act",
+    "with_version",
 ]

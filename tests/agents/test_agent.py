@@ -6,8 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax_agents import envs
 from jax_agents.agents import LossInfo, Shard, TrainState, polyak
 from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
+from jax_agents.experiments import PRESETS
+from jax_agents.policies import with_version
 
 PARAMS = {"actor": {"w": jnp.array([1.0, -2.0])}, "critic": {"b": jnp.array(0.5), "w": jnp.array([[3.0], [4.0]])}}
 GRADS = {"actor": {"w": jnp.array([30.0, 40.0])}, "critic": {"b": jnp.array(0.6), "w": jnp.array([[0.8], [0.0]])}}
@@ -146,3 +149,16 @@ def test_keys_of_a_shards_examples_are_those_of_the_whole_batch():
     whole = jax.random.key_data(example_keys(key, 5))
     part = jax.random.key_data(example_keys(key, 2, Shard(lambda tree: tree, 3)))
     np.testing.assert_array_equal(part, whole[3:])
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG", "BC", "ES", "RAINBOW")])
+def test_rows_may_store_their_version(name):
+    """What an agent does not know of a row's policy info it passes over; traced only, as that is where rows are checked."""
+    specs = envs.classic.Pendulum().specs if name in ("SAC", "TD3", "DDPG") else envs.classic.CartPole().specs
+    agent = PRESETS[name].make_agent(PRESETS[name].config, specs)
+    shape = (2, agent.train_sequence_length or 6)
+    rows = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), with_version(agent.collect_data_spec))
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    if hasattr(agent, "prepare"):
+        state, rows = jax.eval_shape(agent.prepare, state, rows)
+    assert jax.eval_shape(agent.train, state, rows)[0].step.shape == ()

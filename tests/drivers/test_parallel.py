@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax_agents.drivers import BlockWriter, Driver, ParallelDriver, ParameterServer, RemoteParameterServer
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
-from jax_agents.policies import RandomPolicy
+from jax_agents.policies import RandomPolicy, with_version
 from jax_agents.replay import HostReplay, has_reverb
 
 SPECS = EnvironmentSpecs(ArraySpec((2,), np.int32), DiscreteSpec(3))
@@ -175,7 +175,25 @@ def test_random_actions_at_first_and_parameters_for_one_actor():
     assert len(np.unique(first.rows.action)) > 1 and (second.rows.action == 2).all()
 
 
-def test_what_cannot_be():
+def test_rows_carry_the_version_that_acted_into_the_replay():
+    """From blocks, and where an actor writes to the replay itself; random ones that of the time when they were made."""
+    spec = with_version(trajectory_spec(SPECS))
+    direct, through = (HostReplay(spec, capacity=200, sequence_length=2, seed=0) for _ in range(2))
+    options = {"num_rows": 6, "warmup_steps": 6, "row_versions": True}
+    in_blocks = ParallelDriver(environments(num_envs=None), random_policy, **options)
+    in_place = ParallelDriver(environments(num_envs=None), random_policy, make_replay=lambda: direct, **options)
+    write, made = BlockWriter(partial(through.writer, 1)), {}
+        for driver in (in_blocks, in_place):
+            driver.publish(version, {})
+        (block,) = in_blocks.poll()
+        made |= dict.fromkeys(block.rows.observation[:, 0, 1].tolist(), version)
+        write(block)
+        in_place.poll()
+        experience, _ = next(buffer.as_dataset(100))
+        versions, numbers = experience.policy_info["version"], experience.observation[..., 1]
+        staleness = in_blocks.version - versions[:, 0]
+
+
     with pytest.raises(TimeoutError, match=r"call driver.publish"):
         ParallelDriver(environments(), random_policy).poll()
     with pytest.raises(ValueError, match="num_rows=0"):
@@ -198,7 +216,7 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, tmp_path):
     failures = []
     options = {"num_rows": 8, "timeout": 30.0, "backoff": 0.1, "on_failure": failures.append, "parameters": parameters}
     make_env = environments(failure="exit", flag=str(flag), sleep=0.001)
-    with ParallelDriver(make_env, random_policy, num_actors=2, **options) as driver:
+    with ParallelDriver(make_env, random_policy, num_actors=2, row_versions=True, **options) as driver:
         driver.publish(0, {"x": np.zeros(50_000, np.float32)})  # too large to travel in an answer
         blocks = list(driver.run(num_steps=200))
         while not failures or None in driver.supervisor.pids():  # until one has exited, and is there again
@@ -217,6 +235,7 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, tmp_path):
     rows = check_rows(blocks)
     assert len(rows) == 3 and set(pids) < set(rows)
     assert {(b.actor, b.generation) for b in blocks} > {(0, 0), (1, 0)}
+    assert all((b.rows.policy_info["version"] == b.version).all() for b in blocks)
     assert report["staleness_max"] >= 0 and 1 <= report["blocks_lost"] <= 2
     parameters.close()
 
