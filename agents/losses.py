@@ -93,9 +93,9 @@ def categorical_l2_project(z_p: Array, probs: Array, z_q: Array) -> Array:
       Mass `[M]` on `z_q`, with the sum and, for atoms inside the range of `z_q`, the mean of the original.
     """
     widths = jnp.diff(z_q)
-    offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
     below, above = jnp.append(widths[:1], widths)[:, None], jnp.append(widths, widths[-1:])[:, None]
-    share = jnp.clip(1.0 - jnp.where(offset >= 0, offset / above, -offset / below), 0.0, 1.0)
+    offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
+    share = jnp.maximum(1.0 - jnp.maximum(offset * (1.0 / above), -offset * (1.0 / below)), 0.0)  # reciprocals of M, not of M x K
     return share @ probs
 
 
