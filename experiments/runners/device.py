@@ -1,13 +1,10 @@
 """The whole loop on device, for environments written in JAX."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from ...agents.agent import Agent, TrainState
+from ...agents.agent import Agent
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Tree
 from ...learners.evolution import Evolution
@@ -17,21 +14,17 @@ from ...learners.on_policy import OnPolicy
 from ..configs import OnPolicyConfig
 from ..evolution import EsConfig
 from ..offline import BcConfig
+from .compiled import CompiledRunner
 from .offline import offline_loop
 from .runner import Episodes, Progress
 
 
-class DeviceRunner:
+class DeviceRunner(CompiledRunner):
     """The whole loop on device; stops and resumes exactly. Boundary rows, one an episode, count as steps here."""
 
-    replay = None
-
     def __init__(self, config: Any, agent: Agent, env: JaxEnvironment, seed: int):
-        self.chunk = config.steps_per_report
-        self._config = config
-        self._loop = device_loop(config, agent, env)
-        self._run = jax.jit(self._loop.run, static_argnums=1, donate_argnums=0)
-        self._state = jax.jit(self._loop.init)(jax.random.key(seed))
+        super().__init__(device_loop(config, agent, env), seed)
+        self.chunk, self._config = config.steps_per_report, config
         self._unreported = self._rows  # the warm-up, made by `init`
 
     @property
@@ -41,14 +34,6 @@ class DeviceRunner:
     @property
     def _rows(self) -> int:
         return int(self._state.rollout.row) * self._config.num_envs
-
-    @property
-    def train_state(self) -> TrainState:
-        return jax.tree.map(jax.numpy.copy, self._state.train)  # the next run donates it
-
-    @train_state.setter
-    def train_state(self, state: TrainState) -> None:
-        self._state = dataclasses.replace(self._state, train=jax.tree.map(jax.numpy.copy, state))
 
     def advance(self, num_steps: int) -> Progress:
         warm_up = min(num_steps, self._unreported)
@@ -65,9 +50,6 @@ class DeviceRunner:
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
         self._state, self._unreported = state, counters["unreported"]
-
-    def close(self) -> None:
-        self._state = None
 
 
 def progress_of(metrics: Mapping[str, Any], num_updates: int) -> Progress:
