@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .presets import nearest
-from .runners import Episodes
+from .runners import Episodes, Progress
 
 RESULT_KEYS = (
     "training_iteration",
@@ -53,6 +53,24 @@ def make_report(counters: Mapping[str, Any], recent: list[Episodes], steps: int,
         "time_total_s": round(counters["time_total"], 4),
         "timestamp": round(time.time(), 3),
     }
+
+
+class Tally:
+    """Adds up what a runner has made since a report began."""
+
+    def __init__(self) -> None:
+        self.num_updates, self.seconds = 0, 0.0  # seconds before they were asked for: `Progress`
+        self._sums: dict[str, float] = {}
+
+    def add(self, progress: Progress) -> None:
+        self.num_updates += progress.num_updates
+        self.seconds += progress.seconds
+        for name, value in progress.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * progress.num_updates
+
+    def metrics(self) -> dict[str, float | None]:
+        """The means of the agent's metrics over the updates; None for what JSON cannot hold."""
+        return {name: finite(total / self.num_updates) for name, total in self._sums.items()}
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from ... import replay as replay_lib
 from ...agents.agent import Agent
 from ...replay.replay import Replay
+from ..configs import OnPolicyConfig
 from ..evolution import EsConfig
 from ..offline import BcConfig
 from .actors import ActorsRunner
@@ -32,6 +33,24 @@ def check_runner(runner: str, config: Any) -> None:
         raise ValueError(f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'")
     if runner == "vector" and config.num_envs == 1:
         raise ValueError("runner 'vector' steps several environments at once; set config num_envs to their number")
+
+
+def replay_of(runner: str, config: Any, wanted: str) -> tuple[str, str]:
+    """What `make_runner` needs to know of a run's replay ("none", "device", "reverb" or "host"), and a sentence that says why.
+
+    Args:
+      runner, config: that fit together.
+      wanted: for the Python loop, if its agent learns from replay: see `choose_replay`, and what that raises.
+    """
+    if isinstance(config, BcConfig):
+        return "none", f"none, it learns from {config.dataset}"
+    if runner == "device":
+        return "device", "on device, part of the compiled loop"
+    if isinstance(config, OnPolicyConfig):
+        return "none", "none, it learns from fresh rows"
+    if runner == "ray":
+        return "host", "in process, for the rows of all actors"
+    return choose_replay(wanted)
 
 
 def choose_replay(wanted: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 import pytest
-from jax_agents.experiments.reports import RESULT_KEYS, check_stop, finite, make_report, newest, reached
+from jax_agents.experiments.reports import RESULT_KEYS, Tally, check_stop, finite, make_report, newest, reached
+from jax_agents.experiments.runners import Progress
 
 
 def test_a_report_by_hand():
@@ -11,6 +12,19 @@ def test_a_report_by_hand():
     assert (report["steps_per_second"], report["time_total_s"]) == (60.0, 2.5)
     empty = make_report(counters, [], steps=30, seconds=0.5)
     assert empty["episode_return_mean"] is None and empty["episode_len_mean"] is None
+
+
+def test_a_tally_weighs_metrics_by_updates():
+    tally = Tally()
+    for progress in (
+        Progress(0, {}, []),
+        Progress(1, {"loss": 4.0, "q": 1.0}, [], seconds=0.5),
+        Progress(3, {"loss": 8.0, "q": float("nan")}, [(1.0, None, 1)], seconds=0.25),
+    ):
+        tally.add(progress)
+    assert (tally.num_updates, tally.seconds) == (4, 0.75)
+    assert tally.metrics() == {"loss": 7.0, "q": None}
+    assert Tally().metrics() == {}
 
 
 def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
