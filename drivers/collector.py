@@ -64,8 +64,10 @@ class Collector:
     """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which generation it is.
 
     Attributes:
+      actor: which one it is.
       env, policy: as made.
       params: what the policy acted with last, on the device.
+      kept: for functions that `apply` calls: what they keep here from one call to the next.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Collector:
         self.env = make_env()
         wrap: Callable[[Policy], Policy] = VersionedPolicy if row_versions else (lambda policy: policy)
         self.policy = wrap(make_policy(self.env.specs))
-        self._actor, self._generation = actor, generation
+        self.actor, self._generation = actor, generation
         self._parameters, self._num_rows = parameters, num_rows
         self._actor_params = actor_params[actor] if actor_params else {}
         self._row_versions = row_versions
@@ -101,7 +103,13 @@ class Collector:
             policy, key = wrap(RandomPolicy(self.env.specs.action)), random_key
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
         self.params: Tree = None
+        self.kept: dict[str, Any] = {}
         self._version = -1
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps so far."""
+        return self._driver.num_steps
 
     def run(self) -> Block:
         """The next slice.
@@ -110,7 +118,7 @@ class Collector:
           TimeoutError: no parameters were published.
         """
         driver, steps = self._driver, self._driver.num_steps
-        self._pull()
+        self.pull()
         if self._warmup_steps and driver.num_steps >= self._warmup_steps:
             driver.set_policy(self.policy, self._key)
             self._warmup_steps = 0
@@ -126,7 +134,13 @@ class Collector:
         if self.env.num_envs is None:
             rows = jax.tree.map(lambda x: x[:, None], rows)
             time_step = jax.tree.map(lambda x: np.asarray(x)[None], time_step)
-        return Block(rows, time_step, self._actor, self._generation, self._version, driver.num_steps - steps, returns, lengths)
+        return Block(rows, time_step, self.actor, self._generation, self._version, driver.num_steps - steps, returns, lengths)
+
+    def apply(self, function: Callable[["Collector"], Any]) -> Any:
+        """What a function gives for this collector, which has parameters by then."""
+        if self._version < 0:
+            self.pull()
+        return function(self)
 
     def close(self) -> None:
         """Closes the environment and the buffer."""
@@ -134,7 +148,12 @@ class Collector:
         if self._replay is not None:
             self._replay.close()
 
-    def _pull(self) -> None:
+    def pull(self) -> None:
+        """Takes the newest parameters.
+
+        Raises:
+          TimeoutError: none were published.
+        """
         deadline = time.monotonic() + _WAIT
         while True:
             newer = self._parameters.pull_if_newer(self._version)

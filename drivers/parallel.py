@@ -1,6 +1,8 @@
 """Drivers on Ray actors: each steps environments of its own with the newest parameters, a bounded slice at a time."""
 
 import collections
+import pickle
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -99,6 +101,7 @@ class ParallelDriver:
         self.max_staleness = max_staleness
         self.num_steps = self.num_episodes = 0
         self._num_dropped = 0
+        self._early: list[Block] = []  # ended while something else was waited for
         self._returns: collections.deque[float] = collections.deque(maxlen=100)
         self._staleness: collections.deque[int] = collections.deque(maxlen=1000)
         make = partial(
@@ -152,7 +155,9 @@ class ParallelDriver:
         """
         if start:
             self._start()
-        blocks = [answer.value for answer in self.supervisor.collect(timeout) if answer.failure is None]
+        early, self._early = self._early, []
+        answers = self.supervisor.collect(0.0 if early else timeout)
+        blocks = early + [answer.value for answer in answers if answer.failure is None]
         if start and self.num_actors:  # in this process a slice is made at once: not before it is asked for
             self._start()
         return [block for block in blocks if self._count(block)]
@@ -186,6 +191,36 @@ class ParallelDriver:
                 elif self._count(answer.value):
                     blocks[answer.actor] = answer.value
         return [blocks[actor] for actor in sorted(blocks)]
+
+    def foreach_actor(self, function: Callable[[Collector], Any]) -> list[Any]:
+        """Calls a function with each actor's `Collector`, between two slices, and returns what it gives, in the actors' order.
+
+        Parameters must have been published. An actor that is lost meanwhile is asked again when it was made anew.
+
+        Raises:
+          RuntimeError: the function has raised in an actor, or what it gives cannot be sent; the message has the traceback.
+        """
+        send = partial(_pickled, function) if self.num_actors else function
+        values: dict[int, Any] = {}
+        calls: set[int] = set()
+        waiting = set(range(len(self.supervisor)))
+        while len(values) < len(self.supervisor):
+            for actor in waiting.intersection(self.supervisor.free()):
+                calls.add(self.supervisor.submit(actor, "apply", send))
+                waiting.discard(actor)
+            for answer in self.supervisor.collect(timeout=1.0):
+                if answer.call not in calls:
+                    self._early += [answer.value] if answer.failure is None else []
+                elif answer.failure is not None:
+                    waiting.add(answer.actor)
+                else:
+                    values[answer.actor] = answer.value
+        if not self.num_actors:
+            return [values[0]]
+        for actor, (_, problem) in sorted(values.items()):
+            if problem is not None:
+                raise RuntimeError(f"in actor {actor}:\n{problem}")
+        return [pickle.loads(values[actor][0]) for actor in sorted(values)]
 
     def report(self) -> dict[str, float]:
         """What all actors did: steps, episodes, the mean return of the last 100 of them, staleness (published version minus
@@ -230,6 +265,16 @@ class ParallelDriver:
         fresh = self.max_staleness is None or staleness <= self.max_staleness
         self._num_dropped += not fresh
         return fresh
+
+
+def _pickled(function: Callable[[Collector], Any], collector: Collector) -> tuple[bytes, str | None]:
+    """In an actor: what a function gives, pickled, or the traceback of what it raised, which is no failure of the actor."""
+    from ray import cloudpickle
+
+    try:
+        return cloudpickle.dumps(function(collector)), None
+    except Exception:
+        return b"", traceback.format_exc()
 
 
 class BlockWriter:

@@ -24,6 +24,7 @@ from ..policies.policy import Distribution, act
 from .weights import get_weights, import_weights, set_weights
 
 if TYPE_CHECKING:
+    from .runners import Worker
     from .trainer import Trainer
 
 _DRAWS = 0x7FFFFFFF  # folded into the run's key: draws of its own
@@ -183,9 +184,12 @@ def converters(env: Any) -> tuple[Callable[[Any], Tree], Callable[[Tree], Any]]:
 
 
 class TrainedPolicy:
-    """The policy of a trainer as it is now: ask it, or read and replace its weights. `trainer.get_policy()` gives it."""
+    """The policy of a trainer, or of an actor of it, as it is now: ask it, or read and replace its weights.
 
-    def __init__(self, trainer: "Trainer", env: Any):
+    `trainer.get_policy()` gives it.
+    """
+
+    def __init__(self, trainer: "Trainer | Worker", env: Any):
         self.trainer, self.agent = trainer, trainer.agent
         self._to_observation, self._to_action = converters(env)
         self._num_draws = 0

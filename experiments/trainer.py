@@ -25,7 +25,7 @@ from .introspection import TrainedPolicy
 from .offline import BcConfig
 from .presets import preset_of
 from .reports import check_stop, finite, make_report, newest, reached
-from .runners import Episodes, Runner, check_runner, choose_replay, make_runner
+from .runners import ActorsRunner, Episodes, Runner, check_runner, choose_replay, make_runner
 
 _COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
@@ -321,17 +321,31 @@ class Trainer:
         """Replaces the weights by those of a `.npz` or `.msgpack` file, or of a tree; see `weights.import_weights`."""
         self._policy.import_weights(source)
 
-    def foreach_worker(self, function: Callable[["Trainer"], Any]) -> list[Any]:
-        """Calls a function with each worker, the local one first, and returns the results.
+    def foreach_worker(self, function: Callable[[Any], Any]) -> list[Any]:
+        """Calls a function with each worker, the local one (the trainer itself) first, and returns the results.
 
-        The trainer itself is the local worker, and the only one: it has `agent`, `num_steps` and `get_policy()`. Where there
-        are others, they see weights that were set here when parameters are next published to them.
+        The others are the actors of runner "ray", in their order, each as a `runners.Worker`: like the trainer it has `agent`,
+        `policy_params`, `get_policy()` and `num_steps`, its own. The function is sent there by cloudpickle. Weights set on
+        the trainer reach them by `sync_workers`, or when the next report begins.
+
+        Raises:
+          RuntimeError: the function has raised in an actor; the message has the traceback.
         """
-        return [function(self)]
+        return self.foreach_worker_with_index(lambda worker, _: function(worker))
 
-    def foreach_worker_with_index(self, function: Callable[["Trainer", int], Any]) -> list[Any]:
+    def foreach_worker_with_index(self, function: Callable[[Any, int], Any]) -> list[Any]:
         """As `foreach_worker`, for a function of (worker, index); the local worker is number 0."""
-        return [function(self, 0)]
+        return [function(self, 0), *(self._actors.foreach_worker(function) if self._actors else [])]
+
+    def sync_workers(self) -> None:
+        """Has the actors act with the weights as they are now; does nothing where there are none."""
+        if self._actors:
+            self._actors.sync_workers()
+
+    @property
+    def _actors(self) -> ActorsRunner | None:
+        trains = self.runner_name == "ray" and self._train_state is None
+        return self.runner if trains and isinstance(self.runner, ActorsRunner) else None
 
     def __repr__(self) -> str:
         steps = f"{self.num_steps:,} steps, " if "runner" in self.__dict__ else ""

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import re
 import shutil
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from jax_agents import cli, replay
+from jax_agents.cli import run
 from jax_agents.experiments import run_folder
 
 TINY = {
@@ -115,6 +118,15 @@ def test_a_users_mistake_is_one_clear_line_and_makes_no_folder(tmp_path, capsys,
     assert re.search(message if "|" in message else re.escape(message), error)
     assert error.startswith("usage") or error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number, memory", [(1, None), (0.2, "0.2")])
+def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
+    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it starts."""
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    run.use_gpus(number)
+    assert os.environ.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None) == memory
 
 
 def test_a_missing_extra_names_the_command_that_installs_it(tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ from .loop import LoopRunner
 from .offline import OfflineRunner, offline_loop
 from .runner import Episodes, Progress, Runner
 from .together import Together
+from .worker import Worker
 
 __all__ = [
     "ActorsRunner",
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "Runner",
     "Together",
+    "Worker",
     "check_runner",
     "choose_replay",
     "device_loop",

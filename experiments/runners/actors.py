@@ -14,6 +14,7 @@ from ...envs.types import Tree
 from ...learners import Learner, importance_weights, learn
 from ..policy_gradient import ImpalaConfig
 from .runner import Episodes, Progress
+from .worker import Worker, worker_of
 
 
 class ActorsRunner:
@@ -50,7 +51,7 @@ class ActorsRunner:
         self._config, self._agent, self._make_env, self._make_agent = config, agent, make_env, make_agent
         self._num_workers, self._num_envs, self._seed = num_workers, max(1, config.num_envs // max(1, num_workers)), seed
         self._waiting: list[Block] = []  # IMPALA's, for the next update
-        self._steps_before = self._updates = 0
+        self._steps_before = self._updates = self._replaced = 0
         train_key, self._key = jax.random.split(jax.random.key(seed))
         self._state: TrainState = agent.init(train_key)
         if buffer is not None:
@@ -93,6 +94,7 @@ class ActorsRunner:
     @train_state.setter
     def train_state(self, state: TrainState) -> None:
         self._state = jax.tree.map(jnp.copy, state)
+        self._replaced += 1
 
     def advance(self, num_steps: int) -> Progress:
         updates, stop = self._updates, self.num_steps + num_steps
@@ -124,6 +126,22 @@ class ActorsRunner:
             self.driver.close()
             del self.__dict__["driver"]
         self._steps_before, self._updates, self._seed = counters["num_steps"], counters["num_updates"], seed
+
+    def foreach_worker(self, function: Callable[[Worker, int], Any]) -> list[Any]:
+        """What a function of (worker, index) gives in each actor, in their order; they are numbered from 1. None in process."""
+        if not self._num_workers:
+            return []
+        if self.driver.version < 0:
+            self._publish(wait=True)
+        make_agent, seed = self._make_agent, self._seed
+        return self.driver.foreach_actor(
+            lambda collector: function(worker_of(collector, make_agent, seed), collector.actor + 1)
+        )
+
+    def sync_workers(self) -> None:
+        """Has the actors take the parameters as they are now."""
+        self._publish(wait=True)
+        self.driver.foreach_actor(lambda collector: collector.pull())
 
     def close(self) -> None:
         if "driver" in self.__dict__:
@@ -166,4 +184,4 @@ class ActorsRunner:
         self._updates += self._config.num_epochs * self._config.num_minibatches
 
     def _publish(self, *, wait: bool) -> None:
-        self.driver.publish(self._updates, self._agent.policy_params(self._state), wait=wait)
+        self.driver.publish(self._updates + self._replaced, self._agent.policy_params(self._state), wait=wait)

@@ -117,6 +117,17 @@ def test_in_process_the_rows_are_a_drivers():
     driver.close()
 
 
+def test_a_function_of_each_actor_between_its_slices():
+    with ParallelDriver(environments(), random_policy, num_rows=4) as driver:
+        driver.publish(0, {})
+        assert driver.foreach_actor(lambda collector: (collector.actor, collector.num_steps)) == [(0, 0)]
+        driver._start()  # a slice that nobody has polled for is not lost
+        assert driver.foreach_actor(lambda collector: collector.num_steps) == [8]
+        assert sum(block.num_steps for block in driver.run(num_steps=20)) == 20 == driver.num_steps
+        with pytest.raises(ZeroDivisionError):
+            driver.foreach_actor(lambda collector: 1 / 0)
+
+
 def test_segments_end_with_a_bootstrap_row():
     with ParallelDriver(environments(num_envs=None), random_policy, num_rows=4) as driver:
         driver.publish(0, {})
@@ -183,17 +194,23 @@ def test_rows_carry_the_version_that_acted_into_the_replay():
     in_blocks = ParallelDriver(environments(num_envs=None), random_policy, **options)
     in_place = ParallelDriver(environments(num_envs=None), random_policy, make_replay=lambda: direct, **options)
     write, made = BlockWriter(partial(through.writer, 1)), {}
+    for version in (0, 3, 8):
         for driver in (in_blocks, in_place):
             driver.publish(version, {})
         (block,) = in_blocks.poll()
+        assert block.version == version and block.rows.policy_info["version"].tolist() == [[version]] * 6
         made |= dict.fromkeys(block.rows.observation[:, 0, 1].tolist(), version)
         write(block)
         in_place.poll()
+    for buffer in (direct, through):
         experience, _ = next(buffer.as_dataset(100))
         versions, numbers = experience.policy_info["version"], experience.observation[..., 1]
+        assert versions.dtype == np.int32 and versions.tolist() == np.vectorize(made.get)(numbers).tolist()
         staleness = in_blocks.version - versions[:, 0]
+        assert set(staleness.tolist()) == {0, 5, 8}
 
 
+def test_what_cannot_be():
     with pytest.raises(TimeoutError, match=r"call driver.publish"):
         ParallelDriver(environments(), random_policy).poll()
     with pytest.raises(ValueError, match="num_rows=0"):

@@ -15,6 +15,7 @@ from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, dqn_a
 
 TESTS = Path(__file__).parents[1]
 EXPERIMENTS, SERVING, PARAMETERS = "experiments/test_", "serving/test_", "experiments/test_introspection.py::"
+ACTORS = "experiments/runners/test_actors.py::"
 
 # The guide to the training API: configurations, training, Tune, acting, state, preprocessing and introspection.
 GUIDE = {
@@ -24,6 +25,7 @@ GUIDE = {
     "pretty_print": EXPERIMENTS + "pretty.py::test_none_is_left_out_and_nested_dicts_are_indented",
     "save gives the path, restore goes on": "here::test_a_guides_way_through_a_trainer",
     "weights from outside, by name": PARAMETERS + "test_a_trainers_weights",
+    "num_workers in processes of their own": ACTORS + "test_a_trainer_on_actors",
     "num_workers 0 is in process": "here::test_num_workers_0_is_this_process",
     "a run by its name, and a stop": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "grid search": EXPERIMENTS + "sweep.py::test_trials_in_step_compute_what_each_would_alone",
@@ -36,7 +38,8 @@ GUIDE = {
     "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
     "compute_action of a raw observation": PARAMETERS + "test_a_trainers_actions_are_those_of_evaluation",
     "weights of the policy": PARAMETERS + "test_a_trainers_weights",
-    "each worker, with index": PARAMETERS + "test_workers",
+    "the local worker": PARAMETERS + "test_workers",
+    "each worker, with index; when weights reach those in other processes": ACTORS + "test_each_worker_has_weights_of_its_own",
     "a model that is trained by itself": "here::test_a_network_is_trained_by_itself_and_put_back",
     "preprocessors": "envs/test_preprocessing.py::test_tuples_and_dicts_become_one_vector",
     "one-hot": "envs/test_preprocessing.py::test_discrete_spaces_become_one_hot_codes",
@@ -56,10 +59,13 @@ PAGE = {
     "the ten names": "here::test_the_names_of_old_are_there",
     "an environment of one's own by name": "here::test_an_environment_of_ones_own_is_named_with_its_module",
     "--config, and unknown keys": "test_cli.py::test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
+    "num_workers": ACTORS + "test_a_trainer_on_actors",
+    "num_gpus, and a part of one": "test_cli.py::test_a_gpu_or_a_part_of_its_memory",
     "monitor": "test_cli.py::test_several_seeds_are_summed_up_plotted_and_resumed",
     "--checkpoint-freq": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
     "rollout": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
     "-f, with grid search": "test_cli.py::test_a_tuned_file_trains_its_variants",
+    "each evaluator, with index": ACTORS + "test_each_worker_has_weights_of_its_own",
     "run_experiments": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "preprocessors of one's own": EXPERIMENTS
     + "environments.py::test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
@@ -104,6 +110,8 @@ def test_a_guides_way_through_a_trainer(trainer):
     again.restore(str(path))
     assert again.training_iteration == 1 and (again.evaluate(2) == trainer.evaluate(2)).all()
     assert again.train()["training_iteration"] == 2
+    again.restore(str(path))  # in the middle of training, too
+    assert again.training_iteration == 1 and (again.evaluate(2) == trainer.evaluate(2)).all()
     assert path.is_dir() and trainer.checkpointer.steps() == [1]
     again.close()
 
