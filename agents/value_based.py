@@ -80,7 +80,7 @@ class ValueBasedAgent:
         mask_t: Array | None,
     ) -> tuple[Array, Array]:
         """The loss of one transition, and its TD error or what else its priority in replay is to be."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define example_loss, as DqnAgent does")
 
     # -- what they share
 
