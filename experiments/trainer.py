@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,14 @@ from ..envs.preprocessing import Preprocessor, preprocessor_of
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
-from ..learners.checkpoints import Checkpointer, CheckpointError
-from . import run_folder as folders
+from ..learners.checkpoints import Checkpointer
 from .callbacks import Callback
-from .configs import OnPolicyConfig
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy
-from .offline import BcConfig
 from .presets import preset_of
-from .reports import check_stop, finite, make_report, newest, reached
-from .runners import ActorsRunner, Episodes, Runner, check_runner, choose_replay, make_runner
+from .reports import Tally, check_stop, make_report, newest, reached
+from .runners import ActorsRunner, Episodes, Runner, check_runner, make_runner, replay_of
+from .saved import check_kind, find_checkpoint
 
 _COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
@@ -87,16 +86,7 @@ class Trainer:
         self._recent: list[Episodes] = []
         self._train_state: TrainState | None = None  # restored for acting only
         self._started = False
-        if isinstance(config, BcConfig):
-            self.replay_name, self.replay_reason = "none", f"none, it learns from {config.dataset}"
-        elif runner == "device":
-            self.replay_name, self.replay_reason = "device", "on device, part of the compiled loop"
-        elif isinstance(config, OnPolicyConfig):
-            self.replay_name, self.replay_reason = "none", "none, it learns from fresh rows"
-        elif runner == "ray":
-            self.replay_name, self.replay_reason = "host", "in process, for the rows of all actors"
-        else:
-            self.replay_name, self.replay_reason = choose_replay(replay)
+        self.replay_name, self.replay_reason = replay_of(runner, config, replay)
         if runner == "device":
             self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
@@ -108,10 +98,8 @@ class Trainer:
     def runner(self) -> Runner:
         """The loop; made when it is first needed, since acting does without it."""
         folder = None if self.run_folder is None else self.run_folder / "checkpoints"
-        actors = None
-        if self.runner_name == "ray":
-            env, limit = self.env, self.config.max_episode_steps
-            actors = (lambda num_envs: host_environment(env, num_envs, limit)), self._make_agent, self.num_workers
+        make_env = partial(host_environment, self.env, max_episode_steps=self.config.max_episode_steps)
+        actors = (make_env, self._make_agent, self.num_workers) if self.runner_name == "ray" else None
         return make_runner(self.config, self.agent, self._env, self.seed, self.replay_name, folder, actors)
 
     @cached_property
@@ -168,15 +156,11 @@ class Trainer:
                 callback.on_start(self)
         for callback in self.callbacks:
             callback.on_train_begin(self)
-        begin, start, waited = time.perf_counter(), self.num_steps, 0.0
-        per_report, updates = self.config.steps_per_report, 0
-        totals: dict[str, float] = {}
-        end = (start // per_report + 1) * per_report
+        begin, start, tally = time.perf_counter(), self.num_steps, Tally()
+        end = (start // self.config.steps_per_report + 1) * self.config.steps_per_report
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
-            updates, waited = updates + progress.num_updates, waited + progress.seconds
-            for name, value in progress.metrics.items():
-                totals[name] = totals.get(name, 0.0) + value * progress.num_updates
+            tally.add(progress)
             self.num_episodes += sum(count for *_, count in progress.episodes)
             self._recent = newest(self._recent + progress.episodes)
             for callback in self.callbacks:
@@ -184,12 +168,11 @@ class Trainer:
                     callback.on_episode(self, *episode)
                 callback.on_progress(self)
         self.training_iteration += 1
-        self.num_updates += updates
-        seconds = time.perf_counter() - begin + waited
+        self.num_updates += tally.num_updates
+        seconds = time.perf_counter() - begin + tally.seconds
         self.time_total += seconds
-        metrics = {name: finite(total / updates) for name, total in totals.items()}
         counters = {name: getattr(self, name) for name in _COUNTERS} | {"num_steps": self.num_steps}
-        self.result = make_report(counters, self._recent, self.num_steps - start, seconds) | metrics
+        self.result = make_report(counters, self._recent, self.num_steps - start, seconds) | tally.metrics()
         for callback in self.callbacks:
             callback.on_train_end(self, self.result)
         for callback in self.callbacks:
@@ -238,7 +221,7 @@ class Trainer:
         state, counters = self.runner.state()
         metadata = {name: getattr(self, name) for name in _COUNTERS}
         metadata |= {"runner": self.runner_name, "replay": self.replay_name, "recent": self._recent, "counters": counters}
-        path = self._checkpoints().save(self.training_iteration, state, self.runner.replay, metadata)
+        path = find_checkpoint(None, self.checkpointer)[0].save(self.training_iteration, state, self.runner.replay, metadata)
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
         return path
@@ -256,17 +239,8 @@ class Trainer:
           FileNotFoundError: there is no such checkpoint.
           CheckpointError: it is damaged, or was saved by another kind of trainer.
         """
-        if isinstance(checkpoint, str | Path):
-            folder, step = folders.find_run(checkpoint)
-            checkpoints = Checkpointer(folder / folders.CHECKPOINTS)
-        else:
-            checkpoints, step = self._checkpoints(), checkpoint
-        step = checkpoints.latest() if step is None else step
-        if step is not None and checkpoints.path(step).is_dir():
-            saved = checkpoints.read_manifest(step)["metadata"]
-            for name, mine in (("runner", self.runner_name), ("replay", None if acting_only else self.replay_name)):
-                if mine is not None and saved[name] != mine:
-                    raise CheckpointError(f"{checkpoints.path(step)} was saved with {name} {saved[name]!r}, not {mine!r}")
+        checkpoints, step = find_checkpoint(checkpoint, self.checkpointer)
+        check_kind(checkpoints, step, self.runner_name, None if acting_only else self.replay_name)
         if acting_only and self.runner_name != "device":
             self._train_state, metadata = checkpoints.restore(self.agent.init(jax.random.key(0)), step=step)
         else:
@@ -282,20 +256,14 @@ class Trainer:
 
     def evaluate(self, num_episodes: int = 20) -> np.ndarray:
         """The undiscounted returns of the greedy policy, float64 `[num_episodes]`, in episodes of their own seeds."""
-        env = self.make_environment(min(10, num_episodes))
-        try:
+        with closing(self.make_environment(min(10, num_episodes))) as env:
             return compute_returns(env, self.agent.policy, num_episodes, self.policy_params, seed=self.evaluation_seed)
-        finally:
-            env.close()
 
     def video(self, filename: str | Path, num_episodes: int = 1) -> Path:
         """Writes a video of the greedy policy; see `evaluation.create_policy_eval_video`."""
-        env, seed = self.make_environment(None), self.evaluation_seed
-        params = self.policy_params
-        try:
+        params, seed = self.policy_params, self.evaluation_seed
+        with closing(self.make_environment(None)) as env:
             return create_policy_eval_video(env, self.agent.policy, filename, num_episodes, params=params, seed=seed)
-        finally:
-            env.close()
 
     def make_environment(self, num_envs: int | None = None, preprocess: bool = True) -> Environment:
         """Another host environment like the one that is trained in: unbatched, or `num_envs` of them.
@@ -360,11 +328,6 @@ class Trainer:
             self.runner.close()
         if self.runner_name == "ray" or ("runner" not in self.__dict__ and self.runner_name != "device"):
             self._env.close()
-
-    def _checkpoints(self) -> Checkpointer:
-        if self.checkpointer is None:
-            raise ValueError("this trainer has no folder for checkpoints; give it run_folder=...")
-        return self.checkpointer
 
 
 def _name(env: Any) -> str:

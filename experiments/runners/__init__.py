@@ -1,7 +1,7 @@
 """The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
 
 from .actors import ActorsRunner
-from .choice import check_runner, choose_replay, make_replay, make_runner
+from .choice import check_runner, choose_replay, make_replay, make_runner, replay_of
 from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
 from .loop import LoopRunner
@@ -27,4 +27,5 @@ __all__ = [
     "make_replay",
     "make_runner",
     "offline_loop",
+    "replay_of",
 ]

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 from jax_agents import envs, replay
-from jax_agents.experiments import DqnConfig, dqn_agent
-from jax_agents.experiments.runners import DeviceRunner, LoopRunner, choose_replay, make_replay
+from jax_agents.experiments import BcConfig, DqnConfig, PpoConfig, dqn_agent
+from jax_agents.experiments.runners import DeviceRunner, LoopRunner, choose_replay, make_replay, replay_of
 
 
 def test_the_choice_of_replay_says_why(monkeypatch):
@@ -19,6 +19,23 @@ def test_the_choice_of_replay_says_why(monkeypatch):
         choose_replay("reverb")
     with pytest.raises(ValueError, match="expected 'auto', 'reverb' or 'host', got 'redis'"):
         choose_replay("redis")
+
+
+@pytest.mark.parametrize(
+    ("runner", "config", "kind"),
+    [
+        ("loop", DqnConfig(), "host"),
+        ("vector", DqnConfig(num_envs=2), "host"),
+        ("ray", DqnConfig(), "host"),
+        ("device", DqnConfig(), "device"),
+        ("loop", PpoConfig(), "none"),
+        ("ray", PpoConfig(), "none"),
+        ("device", PpoConfig(), "device"),
+        ("device", BcConfig(dataset="rows.npz"), "none"),
+    ],
+)
+def test_the_replay_of_a_run(runner, config, kind):
+    assert replay_of(runner, config, "host")[0] == kind
 
 
 def loop_runner(config, seed=0):
