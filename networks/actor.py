@@ -10,9 +10,8 @@ import numpy as np
 from ..envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, Spec
 from ..envs.types import Tree, split_action_mask
 from .continuous import half_range
-from .critic import encoded
 from .distributions import Categorical, MultiCategorical, Normal
-from .encoders import MLP, Activation, Initializer
+from .encoders import MLP, Activation, Initializer, encoded
 
 orthogonal = nn.initializers.orthogonal(math.sqrt(2.0))
 

@@ -4,15 +4,13 @@ import math
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..envs.specs import BoundedSpec, Spec
 from ..envs.types import Array, Tree
-from .critic import encoded
 from .distributions import Deterministic, TanhNormal
-from .encoders import MLP, Activation, Initializer, he_truncated_normal
+from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal, uniform_within
 
 
 def half_range(spec: BoundedSpec) -> np.ndarray:
@@ -64,7 +62,7 @@ class DeterministicActor(nn.Module):
         check_continuous("DeterministicActor", self.spec, "for discrete actions use QNetwork")
         features = encoded(self, observation)
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)
-        unit = jnp.tanh(nn.Dense(math.prod(self.spec.shape), kernel_init=_near_zero)(hidden))
+        unit = jnp.tanh(nn.Dense(math.prod(self.spec.shape), kernel_init=uniform_within(3e-3))(hidden))
         unit = unit.reshape(*features.shape[:-1], *self.spec.shape)
         return Deterministic(scale_to_spec(unit, self.spec), len(self.spec.shape))
 
@@ -95,7 +93,3 @@ class TanhNormalActor(nn.Module):
         loc, log_std = (x.reshape(*features.shape[:-1], *self.spec.shape) for x in jnp.split(outputs, 2, axis=-1))
         scale = jnp.exp(jnp.clip(log_std, *self.log_std_bounds))
         return TanhNormal(loc, scale, self.spec.minimum, self.spec.maximum, len(self.spec.shape))
-
-
-def _near_zero(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-    return jax.random.uniform(key, shape, dtype, -3e-3, 3e-3)

@@ -9,22 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Tree
-from .encoders import MLP, Activation, Initializer, he_truncated_normal
-
-
-def encoded(network: Any, observation: Tree) -> Array:
-    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation itself if there is no encoder.
-
-    Raises:
-      ValueError: if that is no vector.
-    """
-    features = observation if network.encoder is None else network.encoder(observation)
-    if not hasattr(features, "ndim") or features.ndim == 0:
-        raise ValueError(
-            f"{type(network).__name__}: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; "
-            "give it an encoder (networks.default_encoder(env.specs.observation) chooses one)"
-        )
-    return features.astype(jnp.float32)
+from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal
 
 
 class CriticNetwork(nn.Module):
@@ -68,9 +53,10 @@ class Ensemble:
 
     def apply(self, variables: Tree, *inputs: Tree) -> Tree:
         """Every member's output for the same inputs, `[size, ...]`."""
-        # Vectors are copied for each member: XLA would transpose activations around the product of what all share, a tenth of
-        # a SAC update with 64-wide networks on a CPU. Images stay shared, as their convolutions are faster so.
+        # A batch of vectors `[B, size]` is copied for each member: XLA would transpose activations around the product of what
+        # all share, a tenth of a SAC update with 64-wide networks on a CPU. What has more axes stays shared, as convolutions
+        # over images are faster so. (Vectors `[B, T, size]` too: they could be images, and no update has them.)
         axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) <= 2 else None, inputs)
-        own = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.size, *jnp.shape(x))) if jnp.ndim(x) <= 2 else x, inputs)
-        own = jax.lax.optimization_barrier(own)
+        copied = lambda x: jnp.broadcast_to(x, (self.size, *jnp.shape(x))) if jnp.ndim(x) <= 2 else x
+        own = jax.lax.optimization_barrier(jax.tree.map(copied, inputs))
         return jax.vmap(lambda v, own: self.network.apply(v, *own), in_axes=(0, axes))(variables, own)

@@ -1,6 +1,7 @@
 """Encoders: modules that turn an observation `[..., *shape]` into features `[..., size]`, whatever the leading axes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,11 @@ Initializer = nn.initializers.Initializer
 
 # The initialiser of the tutorial's hidden layers: variance 2 / fan_in, truncated normal (He et al. 2015).
 he_truncated_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
+def uniform_within(bound: float) -> Initializer:
+    """Uniform in +-`bound`."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def scale_bytes(values: Array) -> Array:
@@ -107,6 +113,21 @@ class DictEncoder(nn.Module):
             )
         order = sorted(items) if isinstance(observation, Mapping) else items
         return self.combiner([self.encoders[name](items[name]) if name in self.encoders else items[name] for name in order])
+
+
+def encoded(network: Any, observation: Tree) -> Array:
+    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation itself if there is no encoder.
+
+    Raises:
+      ValueError: if that is no vector.
+    """
+    features = observation if network.encoder is None else network.encoder(observation)
+    if not hasattr(features, "ndim") or features.ndim == 0:
+        raise ValueError(
+            f"{type(network).__name__}: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; "
+            "give it an encoder (networks.default_encoder(env.specs.observation) chooses one)"
+        )
+    return features.astype(jnp.float32)
 
 
 def default_encoder(spec: Tree) -> nn.Module | None:

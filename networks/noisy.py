@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Tree
+from .encoders import Initializer, uniform_within
 
 
 class NoisyDense(nn.Module):
@@ -20,13 +21,13 @@ class NoisyDense(nn.Module):
 
     features: int
     sigma: float = 0.5
-    kernel_init: nn.initializers.Initializer | None = None
-    bias_init: nn.initializers.Initializer | None = None
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         size = inputs.shape[-1]
-        mean_init, sigma_init = _uniform(1 / math.sqrt(size)), nn.initializers.constant(self.sigma / math.sqrt(size))
+        mean_init, sigma_init = uniform_within(1 / math.sqrt(size)), nn.initializers.constant(self.sigma / math.sqrt(size))
         kernel = self.param("kernel", self.kernel_init or mean_init, (size, self.features))
         bias = self.param("bias", self.bias_init or mean_init, (self.features,))
         kernel_sigma = self.param("kernel_sigma", sigma_init, (size, self.features))
@@ -66,10 +67,6 @@ def draws_noise(network: Any, inputs: Tree) -> bool:
     jaxpr = jax.make_jaxpr(lambda key, variables: apply_network(network, variables, inputs, key))(jax.random.key(0), variables)
     key = jaxpr.jaxpr.invars[0]
     return any(variable is key for equation in jaxpr.jaxpr.eqns for variable in equation.invars)
-
-
-def _uniform(scale: float) -> nn.initializers.Initializer:
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -scale, scale)
 
 
 def _noise(key: Array, shape: tuple[int, ...]) -> Array:

@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from ..envs.types import Array, Tree
-from .encoders import MLP, Activation, he_truncated_normal
+from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal, uniform_within
 from .noisy import NoisyDense
-
-
-def _symmetric_uniform(scale: float) -> nn.initializers.Initializer:
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -scale, scale)
 
 
 class QNetwork(nn.Module):
@@ -44,9 +38,9 @@ class QNetwork(nn.Module):
     hidden: Sequence[int] = (100, 50)
     encoder: nn.Module | None = None
     activation: Activation = nn.relu
-    kernel_init: nn.initializers.Initializer | None = None
-    output_kernel_init: nn.initializers.Initializer = _symmetric_uniform(0.03)
-    output_bias_init: nn.initializers.Initializer = nn.initializers.constant(-0.2)
+    kernel_init: Initializer | None = None
+    output_kernel_init: Initializer = uniform_within(0.03)
+    output_bias_init: Initializer = nn.initializers.constant(-0.2)
     head_hidden: Sequence[int] = ()
     dueling: bool = False
     num_atoms: int | None = None
@@ -54,13 +48,7 @@ class QNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Tree) -> Array:
-        features = observation if self.encoder is None else self.encoder(observation)
-        if not hasattr(features, "ndim") or features.ndim == 0:
-            raise ValueError(
-                f"QNetwork: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; give it an "
-                "encoder (networks.default_encoder(env.specs.observation) chooses one)"
-            )
-        features = self._dense_layers(self.hidden, features.astype(jnp.float32))
+        features = self._dense_layers(self.hidden, encoded(self, observation))
         values = self._head(features, self.num_actions)
         if self.dueling:
             advantages, value = values, self._head(features, 1)

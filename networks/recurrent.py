@@ -16,8 +16,7 @@ import jax.numpy as jnp
 
 from ..envs.specs import ArraySpec, zeros
 from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
-from .critic import encoded
-from .encoders import MLP, Activation
+from .encoders import MLP, Activation, encoded
 from .q_network import QNetwork
 
 
@@ -98,8 +97,7 @@ class RecurrentQNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, observations: Tree, resets: Array, carry: Tree) -> tuple[Array, Tree]:
-        features = observations if self.encoder is None else self.encoder(observations)
-        features = MLP(self.hidden, self.activation)(features.astype(jnp.float32))
+        features = MLP(self.hidden, self.activation)(encoded(self, observations))
         features, carry = self.core(features, resets, carry)
         head = QNetwork(
             self.num_actions, hidden=(), head_hidden=self.head_hidden, dueling=self.dueling, activation=self.activation

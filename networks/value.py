@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
 from .actor import orthogonal
-from .critic import encoded
-from .encoders import MLP, Activation, Initializer
+from .encoders import MLP, Activation, Initializer, encoded
 
 
 class ValueNetwork(nn.Module):

@@ -39,6 +39,18 @@ def test_an_ensemble_is_its_members_side_by_side():
         np.testing.assert_allclose(critic.apply(member, observation, action), values[i], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [(), (4,), (2, 3), (2, 3, 2)], ids=str)
+def test_an_ensemble_takes_any_leading_axes(batch):
+    critic = CriticNetwork((8,))
+    observation, action = jax.random.normal(jax.random.key(1), (*batch, 5)), jnp.ones((*batch, 2))
+    variables = Ensemble(critic, 2).init(jax.random.key(0), jnp.ones(5), jnp.ones(2))
+    values = Ensemble(critic, 2).apply(variables, observation, action)
+    assert values.shape == (2, *batch)
+    for i in range(2):
+        member = jax.tree.map(lambda x, i=i: x[i], variables)
+        np.testing.assert_allclose(critic.apply(member, observation, action), values[i], rtol=1e-5, atol=1e-6)
+
+
 def test_an_ensemble_of_any_network_and_its_size():
     network = Ensemble(QNetwork(4, (8,)), 2)
     variables = network.init(jax.random.key(0), jnp.ones(3))
