@@ -1,4 +1,4 @@
-"""IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al. 2018)."""
+"""IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al. 2018); and APPO."""
 
 import dataclasses
 from functools import partial
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Trajectory, Tree
-from ..policies.q_policy import value_at
+from ..policies.q_policy import Schedule, value_at
 from . import losses, returns
 from .agent import LossInfo, TrainState, weighted_mean
 from .on_policy import OnPolicyAgent
@@ -22,17 +22,24 @@ class ImpalaAgent(OnPolicyAgent):
     mean over rows. Examples are whole sequences `[N, T + 1]`, since targets are of the current network. The arguments of
     `OnPolicyAgent` come first.
 
+    With a `clip_ratio` this is APPO: the first term is PPO's clipped surrogate of the ratio pi(a) / mu(a) to the policy mu that
+    acted, and of the advantage q - V, q being V-trace's estimate. That ratio stands in for the paper's min(rho-bar, rho), so
+    it is in no advantage: where nothing is clipped and rho <= 1, the gradient is IMPALA's. (RLlib's APPO clips the ratio to a
+    target network; here mu itself is what an update stays near.)
+
     Args:
       lambda_: scales the trace; 1 is the paper's.
       clip_rho: the paper's rho-bar, for targets and for advantages.
       clip_c: the paper's c-bar.
       value_coefficient: weight of the squared error, which has no half.
+      clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the update count; None: IMPALA.
     """
 
     lambda_: float | Array = 1.0
     clip_rho: float = 1.0
     clip_c: float = 1.0
     value_coefficient: float | Array = 0.5
+    clip_ratio: float | Array | Schedule | None = None
 
     def prepare(
         self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None
@@ -48,15 +55,22 @@ class ImpalaAgent(OnPolicyAgent):
         distribution = jax.tree.map(lambda x: x[:, :-1], distribution)
         steps, mask = split_bootstrap(experience)
         log_prob = distribution.log_prob(steps.action)
-        ratio = jax.lax.stop_gradient(jnp.exp(log_prob - steps.policy_info["log_prob"]))
-        ratio = jnp.where(mask > 0, ratio, 1.0)  # an action on a boundary row means nothing, and may be a forbidden one
+        # An action on a boundary row means nothing, and may be a forbidden one.
+        ratio = jnp.exp(jnp.where(mask > 0, log_prob - steps.policy_info["log_prob"], 0.0))
         vtrace = partial(returns.vtrace, clip_rho=self.clip_rho, clip_c=self.clip_c, clip_pg_rho=self.clip_rho)
-        targets, advantages = jax.vmap(vtrace)(
-            steps.reward, self.gamma * steps.discount, trace_lambda(steps, self.lambda_), jax.lax.stop_gradient(values), ratio
-        )
+        discount, trace = self.gamma * steps.discount, trace_lambda(steps, self.lambda_)
+        held_values, held_ratio = jax.lax.stop_gradient((values, ratio))
+        estimates = jax.vmap(vtrace)(steps.reward, discount, trace, held_values, held_ratio)
         mean = lambda x: weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)
-        policy_loss = mean(losses.policy_gradient(log_prob, advantages))
-        value_loss, entropy = mean(losses.squared(values[:, :-1] - targets)), mean(distribution.entropy())
+        metrics = {"ratio": mean(ratio)}
+        if self.clip_ratio is None:
+            surrogate = losses.policy_gradient(log_prob, estimates.advantages)
+        else:
+            epsilon = value_at(self.clip_ratio, state.step)
+            surrogate = losses.clipped_surrogate(ratio, estimates.q_estimate - held_values[:, :-1], epsilon)
+            metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
+        policy_loss, entropy = mean(surrogate), mean(distribution.entropy())
+        value_loss = mean(losses.squared(values[:, :-1] - estimates.targets))
         loss = policy_loss + self.value_coefficient * value_loss - value_at(self.entropy_coefficient, state.step) * entropy
-        metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "ratio": mean(ratio)}
+        metrics |= {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
         return LossInfo(loss, metrics, {})

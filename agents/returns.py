@@ -16,10 +16,12 @@ from ..envs.types import Array
 
 
 class VTrace(NamedTuple):
-    """What `vtrace` returns: value `targets` `[T]` and `advantages` `[T]` for the policy gradient."""
+    """What `vtrace` returns, each `[T]`: value `targets`; `advantages` for the policy gradient, which the clipped ratio weighs;
+    `q_estimate`, of the actions' values, for objectives that weigh by a ratio themselves."""
 
     targets: Array
     advantages: Array
+    q_estimate: Array
 
 
 def discounted_returns(r_t: Array, discount_t: Array, v_final: Array | float = 0.0) -> Array:
@@ -81,11 +83,12 @@ def vtrace(
 ) -> VTrace:
     """Off-policy targets and advantages (Espeholt et al. 2018, eq. 1 and section 4.2).
 
-      delta_t   = min(clip_rho, rho_t) (r_t + discount_t V_{t+1} - V_t)
-      target_t  = V_t + e_t,   e_t = delta_t + discount_t lambda_t min(clip_c, rho_t) e_{t+1},   e_T = 0
-      advantage = min(clip_pg_rho, rho_t) (r_t + discount_t (lambda_t target_{t+1} + (1 - lambda_t) V_{t+1}) - V_t)
+      delta_t     = min(clip_rho, rho_t) (r_t + discount_t V_{t+1} - V_t)
+      target_t    = V_t + e_t,   e_t = delta_t + discount_t lambda_t min(clip_c, rho_t) e_{t+1},   e_T = 0
+      q_estimate  = r_t + discount_t (lambda_t target_{t+1} + (1 - lambda_t) V_{t+1})
+      advantage_t = min(clip_pg_rho, rho_t) (q_estimate_t - V_t)
 
-    The last mixture is as in rlax; where lambda is 1 it is the paper's, and where it is 0 nothing is read across a boundary.
+    The mixture is as in rlax; where lambda is 1 it is the paper's, and where it is 0 nothing is read across a boundary.
 
     Args:
       r_t: `[T]` rewards.
@@ -103,7 +106,7 @@ def vtrace(
     following = jnp.append(targets[1:], values[-1])
     q_estimate = r_t + discount_t * (lambda_ * following + (1 - lambda_) * values[1:])
     advantages = jnp.minimum(clip_pg_rho, rho_tm1) * (q_estimate - values[:-1])
-    return jax.lax.stop_gradient(VTrace(targets, advantages))
+    return jax.lax.stop_gradient(VTrace(targets, advantages, q_estimate))
 
 
 def _backward(x: Array, weight: Array, final: Array | float) -> Array:

@@ -1,6 +1,7 @@
 """IMPALA (Espeholt et al. 2018): actors never wait for the learner, which corrects for their older policies by V-trace.
 
 python examples/impala.py --num-actors 2
+python examples/impala.py --algorithm APPO
 """
 
 import argparse
@@ -19,24 +20,26 @@ from jax_agents.learners import learn
 
 
 def main(
+    algorithm: str = "IMPALA",
     env_name: str = "CartPole-v1",
     *,
     num_actors: int = 2,
     num_envs: int = 10,
     blocks_per_update: int = 1,
-    num_steps: int = 2_000_000,
+    num_steps: int | None = None,
     max_staleness: int | None = 20,
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes."""
-    preset = PRESETS["IMPALA"]
-    config = dataclasses.replace(preset.config, num_steps=num_steps)
+    """Trains, for the preset's steps if none are given; returns the mean return of greedy episodes."""
+    preset = PRESETS[algorithm]
+    config = preset.config if num_steps is None else dataclasses.replace(preset.config, num_steps=num_steps)
     make_agent = partial(preset.make_agent, config)
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     state = agent.init(jax.random.key(seed))
-    update = jax.jit(lambda state, rows, key: learn(agent, state, rows, key), donate_argnums=0)
+    passes = {"num_epochs": config.num_epochs, "num_minibatches": config.num_minibatches}
+    update = jax.jit(partial(learn, agent, **passes), donate_argnums=0)
     key, updates, start, reported = jax.random.key(seed + 1), 0, time.time(), 0
     queue: list[Block] = []  # never long: an actor has at most two slices that are not learned from
     with ParallelDriver(
@@ -48,7 +51,7 @@ def main(
         seed=seed,
     ) as driver:
         driver.publish(0, agent.policy_params(jax.tree.map(jnp.copy, state)))
-        while driver.num_steps < num_steps:
+        while driver.num_steps < config.num_steps:
             queue += driver.poll(timeout=1.0)
             while len(queue) >= blocks_per_update:
                 batch, queue = queue[:blocks_per_update], queue[blocks_per_update:]
@@ -56,7 +59,7 @@ def main(
                 state, _ = update(state, rows, jax.random.fold_in(key, updates))
                 updates += 1
                 driver.publish(updates, agent.policy_params(state))
-            if driver.num_steps - reported >= num_steps // 10:
+            if driver.num_steps - reported >= config.num_steps // 10:
                 reported = driver.num_steps
                 print(f"{time.time() - start:6.1f} s, {updates} updates, {driver.report()}", flush=True)
     average = compute_avg_return(env, agent.policy, num_episodes, agent.policy_params(state), seed=seed)
@@ -66,9 +69,10 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algorithm", choices=["IMPALA", "APPO"], default="IMPALA")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--num-actors", type=int, default=2)
-    parser.add_argument("--num-steps", type=int, default=2_000_000)
+    parser.add_argument("--num-steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    main(given.env, num_actors=given.num_actors, num_steps=given.num_steps, seed=given.seed)
+    main(given.algorithm, given.env, num_actors=given.num_actors, num_steps=given.num_steps, seed=given.seed)

@@ -1,4 +1,4 @@
-"""PPO, A2C, REINFORCE and IMPALA as experiments: a configuration each, on a page, and the agent that it describes."""
+"""PPO, A2C, REINFORCE, IMPALA and APPO as experiments: a configuration each, on a page, and the agent that it describes."""
 
 import dataclasses
 from typing import Any, Literal
@@ -82,6 +82,7 @@ class ImpalaConfig(OnPolicyConfig):
     lambda_: float = 1.0
     clip_rho: float = 1.0
     clip_c: float = 1.0
+    clip_ratio: float | None = None  # a number: APPO, whose policy's loss is PPO's, clipped to it
 
 
 def ppo_agent(config: PpoConfig, specs: EnvironmentSpecs) -> PpoAgent:
@@ -135,6 +136,7 @@ def impala_agent(config: ImpalaConfig, specs: EnvironmentSpecs) -> ImpalaAgent:
         clip_rho=config.clip_rho,
         clip_c=config.clip_c,
         value_coefficient=config.value_coefficient,
+        clip_ratio=config.clip_ratio,
         **shared(config),
     )
 

@@ -95,6 +95,8 @@ _APEX = DqnConfig(
 )
 _APEX_DDPG = DdpgConfig(n_step=3, priority_exponent=0.6, steps_per_iteration=8, updates_per_iteration=8, num_envs=8)
 
+_APPO = ImpalaConfig(num_steps=1_000_000, num_epochs=2, clip_ratio=0.4)
+
 PRESETS: dict[str, Preset] = {
     "DQN": Preset(DqnConfig(), dqn_agent, "deep Q-learning; double, dueling, n-step, prioritised and noisy as options"),
     "C51": Preset(C51Config(), c51_agent, "DQN that learns distributions of returns, on fixed atoms; DQN's options"),
@@ -108,6 +110,7 @@ PRESETS: dict[str, Preset] = {
     "A2C": Preset(A2cConfig(), a2c_agent, "advantage actor-critic; any actions"),
     "PG": Preset(PgConfig(), pg_agent, "REINFORCE, with or without a baseline; any actions"),
     "IMPALA": Preset(ImpalaConfig(), impala_agent, "actor-critic with V-trace, for rows of older policies; any actions"),
+    "APPO": Preset(_APPO, impala_agent, "IMPALA with PPO's clipped objective, and several passes over its rows; any actions"),
     "SAC": Preset(SacConfig(), sac_agent, "soft actor-critic with a learned temperature; continuous actions"),
     "TD3": Preset(Td3Config(), td3_agent, "twin delayed DDPG; continuous actions"),
     "DDPG": Preset(DdpgConfig(), ddpg_agent, "deep deterministic policy gradient; continuous actions"),

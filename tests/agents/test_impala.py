@@ -1,4 +1,4 @@
-"""IMPALA's correction by hand; what it shares with others is in `test_on_policy.py`."""
+"""IMPALA's correction and APPO's clip by hand; what it shares with others is in `test_on_policy.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -53,3 +53,39 @@ def test_one_step_by_hand():
         assert info.metrics["value_loss"] == pytest.approx(float(jnp.mean(delta**2)), rel=1e-4)
         log_prob = distribution.log_prob(rows.action)[:, 0]
         assert info.metrics["policy_loss"] == pytest.approx(float(jnp.mean(-log_prob * delta)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "ratio, sign, counted", [(1.3, 1, 1.2), (1.3, -1, 1.3), (0.7, 1, 0.7), (0.7, -1, 0.8), (1.1, 1, 1.1), (0.9, -1, 0.9)]
+)
+def test_appo_by_hand(ratio, sign, counted):
+    """Clipped to 0.8..1.2: what would profit from more is held at the clip, without gradient; all else counts as it is.
+
+    With one step the advantage is delta, in which the ratio is not; the target's V + min(1, ratio) delta has it.
+    """
+    agent = build(ImpalaAgent, clip_ratio=0.2, value_coefficient=0.0)
+    state = agent.init(jax.random.key(0))
+    rows = experience(agent, state.params, ratio, steps=1)
+    values = agent.apply(state.params, rows.observation)[1]
+    reward = sign * np.array([1.0, 2.0]) - 0.9 * values[:, 1] + values[:, 0]  # so delta is 1 and 2, or -1 and -2
+    rows = rows._replace(reward=np.stack([reward, reward], axis=1))
+    loss = lambda params: agent.loss(params, state, rows, jax.random.key(0))
+    gradient = jax.grad(lambda params: loss(params).loss)(state.params)
+    info = loss(state.params)
+    clips = counted != ratio
+    assert info.metrics["policy_loss"] == pytest.approx(-sign * counted * 1.5, rel=1e-4)
+    assert info.metrics["value_loss"] == pytest.approx(min(1.0, ratio) ** 2 * 2.5, rel=1e-4)
+    assert info.metrics["clip_fraction"] == (abs(ratio - 1) > 0.2)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient)) == clips
+
+
+def test_where_nothing_is_clipped_appo_is_impala():
+    """Of older rows with ratios up to 1, the surrogate's gradient is that of log pi times V-trace's advantage."""
+    impala, appo = build(ImpalaAgent, entropy_coefficient=0.1), build(ImpalaAgent, entropy_coefficient=0.1, clip_ratio=0.4)
+    state = impala.init(jax.random.key(0))
+    rows = experience(impala, state.params, ratio=0.7)
+    ours, info = appo.train(*appo.prepare(state, rows))
+    theirs, _ = impala.train(*impala.prepare(state, rows))
+    assert info.metrics["clip_fraction"] == 0.0
+    for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -179,7 +179,8 @@ def test_two_devices_equal_one(kind):
     + [(kind, "lambda_", 0.3) for kind in (PpoAgent, A2cAgent, ImpalaAgent)]
     + [(PpoAgent, "clip_ratio", 0.01), (PpoAgent, "clip_ratio", None), (PpoAgent, "value_clip", 1e-3),
        (PpoAgent, "kl_target", 0.1), (PpoAgent, "advantages", "none"), (PpoAgent, "advantages", "batch"),
-       (ReinforceAgent, "normalize_returns", False), (ImpalaAgent, "clip_rho", 0.1), (ImpalaAgent, "clip_c", 0.1)],
+       (ReinforceAgent, "normalize_returns", False), (ImpalaAgent, "clip_rho", 0.1), (ImpalaAgent, "clip_c", 0.1),
+       (ImpalaAgent, "clip_ratio", 0.1), (ImpalaAgent, "clip_ratio", 10.0)],
 )  # fmt: skip
 def test_every_field_changes_something(kind, field, value):
     with pytest.raises(AssertionError):

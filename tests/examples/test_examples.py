@@ -73,9 +73,12 @@ def test_on_actors(name, ray_on_this_machine):
 
 
 @pytest.mark.nightly
-def test_ape_x_ddpg_in_this_process():
-    options = {"num_actors": 0, "num_steps": 400, "num_episodes": 1}
-    assert math.isfinite(load("apex").main("APEX_DDPG", "Pendulum-v1", **options))
+@pytest.mark.parametrize(
+    ("name", "algorithm", "env_name"), [("apex", "APEX_DDPG", "Pendulum-v1"), ("impala", "APPO", "CartPole-v1")]
+)
+def test_an_examples_other_algorithm_in_this_process(name, algorithm, env_name):
+    options = RUNS[name] | {"num_actors": 0, "num_episodes": 1}
+    assert math.isfinite(load(name).main(algorithm, env_name, **options))
 
 
 @pytest.mark.nightly

@@ -50,4 +50,5 @@ def test_a2c_and_impala():
     agent = a2c_agent(A2cConfig(lambda_=0.5, entropy_coefficient=0.1, normalize_rewards=True), SPECS)
     assert (agent.lambda_, agent.entropy_coefficient, agent.normalize_rewards) == (0.5, 0.1, True)
     agent = impala_agent(ImpalaConfig(clip_rho=2.0, clip_c=0.5), SPECS)
-    assert (agent.clip_rho, agent.clip_c, agent.normalize_observations) == (2.0, 0.5, True)
+    assert (agent.clip_rho, agent.clip_c, agent.clip_ratio, agent.normalize_observations) == (2.0, 0.5, None, True)
+    assert impala_agent(ImpalaConfig(clip_ratio=0.3), SPECS).clip_ratio == 0.3
