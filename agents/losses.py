@@ -95,7 +95,8 @@ def categorical_l2_project(z_p: Array, probs: Array, z_q: Array) -> Array:
     widths = jnp.diff(z_q)
     below, above = jnp.append(widths[:1], widths)[:, None], jnp.append(widths, widths[-1:])[:, None]
     offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
-    share = jnp.maximum(1.0 - jnp.maximum(offset * (1.0 / above), -offset * (1.0 / below)), 0.0)  # reciprocals of M, not of M x K
+    # The reciprocals of M widths, times M x K offsets: division is slow.
+    share = jnp.maximum(1.0 - jnp.maximum(offset * (1.0 / above), -offset * (1.0 / below)), 0.0)
     return share @ probs
 
 
