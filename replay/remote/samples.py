@@ -1,7 +1,8 @@
 """Sampled items, read from the answers of a Reverb server.
 
 A server sends each item with all the chunks that it refers to, whole. Here an item's columns stay pieces of the bytes that
-came, and a batch is made of them by one copy (`stack`).
+came, and a batch is made of them by one copy (`stack`). Small chunks come again and again, with each item that has rows in
+them; they are known by their bytes and read once.
 """
 
 import functools
@@ -15,6 +16,8 @@ from ...envs.types import SampleInfo
 from . import snappy
 from .protobuf import WireError, fields, read_double
 from .wire import DTYPES, ChunkSlice, decode_shape
+
+KEPT_CHUNKS, KEPT_BYTES = 8192, 4096  # chunks that are kept in case they come again, and the most bytes of one
 
 
 class Column(NamedTuple):
@@ -61,6 +64,7 @@ class SampleDecoder:
     def __init__(self) -> None:
         self._info: tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]] | None = None
         self._chunks: dict[int, _RawChunk] = {}
+        self._kept: dict[bytes, _RawChunk] = {}
 
     def feed(self, data: bytes) -> list[Item]:
         """The items that are complete with this response.
@@ -76,7 +80,7 @@ class SampleDecoder:
                 complete = 0
                 for tag, start, end in fields(data, start, end):  # noqa: B020
                     if tag == 18:
-                        chunk = _RawChunk(data, start, end)
+                        chunk = self._chunk(data[start:end])
                         self._chunks[chunk.key] = chunk
                     elif tag == 10:
                         self._info = _decode_info(data, start, end)
@@ -87,6 +91,16 @@ class SampleDecoder:
         except IndexError:
             raise WireError("a sample is cut off") from None
         return items
+
+    def _chunk(self, data: bytes) -> "_RawChunk":
+        chunk = self._kept.get(data) if len(data) <= KEPT_BYTES else None
+        if chunk is None:
+            chunk = _RawChunk(data)
+            if len(data) + chunk.size <= KEPT_BYTES:
+                self._kept[data] = chunk
+                if len(self._kept) > KEPT_CHUNKS:
+                    del self._kept[next(iter(self._kept))]  # the oldest
+        return chunk
 
     def _item(self) -> Item:
         if self._info is None:
@@ -99,16 +113,19 @@ class SampleDecoder:
 class _RawChunk:
     """A chunk whose tensors are unpacked when an item refers to them."""
 
-    def __init__(self, data: bytes, start: int, end: int):
+    def __init__(self, data: bytes):
         self.key, self._data, self._delta, self._tensors = 0, data, False, []
+        self.size = snappy.MAX_EXPANSION * len(data)  # unpacked, if it does not say
         self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
-        for tag, start, end in fields(data, start, end):  # noqa: B020
+        for tag, start, end in fields(data):
             if tag == 8:
                 self.key = start
             elif tag == 32:
                 self._delta = bool(start)
             elif tag == 42:
                 self._tensors = [(start, end) for tag, start, end in fields(data, start, end) if tag == 10]
+            elif tag == 56:
+                self.size = start
 
     def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
         """The dtype, the shape `[rows, ...]` and the bytes of a column."""
@@ -193,8 +210,17 @@ def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice],
     slices, squeeze = [], False
     for tag, start, end in fields(data, start, end):  # noqa: B020
         if tag == 10:
-            values = {tag: value for tag, value, _ in fields(data, start, end)}
-            slices.append(ChunkSlice(values.get(8, 0), values.get(16, 0), values.get(24, 0), values.get(32, 0)))
+            key = offset = length = column = 0
+            for tag, value, _ in fields(data, start, end):
+                if tag == 8:
+                    key = value
+                elif tag == 16:
+                    offset = value
+                elif tag == 24:
+                    length = value
+                elif tag == 32:
+                    column = value
+            slices.append(ChunkSlice(key, offset, length, column))
         elif tag == 16:
             squeeze = bool(start)
     return slices, squeeze

@@ -55,6 +55,22 @@ def test_an_item_of_two_chunks(delta):
     assert batch[0].flags.writeable
 
 
+def test_small_chunks_are_read_once_and_the_oldest_is_forgotten(monkeypatch):
+    def answer(key, rows):
+        chunk = wire.encode_chunk(key, 1, 0, [np.full((rows, 16), key, np.float32)])
+        return sample_answer([chunk], wire.encode_item(9, "t", 1.0, [([wire.ChunkSlice(key, 0, rows, 0)], False)]))
+
+    unpacked = []
+    decompress = snappy.decompress
+    monkeypatch.setattr(snappy, "decompress", lambda data, size: unpacked.append(size) or decompress(data, size))
+    monkeypatch.setattr(samples, "KEPT_CHUNKS", 2)
+    decoder = samples.SampleDecoder()
+    for key, rows in [(1, 2), (2, 2), (1, 2), (2, 2), (3, 2), (3, 2), (2, 2), (1, 2), (4, 99), (4, 99)]:
+        (item,) = decoder.feed(answer(key, rows))
+        np.testing.assert_array_equal(item.arrays()[0], np.full((rows, 16), key, np.float32))
+    assert unpacked == [128, 128, 128, 128, 6336, 6336]  # 1, 2, 3, 1 again, and 4, which is too large to be kept, twice
+
+
 @QUICK
 @hypothesis.given(st.data())
 def test_chunks_of_every_kind_come_back(data):
