@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from jax_agents import envs
-from jax_agents.agents import LossInfo, Shard, TrainState, polyak
+from jax_agents.agents import LossInfo, Shard, TrainState, periodic, polyak
 from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
 from jax_agents.experiments import PRESETS
 from jax_agents.policies import with_version
@@ -162,3 +162,10 @@ def test_rows_may_store_their_version(name):
     if hasattr(agent, "prepare"):
         state, rows = jax.eval_shape(agent.prepare, state, rows)
     assert jax.eval_shape(agent.train, state, rows)[0].step.shape == ()
+
+
+def test_polyak_and_periodic_targets_by_numbers():
+    online, target = {"w": jnp.array(4.0)}, {"w": jnp.array(2.0)}
+    assert float(polyak(0.25)(online, target, 1)["w"]) == 2.5
+    kept = [float(periodic(3)(online, target, jnp.int32(step))["w"]) for step in (1, 2, 3, 4, 6)]
+    assert kept == [2.0, 2.0, 4.0, 2.0, 4.0]
