@@ -11,6 +11,7 @@ from ..agents.agent import TrainState
 from ..agents.es import EsAgent
 from ..drivers.episodes import play_episodes
 from ..envs.types import Array
+from .on_device import iterations_per_report
 
 
 @struct.dataclass
@@ -80,11 +81,10 @@ class Evolution:
         Raises:
           ValueError: if `num_reports` does not divide `num_iterations`.
         """
-        if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
-            raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
+        part = iterations_per_report(num_iterations, num_reports)
 
         def report(state: EvolutionState, _: None) -> tuple[EvolutionState, dict[str, Array]]:
-            state, metrics = jax.lax.scan(lambda s, _: self._generation(s), state, length=num_iterations // num_reports)
+            state, metrics = jax.lax.scan(lambda s, _: self._generation(s), state, length=part)
             counts = {name: metrics.pop(name).sum() for name in ("episodes", "steps")}
             return state, jax.tree.map(lambda x: x.mean(), metrics) | counts
 

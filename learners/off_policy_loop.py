@@ -11,6 +11,7 @@ from ..agents.agent import Agent, TrainState
 from ..drivers.driver import Driver
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from ..policies.policy import act
+from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
 from .on_device import importance_weights
@@ -47,7 +48,7 @@ class OffPolicyLoop:
         batch_size: int = 64,
         steps_per_iteration: int = 1,
         updates_per_iteration: int = 1,
-        importance_exponent: float | Callable[[Array], Array] = 0.4,
+        importance_exponent: float | Schedule = 0.4,
         observers: Sequence[Callable[[Trajectory], Any]] = (),
         key: Array,
         seed: int | None = None,
@@ -62,10 +63,11 @@ class OffPolicyLoop:
         self._steps, self._updates, self._batch_size = steps_per_iteration, updates_per_iteration, batch_size
         self._beta = importance_exponent
         self._prioritised = getattr(buffer, "priority_exponent", None) is not None
-        state = agent.init(train_key) if state is None else state
+        state = jax.jit(agent.init)(train_key) if state is None else state
         shape = (batch_size, agent.train_sequence_length)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
-        metrics = jax.eval_shape(agent.train, state, example)[1].metrics
+        self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
+        metrics = jax.eval_shape(self._train, state, example, None)[1].metrics
         self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
         self._packing = Packing((state, metrics), largest=16_384)
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
@@ -76,6 +78,7 @@ class OffPolicyLoop:
         self._act = jax.jit(self._act_packed, **options)
         self._packed = self._pack((state, self._zeros))
         self._dataset: Any = None
+        self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
 
     @property
     def state(self) -> TrainState:
@@ -88,7 +91,7 @@ class OffPolicyLoop:
 
     def warm_up(self, num_steps: int) -> None:
         """Fills the buffer with `num_steps` environment steps of uniformly random actions."""
-        self.driver.set_policy(RandomPolicy(self.agent.specs.action), self._warm_up_key)
+        self.driver.set_policy(self._random_policy, self._warm_up_key)
         self.driver.run(num_steps=num_steps)
 
     def run(self, num_iterations: int) -> dict[str, float]:
@@ -146,9 +149,8 @@ class OffPolicyLoop:
         experience, draws = batch
         weights = None
         if draws is not None:
-            beta = self._beta(state.step) if callable(self._beta) else self._beta
             probability, table_size = draws
-            weights = importance_weights(probability, table_size, beta)
-        state, info = self.agent.train(state, experience, weights)
+            weights = importance_weights(probability, table_size, value_at(self._beta, state.step))
+        state, info = self._train(state, experience, weights)
         totals = jax.tree.map(jnp.add, totals, info.metrics)
         return (state, totals), info.per_example["td_error"] if self._prioritised else None

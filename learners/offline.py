@@ -9,6 +9,7 @@ from flax import struct
 
 from ..agents.agent import Agent, TrainState
 from ..envs.types import Array, Trajectory
+from .on_device import iterations_per_report
 
 
 @struct.dataclass
@@ -57,8 +58,7 @@ class Offline:
         Raises:
           ValueError: if `num_reports` does not divide `num_iterations`.
         """
-        if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
-            raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
+        part = iterations_per_report(num_iterations, num_reports)
 
         def update(state: OfflineState, _: None) -> tuple[OfflineState, dict[str, Array]]:
             key = jax.random.fold_in(state.key, state.iteration)
@@ -67,7 +67,7 @@ class Offline:
             return OfflineState(train, state.key, state.iteration + 1), info.metrics
 
         def report(state: OfflineState, _: None) -> tuple[OfflineState, dict[str, Array]]:
-            state, metrics = jax.lax.scan(update, state, length=num_iterations // num_reports)
+            state, metrics = jax.lax.scan(update, state, length=part)
             return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
         return jax.lax.scan(report, state, length=num_reports)

@@ -1,7 +1,6 @@
 """The whole training loop of an off-policy agent on device: a pure function of a key, to jit and to vmap."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +10,9 @@ from flax import struct
 
 from ..agents.agent import Agent, TrainState
 from ..drivers.rollout import RolloutState, rollout, start_rollout
-from ..envs.types import Array, Trajectory, Tree
+from ..envs.types import Array, StepType, Trajectory, Tree
 from ..policies.policy import Policy
+from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.device import DeviceReplay
 
@@ -64,7 +64,7 @@ class OnDevice:
     warmup_rows: int = 1_000
     warmup_policy: Policy | None = None
     priority_exponent: float | None = None
-    importance_exponent: float | Callable[[Array], Array] = 0.4
+    importance_exponent: float | Schedule = 0.4
 
     def __post_init__(self):
         for name in ("num_envs", "rows_per_iteration", "updates_per_iteration", "batch_size"):
@@ -127,9 +127,7 @@ class OnDevice:
         Raises:
           ValueError: if `num_reports` does not divide `num_iterations`.
         """
-        if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
-            raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
-        part = num_iterations // num_reports
+        part = iterations_per_report(num_iterations, num_reports)
         shapes = jax.eval_shape(self._iteration, state)[1]
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
@@ -159,7 +157,8 @@ class OnDevice:
             if self.priority_exponent is None:
                 train, info = self.agent.train(train, sample.experience)
                 return (train, replay), info.metrics
-            weights = importance_weights(sample.info.probability, sample.info.table_size, self._beta(train.step))
+            beta = value_at(self.importance_exponent, train.step)
+            weights = importance_weights(sample.info.probability, sample.info.table_size, beta)
             train, info = self.agent.train(train, sample.experience, weights)
             priorities = jnp.abs(info.per_example["td_error"]) + 1e-6
             return (train, self.buffer.update_priorities(replay, sample.info.key, priorities)), info.metrics
@@ -172,9 +171,6 @@ class OnDevice:
             metrics = jax.tree.map(lambda x: x.mean(axis=0), metrics)
         metrics = metrics | {"episode_return": returns, "episodes": episodes}
         return LoopState(train, new_rollout, replay, episode_return, state.key, state.iteration + 1), metrics
-
-    def _beta(self, step: Array) -> Any:
-        return self.importance_exponent(step) if callable(self.importance_exponent) else self.importance_exponent
 
 
 def train_on_device(
@@ -192,7 +188,7 @@ def train_on_device(
     warmup_rows: int = 1_000,
     warmup_policy: Policy | None = None,
     priority_exponent: float | None = None,
-    importance_exponent: float | Callable[[Array], Array] = 0.4,
+    importance_exponent: float | Schedule = 0.4,
 ) -> tuple[LoopState, dict[str, Array]]:
     """Trains an off-policy agent from scratch: `OnDevice.init`, then `OnDevice.run`, as one pure function of `key`.
 
@@ -222,6 +218,17 @@ def train_on_device(
     return loop.run(loop.init(key), num_iterations, num_reports)
 
 
+def iterations_per_report(num_iterations: int, num_reports: int) -> int:
+    """How many iterations of a loop's `run` each of its reports is about.
+
+    Raises:
+      ValueError: if a number is less than 1, or `num_reports` does not divide `num_iterations`.
+    """
+    if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
+        raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
+    return num_iterations // num_reports
+
+
 def importance_weights(probability: Array, table_size: Array, beta: Any) -> Array:
     """(N P(i))^-beta divided by the batch's largest (Schaul et al. 2016, section 3.4), `[B]`."""
     weights = (table_size * probability) ** -beta
@@ -233,7 +240,7 @@ def count_returns(episode_return: Array, rows: Trajectory) -> tuple[Array, Array
 
     def add(running: Array, row: Trajectory) -> tuple[Array, tuple[Array, Array]]:
         running = jnp.where(row.is_last(), 0.0, running + row.reward)
-        ended = row.next_step_type == 2
+        ended = row.next_step_type == StepType.LAST
         return running, (jnp.sum(jnp.where(ended, running, 0.0)), jnp.sum(ended))
 
     if rows.reward.shape[1] == 1:

@@ -11,7 +11,7 @@ from ..agents.agent import TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..drivers.rollout import RolloutState, rollout, start_rollout
 from ..envs.types import Array, Trajectory, Tree, bootstrap_row
-from .on_device import count_returns
+from .on_device import count_returns, iterations_per_report
 from .shuffle import permutation
 
 
@@ -90,11 +90,10 @@ class OnPolicy:
         Raises:
           ValueError: if `num_reports` does not divide `num_iterations`, or `num_minibatches` the batch.
         """
-        if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
-            raise ValueError(f"expected num_iterations to be a positive multiple of {num_reports=}, got {num_iterations}")
+        part = iterations_per_report(num_iterations, num_reports)
 
         def report(state: OnPolicyState, _: None) -> tuple[OnPolicyState, dict[str, Array]]:
-            state, metrics = jax.lax.scan(lambda s, _: self._iteration(s), state, length=num_iterations // num_reports)
+            state, metrics = jax.lax.scan(lambda s, _: self._iteration(s), state, length=part)
             episodes, returns = metrics.pop("episodes").sum(), metrics.pop("episode_return").sum()
             means = jax.tree.map(lambda x: x.mean(), metrics)
             return state, means | {"episodes": episodes, "episode_return": returns / episodes}
