@@ -7,14 +7,17 @@ import dataclasses
 class Balance:
     """Holds a learner to `updates_per_step` optimizer updates for each environment step, and actors to the learner's pace.
 
-    Whoever is ahead waits: the learner for experience, and the actors once the learner is `slack` updates behind.
+    Whoever is ahead waits: the learner for experience, and the actors once the learner is `slack` updates behind. Actors that
+    run far ahead fill the buffer with what an older policy did, and more so the slower the learner is: a result that should
+    not depend on the machine needs a small `slack`.
 
         for block in driver.poll(0.0 if balance.owed(steps, updates) else 0.1, start=balance.may_act(steps, updates)): ...
 
     Args:
       updates_per_step: the ratio.
       warmup_steps: steps before the first update, which bring none.
-      slack: how far the learner may fall behind; what actors make in one slice, at least, if none is to wait.
+      slack: how many updates the learner may be behind when actors begin another slice. What they have begun already comes on
+        top: `max_in_flight` slices of each.
 
     Raises:
       ValueError: for a number out of range.
@@ -26,7 +29,7 @@ class Balance:
 
     updates_per_step: float
     warmup_steps: int = 0
-    slack: int = 1_000
+    slack: int = 64
 
     def __post_init__(self):
         if not self.updates_per_step > 0 or self.warmup_steps < 0 or self.slack < 1:

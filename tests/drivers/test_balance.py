@@ -17,6 +17,11 @@ def test_whoever_is_ahead_waits():
     assert most_behind <= 5 + 2 and abs(updates - 0.25 * (steps - 10)) <= 8 and updates > 3_000
 
 
+def test_actors_stay_near_the_learner_unless_told_otherwise():
+    balance = Balance(0.5, warmup_steps=1_000)
+    assert balance.may_act(1_000 + 2 * 64, 0) and not balance.may_act(1_000 + 2 * 65, 0)
+
+
 @pytest.mark.parametrize("bad", [{"updates_per_step": 0.0}, {"warmup_steps": -1}, {"slack": 0}])
 def test_numbers_out_of_range(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
