@@ -1,6 +1,7 @@
 """The on-policy loop over a host environment: act and store in Python, then learn from the segment in one compiled call."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,10 +67,11 @@ class OnPolicyLoop:
         self.driver = Driver(env, agent.collect_policy, observers, key=self._act_key, seed=seed)
         self.num_iterations = 0
         self._num_rows, self._num_epochs, self._num_minibatches = num_rows, num_epochs, num_minibatches
-        state = agent.init(train_key) if state is None else state
+        state = jax.jit(agent.init)(train_key) if state is None else state
         shape = (num_rows + 1, env.num_envs or 1)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
-        metrics = jax.eval_shape(self._learn, state, example, jnp.int32(0))[1]
+        self._learn = jax.jit(self._learn_once, inline=True)  # what is traced here is not traced again
+        metrics = jax.eval_shape(self._learn, state, example, np.int32(0))[1]
         self._zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
         self._segment = Packing(example)
         self._vectors = self._segment.zeros()
@@ -78,17 +80,18 @@ class OnPolicyLoop:
         options = compiler_options()
         self._act = jax.jit(self._act_once, **options)
         self._update = jax.jit(self._update_once, donate_argnums=0, **options)
+        self._copy = jax.jit(partial(jax.tree.map, jnp.copy))
         self.state = state
 
     @property
     def state(self) -> TrainState:
         """The training state: a copy, which the loop does not touch."""
-        return jax.tree.map(jnp.copy, self._state)
+        return self._copy(self._state)
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        self._state = jax.tree.map(jnp.copy, state)  # since it will be donated; so must not be what actors use:
-        self._params = self.agent.policy_params(jax.tree.map(jnp.copy, state))
+        self._state = self._copy(state)  # since it will be donated; so must not be what actors use:
+        self._params = self.agent.policy_params(self._copy(state))
 
     def run(self, num_iterations: int) -> dict[str, float]:
         """Runs iterations, and returns the means of the agent's metrics over them.
@@ -127,7 +130,7 @@ class OnPolicyLoop:
         state, metrics = self._learn(state, self._segment.unpack(vectors), iteration)
         return state, self.agent.policy_params(state), jax.tree.map(jnp.add, totals, metrics)
 
-    def _learn(self, state: TrainState, rows: Trajectory, iteration: Array) -> tuple[TrainState, dict[str, Array]]:
+    def _learn_once(self, state: TrainState, rows: Trajectory, iteration: Array) -> tuple[TrainState, dict[str, Array]]:
         experience = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
         key = jax.random.fold_in(self._key, iteration)
         return learn(self.agent, state, experience, key, self._num_epochs, self._num_minibatches)

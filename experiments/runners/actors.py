@@ -53,7 +53,7 @@ class ActorsRunner:
         self._waiting: list[Block] = []  # IMPALA's, for the next update
         self._steps_before = self._updates = self._replaced = 0
         train_key, self._key = jax.random.split(jax.random.key(seed))
-        self._state: TrainState = agent.init(train_key)
+        self._state: TrainState = jax.jit(agent.init)(train_key)
         if buffer is not None:
             self._learner = Learner(agent)
             self._dataset, self._write = (
