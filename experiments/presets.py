@@ -95,7 +95,7 @@ _APEX = DqnConfig(
 )
 _APEX_DDPG = DdpgConfig(n_step=3, priority_exponent=0.6, steps_per_iteration=8, updates_per_iteration=8, num_envs=8)
 
-_APPO = ImpalaConfig(num_steps=1_000_000, num_epochs=2, clip_ratio=0.4)
+_APPO = ImpalaConfig(num_steps=500_000, num_epochs=4, num_minibatches=2, clip_ratio=0.2)
 
 PRESETS: dict[str, Preset] = {
     "DQN": Preset(DqnConfig(), dqn_agent, "deep Q-learning; double, dueling, n-step, prioritised and noisy as options"),
