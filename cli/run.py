@@ -32,10 +32,12 @@ def run_job(
     """
     import jax
 
-    from ..experiments import callbacks, run_folder
+    from ..experiments import BcConfig, callbacks, run_folder
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     trainer = checked(make_trainer, params, folder)  # before a folder is made
+    if isinstance(trainer.config, BcConfig):
+        checked(lambda: trainer.runner)  # reads the data set
     if folder is None:
         folder = run_folder.create_run_folder(out, params["run"], params["env"])
         trainer.set_run_folder(folder)

@@ -1,6 +1,7 @@
 """`jax-agents serve`, and `rollout --address`: acting over HTTP."""
 
 import argparse
+import http.client
 import os
 from typing import Any
 
@@ -44,6 +45,8 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
         checked(lambda: remote_returns(env, client, arguments.episodes, **options))
     except PolicyServerError as error:
         raise UserError(f"{address}: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{address}: no answer ({error}); is a policy server running there?") from error
     finally:
         env.close()
         trainer.close()

@@ -94,6 +94,8 @@ def fails(capsys, *argv):
         (["--config", '{"gamma": "x"}'], "gamma: expected a number, got 'x'"),
         (["--config", "{gamma: 1}"], "--config: not JSON"),
         (["--run", "BC", "--config", "{}"], "config dataset: expected a .npz file of rows, the run folder or a checkpoint"),
+        (["--run", "BC", "--config", '{"dataset": "controller"}'], "of CartPole and Pendulum alone (runner 'device'), not of"),
+        (["--run", "BC", "--config", '{"dataset": "nothing.npz"}'], "nothing.npz"),
         (["--config", "[1]"], "--config: expected JSON such as"),
         (["--config", "nothing.json"], "expected JSON such as"),
         (["--stop", '{"reward": 1}'], "no result 'reward'; there are"),
@@ -236,6 +238,26 @@ def test_help_has_examples(capsys):
         cli.main(["train", "--help"])
     assert caught.value.code == 0
     assert "jax-agents train --run DQN --env CartPole-v1" in capsys.readouterr().out
+
+
+def test_only_a_closed_standard_output_ends_quietly(tmp_path, monkeypatch, capsys):
+    listing = subprocess.run(
+        f"{sys.executable} -m jax_agents list | head -n 1; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    assert listing.stdout.startswith("algorithms") and listing.stdout.splitlines()[-1] == "0" and listing.stderr == ""
+
+    def lost(params, **_):
+        raise BrokenPipeError(32, "Broken pipe")  # of a socket, say
+
+    monkeypatch.setattr(run, "run_job", lost)
+    with open(tmp_path / "out", "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert cli.main(train(tmp_path)) == 1
+    assert capsys.readouterr().err == "jax-agents: error: Broken pipe\n"
 
 
 def start(*argv):

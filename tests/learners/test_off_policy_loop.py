@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
+from jax_agents.policies.policy import act
 
 KEY = jax.random.key(3)
 
@@ -34,6 +35,16 @@ def plain_loop(agent, env, buffer, num_iterations, batch_size, steps, updates):
             part = jax.tree.map(lambda x, i=i: x[i * batch_size : (i + 1) * batch_size], experience)
             state, _ = train(state, part)
     return state, rows
+
+
+def test_a_warm_up_in_parts_is_compiled_once():
+    agent = make_agent()
+    env = envs.HostEnvironment(envs.classic.CartPole())
+    loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY, seed=5)
+    before = act._cache_size()
+    for _ in range(3):
+        loop.warm_up(10)
+    assert act._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(("num_envs", "steps", "updates"), [(None, 1, 1), (3, 7, 2)])

@@ -172,5 +172,6 @@ def test_mistakes_are_one_line(trained, arguments, told, capsys):
 
 
 def test_a_server_that_is_not_there(trained, capsys):
-    assert cli.main(["rollout", str(trained[0]), "--address", "http://127.0.0.1:9"]) == 1
-    assert "refused" in capsys.readouterr().err
+    assert cli.main(["rollout", str(trained[0]), "--address", "http://127.0.0.1:1"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("jax-agents: error: http://127.0.0.1:1: no answer") and told.count("\n") == 1
