@@ -242,7 +242,7 @@ class Trainer:
         checkpoints, step = find_checkpoint(checkpoint, self.checkpointer)
         check_kind(checkpoints, step, self.runner_name, None if acting_only else self.replay_name)
         if acting_only and self.runner_name != "device":
-            self._train_state, metadata = checkpoints.restore(self.agent.init(jax.random.key(0)), step=step)
+            self._train_state, metadata = checkpoints.restore(jax.jit(self.agent.init)(jax.random.key(0)), step=step)
         else:
             state, metadata = checkpoints.restore(self.runner.state()[0], self.runner.replay, step)
             seed = np.random.SeedSequence([self.seed, metadata["training_iteration"]]).generate_state(1)[0]
