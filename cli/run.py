@@ -32,7 +32,7 @@ def run_job(
     """
     import jax
 
-    from ..experiments import BcConfig, callbacks, run_folder
+    from ..experiments import BcConfig, callbacks, reports, run_folder
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     trainer = checked(make_trainer, params, folder)  # before a folder is made
@@ -59,6 +59,8 @@ def run_job(
         if trainer.checkpointer.latest() is not None:
             checked(trainer.restore, step)
             print(f"resumed after {trainer.num_steps:,} steps, from report {trainer.training_iteration}", flush=True)
+            if reports.reached(params["stop"], trainer.result):
+                print(f"it has ended there: {json.dumps(params['stop'])}; train longer with --steps or --stop", flush=True)
         trainer.run(params["stop"], params["checkpoint_freq"])
         for callback in trainer.callbacks:
             callback.on_end(trainer)

@@ -104,10 +104,10 @@ def remote_returns(
     """The returns of episodes in which a server chooses the actions, float64 `[num_episodes]`.
 
     Args:
-      env: a host environment, unbatched, that observes what the server is to be sent; it is reset, with `seed`, first.
+      env: a host environment, unbatched, that observes what the server is to be sent.
       client: of the server.
       num_episodes: how many.
-      seed: of the environment.
+      seed: of the environment in the first episode, one more in each after it: those of `Trainer.evaluate`, up to ten.
       training_enabled: see `PolicyClient.start_episode`.
       on_episode: called with the number and the return of each.
 
@@ -118,16 +118,14 @@ def remote_returns(
     if env.num_envs is not None or num_episodes < 1:
         raise ValueError(f"expected an unbatched environment and at least 1 episode, got {env.num_envs=}, {num_episodes=}")
     returns, spec = np.zeros(num_episodes), env.specs.action
-    time_step = env.reset(seed)
     for i in range(num_episodes):
-        episode = client.start_episode(training_enabled)
+        time_step, episode = env.reset(seed + i), client.start_episode(training_enabled)
         while not time_step.is_last():
             action = client.get_action(episode, time_step.observation)
             time_step = env.step(jax.tree.map(lambda s, a: np.asarray(a, s.dtype), spec, action))
             client.log_returns(episode, float(time_step.reward))
             returns[i] += float(time_step.reward)
         client.end_episode(episode, time_step.observation, truncated=bool(time_step.discount))
-        time_step = env.step(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), spec))  # resets
         if on_episode is not None:
             on_episode(i, returns[i])
     return returns

@@ -39,12 +39,12 @@ def trained(tmp_path_factory):
 def test_serve_and_rollout_act_as_the_training_process_did(trained, capsys):
     """Bit for bit: the policy that trained, the one restored for `rollout`, and the server, in the same episode."""
     folder, trainer = trained
-    expected = trainer.evaluate(1)[0]
-    assert cli.main(["rollout", str(folder)]) == 0
-    assert f"episode 0: return {expected:g}\n" in capsys.readouterr().out
+    expected = "".join(f"episode {i}: return {total:g}\n" for i, total in enumerate(trainer.evaluate(3)))
+    assert cli.main(["rollout", str(folder), "--episodes", "3"]) == 0
+    assert capsys.readouterr().out.endswith(expected)
     with serve_in_background(PolicyService(trainer.agent, trainer.train_state, max_batch_size=2)) as address:
-        assert cli.main(["rollout", str(folder), "--address", address, "--episodes", "2"]) == 0
-        assert f"episode 0: return {expected:g}\n" in capsys.readouterr().out
+        assert cli.main(["rollout", str(folder), "--address", address, "--episodes", "3"]) == 0
+        assert capsys.readouterr().out == expected
         client, observations = PolicyClient(address), np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
         episode = client.start_episode()
         served = [client.get_action(episode, observation) for observation in observations]
