@@ -95,12 +95,14 @@ class Analysis:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Analysis":
-        """That of a sweep's folder, or of one that `jax-agents train` made for several runs.
+        """That of a sweep's folder, of Ray Tune's, or of one that `jax-agents train` made for several runs.
 
         Raises:
           RunFolderError: there is no run in it, or its files are damaged.
         """
         folder = Path(folder).absolute()
+        if (folder / "tuner.pkl").exists():  # beside the runs are folders of Tune's own, with files of the same names
+            folder = folder / "runs"
         paths = sorted(path.parent for path in folder.rglob(run_folder.PARAMS))
         if not paths:
             raise run_folder.RunFolderError(f"{folder}: there is no run in it, since no folder in it has a {run_folder.PARAMS}")
