@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 import warnings
 
 import pytest
@@ -44,3 +45,23 @@ def ray_on_this_machine():
         ray.init(address="local", num_cpus=4, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def gone():
+    """Whether all processes of these ids end; there is time, for a busy machine."""
+
+    def alive(pid):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def gone(pids, seconds=60):
+        stop = time.monotonic() + seconds
+        while any(map(alive, pids)) and time.monotonic() < stop:
+            time.sleep(0.05)
+        return not any(map(alive, pids))
+
+    return gone

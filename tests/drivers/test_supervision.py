@@ -47,16 +47,6 @@ def when_free(pool, actor, method, *args):
     return pool.submit(actor, method, *args)
 
 
-def gone(pid):
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_without_actors_calls_run_here_and_raise_here():
     with Supervisor(workers(), 0, max_in_flight=1) as pool:
         assert len(pool) == 1 and pool.free() == [0]
@@ -71,7 +61,7 @@ def test_without_actors_calls_run_here_and_raise_here():
     assert pool.free() == []
 
 
-def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine):
+def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine, gone):
     failures = []
     pool = Supervisor(workers(), 2, timeout=5.0, backoff=0.1, on_failure=failures.append)
     with pool:
@@ -99,7 +89,7 @@ def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine):
         assert pool.num_failures == {"error": 1, "died": 2, "hung": 1} and pool.num_lost == 7
         assert pool.generations() == [3, 1]
         last = [pid for pid in pool.pids() if pid]
-    assert all(gone(pid) for pid in [*pids.values(), *last])
+    assert gone([*pids.values(), *last])
 
 
 @pytest.mark.nightly

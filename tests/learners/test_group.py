@@ -1,11 +1,10 @@
-"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and what is left behind.
+"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and memory.
 
 The tests of one group follow one another; the last one kills it.
 """
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -235,22 +234,6 @@ def test_batches_and_results_leave_nothing_behind_in_this_process(pair):
     assert private_memory() - before < 50
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def gone(pids, seconds=60):
-    """Whether processes end; there is time, for a busy machine."""
-    stop = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids) and time.monotonic() < stop:
-        time.sleep(0.05)
-    return not any(alive(pid) for pid in pids)
-
-
 @pytest.mark.nightly
 def test_a_learner_that_cannot_be_built_is_told_of_with_its_traceback(ray):
     def make():
@@ -276,41 +259,7 @@ def test_memory_stays_flat_over_thousands_of_updates(pair):
     assert (measure() - before < 30).all(), (before, measure())
 
 
-SCRIPT = """
-import os, signal, sys, time
-import jax, optax, ray
-from jax_agents import agents, learners, networks
-from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
-
-def make():
-    specs = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
-    return learners.StatefulLearner(agents.DqnAgent(specs, networks.QNetwork(2, (8,)), optax.sgd(0.1)), key=jax.random.key(0))
-
-ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
-group = learners.LearnerGroup(make, 2)
-print(*group.foreach_learner(lambda learner: os.getpid()), flush=True)
-if sys.argv[1] == "fails":
-    raise SystemExit(3)
-if sys.argv[1] != "ends":
-    time.sleep(600)
-"""
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("how", ["ends", "fails", "interrupted", "killed"])
-def test_no_learner_outlives_its_script(how, tmp_path):
-    script = subprocess.Popen([sys.executable, "-c", SCRIPT, how], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    pids = [int(pid) for pid in script.stdout.readline().split()]
-    assert len(pids) == 2
-    if how in ("interrupted", "killed"):
-        assert all(alive(pid) for pid in pids)
-        script.send_signal(signal.SIGINT if how == "interrupted" else signal.SIGKILL)
-    status = script.wait(60)
-    assert status == {"ends": 0, "fails": 3, "killed": -signal.SIGKILL}.get(how, status) and (status != 0 or how == "ends")
-    assert gone(pids)
-
-
-def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(pair, tmp_path, expected):
+def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(pair, tmp_path, expected, gone):
     run(pair, 17)
     pair.save_to_path(tmp_path)
     pids = pair.foreach_learner(lambda learner: os.getpid())
