@@ -78,14 +78,14 @@ class SampleDecoder:
                 if tag != 10:
                     continue
                 complete = 0
-                for tag, start, end in fields(data, start, end):  # noqa: B020
+                for tag, first, last in fields(data, start, end):
                     if tag == 18:
-                        chunk = self._chunk(data[start:end])
+                        chunk = self._chunk(data[first:last])
                         self._chunks[chunk.key] = chunk
                     elif tag == 10:
-                        self._info = _decode_info(data, start, end)
+                        self._info = _decode_info(data, first, last)
                     elif tag == 24:
-                        complete = start
+                        complete = first
                 if complete:
                     items.append(self._item())
         except IndexError:
@@ -137,13 +137,13 @@ class _RawChunk:
 
     def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
         data, code, shape, content = self._data, 0, b"", b""
-        for tag, start, end in fields(data, start, end):  # noqa: B020
+        for tag, first, last in fields(data, start, end):
             if tag == 8:
-                code = start
+                code = first
             elif tag == 18:
-                shape = data[start:end]
+                shape = data[first:last]
             elif tag == 34:
-                content = data[start:end]
+                content = data[first:last]
         dtype, dims, size = _layout(code, shape)
         try:
             unpacked = memoryview(snappy.decompress(content, size))
@@ -188,39 +188,39 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
 def _decode_info(data: bytes, start: int, end: int) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
     key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
     columns = []
-    for tag, start, end in fields(data, start, end):  # noqa: B020
+    for tag, first, last in fields(data, start, end):
         if tag == 17:
-            probability = read_double(data, start)
+            probability = read_double(data, first)
         elif tag == 24:
-            table_size = start
+            table_size = first
         elif tag == 10:
-            for tag, start, end in fields(data, start, end):  # noqa: B020
-                if tag == 8:
-                    key = start
-                elif tag == 41:
-                    priority = read_double(data, start)
-                elif tag == 48:
-                    times_sampled = start
-                elif tag == 66:
-                    columns = [_decode_column(data, start, end) for tag, start, end in fields(data, start, end) if tag == 10]
+            for item_tag, value, stop in fields(data, first, last):
+                if item_tag == 8:
+                    key = value
+                elif item_tag == 41:
+                    priority = read_double(data, value)
+                elif item_tag == 48:
+                    times_sampled = value
+                elif item_tag == 66:
+                    columns = [_decode_column(data, begin, end) for tag, begin, end in fields(data, value, stop) if tag == 10]
     return SampleInfo(key, probability, table_size, priority, times_sampled), columns
 
 
 def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
     slices, squeeze = [], False
-    for tag, start, end in fields(data, start, end):  # noqa: B020
+    for tag, first, last in fields(data, start, end):
         if tag == 10:
             key = offset = length = column = 0
-            for tag, value, _ in fields(data, start, end):
-                if tag == 8:
+            for slice_tag, value, _ in fields(data, first, last):
+                if slice_tag == 8:
                     key = value
-                elif tag == 16:
+                elif slice_tag == 16:
                     offset = value
-                elif tag == 24:
+                elif slice_tag == 24:
                     length = value
-                elif tag == 32:
+                elif slice_tag == 32:
                     column = value
             slices.append(ChunkSlice(key, offset, length, column))
         elif tag == 16:
-            squeeze = bool(start)
+            squeeze = bool(first)
     return slices, squeeze

@@ -211,22 +211,22 @@ def _signature(
     """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of their names."""
     if depth > 50:
         raise WireError("a signature of more than 50 levels")
-    for tag, start, end in fields(data, start, end):  # noqa: B020
+    for tag, begin, stop in fields(data, start, end):
         if tag in (266, 282):  # a tensor, and one with bounds
-            spec = {tag: (first, last) for tag, first, last in fields(data, start, end)}
+            spec = {tag: (first, last) for tag, first, last in fields(data, begin, stop)}
             code = spec.get(24, (0, 0))[0]
             if code not in DTYPES:
                 raise WireError(f"column {path!r} has TensorFlow's type {code}, which NumPy does not have")
             out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, (0, 0)))])
         elif tag in (410, 418):  # a list, a tuple
-            parts = [(first, last) for tag, first, last in fields(data, start, end) if tag == 10]
+            parts = [(first, last) for tag, first, last in fields(data, begin, stop) if tag == 10]
             for i, (first, last) in enumerate(parts):
                 _signature(data, first, last, f"{path}/{i}".lstrip("/"), out, depth + 1)
         elif tag in (426, 434):  # a dict, a named tuple
             wanted = 10 if tag == 426 else 18
             pairs = [
                 {tag: (first, last) for tag, first, last in fields(data, first, last)}
-                for tag, first, last in fields(data, start, end)
+                for tag, first, last in fields(data, begin, stop)
                 if tag == wanted
             ]
             named = [(text(data, *pair.get(10, (0, 0))), pair.get(18, (0, 0))) for pair in pairs]
