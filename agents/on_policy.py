@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
-from ..envs.types import Array, Trajectory, Tree
+from ..envs.types import Array, StepType, Trajectory, Tree
 from ..networks import recurrent
 from ..networks.normalizer import init_statistics, normalize, normalize_observation, update_statistics
 from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
@@ -194,7 +194,7 @@ class OnPolicyAgent(abc.ABC):
             rows = rows._replace(observation=normalize(statistics, rows.observation))
             extra["observation_statistics"] = statistics
         if self.normalize_rewards:
-            weights = jnp.where(steps.step_type == 0, 0.0, counted)  # a first row's observation came with no reward
+            weights = jnp.where(steps.step_type == StepType.FIRST, 0.0, counted)  # a FIRST row came with no reward
             statistics = update_statistics(
                 extra["return_statistics"], steps.policy_info["discounted_return"], weights, axis_name=axis_name
             )

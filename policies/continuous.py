@@ -11,6 +11,7 @@ from ..networks.continuous import clip_to_spec, half_range
 from .policy import Policy
 from .q_policy import Schedule, value_at
 
+_NO_KEY = "{}.action: expected a random key, got None; pass key=jax.random.key(seed), or ask .policy, which needs none"
 _NO_DISTRIBUTION = "{}: noisy actions that are clipped have no density; ask for .action(), or for the distribution of .policy"
 
 
@@ -38,7 +39,8 @@ class GaussianNoisePolicy:
     def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
         step = self.policy.distribution(params, time_step, state)
         mode = step.action.mode()
-        assert key is not None, f"{type(self).__name__}: exploring needs a key, got None; pass key=jax.random.key(seed)"
+        if key is None:
+            raise ValueError(_NO_KEY.format(type(self).__name__))
         scale = params["noise_scale"] if "noise_scale" in params else value_at(self.scale, params["step"])
         noise = scale * half_range(self.spec) * jax.random.normal(key, mode.shape)
         return step._replace(action=clip_to_spec(mode + noise, self.spec))
@@ -73,7 +75,8 @@ class OrnsteinUhlenbeckPolicy:
         inner, noise = state
         step = self.policy.distribution(params, time_step, inner)
         mode = step.action.mode()
-        assert key is not None, f"{type(self).__name__}: exploring needs a key, got None; pass key=jax.random.key(seed)"
+        if key is None:
+            raise ValueError(_NO_KEY.format(type(self).__name__))
         first = jnp.reshape(time_step.is_first(), jnp.shape(time_step.step_type) + (1,) * len(self.spec.shape))
         draw = value_at(self.scale, params["step"]) * jax.random.normal(key, mode.shape)
         noise = jnp.where(first, 0.0, (1.0 - self.damping) * noise) + draw

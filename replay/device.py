@@ -11,9 +11,9 @@ from jax import lax
 
 from ..envs.specs import validate
 from ..envs.types import Array, Sample, SampleInfo, Trajectory, Tree
+from .packing import LARGE_LEAF_BYTES
 
 _WIDTH = 16  # children of a node of the sum tree
-_LARGE_LEAF_BYTES = 1024  # as in packing.py: a leaf of this size keeps a column of its own
 
 
 @struct.dataclass
@@ -204,7 +204,7 @@ class DeviceReplay:
         layout: dict[str, tuple[int, Any, list[int]]] = {}
         for i, leaf in enumerate(jax.tree.leaves(self.spec)):
             words, width = int(np.prod(leaf.shape, dtype=np.int64)), leaf.dtype.itemsize
-            name = f"leaf{i}" if words * width >= _LARGE_LEAF_BYTES else f"packed{8 * width}"
+            name = f"leaf{i}" if words * width >= LARGE_LEAF_BYTES else f"packed{8 * width}"
             before, _, members = layout.get(name, (0, None, []))
             layout[name] = (before + words, np.dtype(f"uint{8 * width}"), [*members, i])
         return layout

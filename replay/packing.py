@@ -13,7 +13,7 @@ import numpy as np
 from ..envs.specs import SpecError, leaf_name, validate
 from ..envs.types import Tree
 
-LARGE_LEAF_BYTES = 1024
+LARGE_LEAF_BYTES = 1024  # a leaf of this size keeps a column of its own, on device too
 
 
 class RowLayout:

@@ -58,6 +58,13 @@ def test_actions_keep_to_the_spec_and_have_no_density(cls):
         policy.distribution({}, steps([1]))
 
 
+@pytest.mark.parametrize("cls", [GaussianNoisePolicy, OrnsteinUhlenbeckPolicy])
+def test_exploring_needs_a_key(cls):
+    policy = cls(Still(), SPEC)
+    with pytest.raises(ValueError, match=rf"{cls.__name__}\.action: expected a random key, got None"):
+        policy.action({"step": jnp.int32(0)}, steps([1]), policy.initial_state((1,)))
+
+
 def test_ornstein_uhlenbeck_noise_by_hand_and_its_reset():
     policy = OrnsteinUhlenbeckPolicy(Still(), SPEC, scale=0.1, damping=0.25)
     state = (jnp.zeros(2), jnp.array([[0.4, -0.4], [0.4, -0.4]]))
