@@ -7,7 +7,6 @@ import numpy as np
 import optax
 from jax_agents import agents
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
-from jax_agents.envs.types import Trajectory
 
 SPECS = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(2))
 
@@ -27,45 +26,34 @@ def make_agent(**options):
     return agents.CategoricalDqnAgent(SPECS, DummyNet(), optax.sgd(0.01), **options)
 
 
-DATA = Trajectory(
-    step_type=np.array([[0, 1], [0, 1]], np.int32),
-    observation=np.array([[[1, 2], [5, 6]], [[3, 4], [7, 8]]], np.float32),
-    action=np.array([[0, 0], [1, 1]], np.int32),
-    policy_info=(),
-    next_step_type=np.array([[1, 1], [1, 1]], np.int32),
-    reward=np.array([[10, 10], [20, 20]], np.float32),
-    discount=np.full((2, 2), 0.9, np.float32),
-)
-
-
 def loss_of(agent, rows):
     state = agent.init(jax.random.key(0))
     return jax.jit(lambda: agent.loss(state.params, state, rows, jax.random.key(1)))()
 
 
-def test_the_loss_is_that_of_tf_agents():
+def test_the_loss_is_that_of_tf_agents(data):
     """Case 2.1: (ln 51 - ln(1 - 1/e)) / 2, since both targets lie at the top of the support."""
     for double in (False, True):
-        info = loss_of(make_agent(double=double), DATA)
+        info = loss_of(make_agent(double=double), data)
         np.testing.assert_allclose(info.loss, (np.log(51) - np.log(1 - np.exp(-1))) / 2, atol=1e-4)
         np.testing.assert_allclose(info.per_example["td_error"], [0.458675145, 3.931825633], atol=1e-4)
 
 
-def test_a_terminal_target_is_the_reward_shared_by_its_neighbours():
+def test_a_terminal_target_is_the_reward_shared_by_its_neighbours(data):
     """Reward 0.1 lies a quarter of the way from atom 25 (0.0) to 26 (0.4); the second action's logits are all equal."""
-    rows = DATA._replace(reward=np.full((2, 2), 0.1, np.float32), discount=np.zeros((2, 2), np.float32))
+    rows = data._replace(reward=np.full((2, 2), 0.1, np.float32), discount=np.zeros((2, 2), np.float32))
     info = loss_of(make_agent(), rows)
     np.testing.assert_allclose(info.per_example["td_error"][1], np.log(51), rtol=1e-6)
     log_probs = np.arange(51) - np.log(np.exp(np.arange(51.0)).sum())
     np.testing.assert_allclose(info.per_example["td_error"][0], -0.75 * log_probs[25] - 0.25 * log_probs[26], rtol=1e-5)
 
 
-def test_double_follows_the_action_that_the_network_itself_finds_best():
+def test_double_follows_the_action_that_the_network_itself_finds_best(data):
     single, double = make_agent(), make_agent(double=True)
     state = single.init(jax.random.key(0))
     swapped = jax.tree.map(lambda x: jnp.concatenate([x[..., 51:], x[..., :51]], axis=-1), state.target_params)
     state = state.replace(target_params=swapped)
-    rows = DATA._replace(reward=np.zeros((2, 2), np.float32))
+    rows = data._replace(reward=np.zeros((2, 2), np.float32))
     # The target network's best is its second action, with its mass at the top; the online network's best is the first, uniform.
     losses = [a.loss(state.params, state, rows, jax.random.key(1)).per_example["td_error"][0] for a in (single, double)]
     log_probs = np.arange(51) - np.log(np.exp(np.arange(51.0)).sum())
@@ -73,11 +61,11 @@ def test_double_follows_the_action_that_the_network_itself_finds_best():
     assert losses[0] < 10 < losses[1]
 
 
-def test_values_are_means_over_the_support():
+def test_values_are_means_over_the_support(data):
     agent = make_agent(v_min=-1.0, v_max=3.0)
     logits = jnp.zeros((4, 2, 51)).at[:, 1, 50].set(100.0)
     np.testing.assert_allclose(agent.values(logits), np.tile([1.0, 3.0], (4, 1)), rtol=1e-5)
     params = agent.policy_params(agent.init(jax.random.key(0)))
-    assert agent.q_values(params, DATA.observation).shape == (2, 2, 2)
-    np.testing.assert_allclose(agent.q_values(params, DATA.observation)[..., 1], 1.0, atol=1e-5)
-    np.testing.assert_allclose(agent.value(params, DATA.observation), agent.q_values(params, DATA.observation)[..., 0])
+    assert agent.q_values(params, data.observation).shape == (2, 2, 2)
+    np.testing.assert_allclose(agent.q_values(params, data.observation)[..., 1], 1.0, atol=1e-5)
+    np.testing.assert_allclose(agent.value(params, data.observation), agent.q_values(params, data.observation)[..., 0])
