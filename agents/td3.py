@@ -186,7 +186,7 @@ class Td3Agent:
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         a_tm1 = self.actor.apply(params["actor"], rows.observation).mode()
-        first = jax.tree.map(lambda x: x[0], held["critic"])
+        first = self._critics.member(held["critic"], 0)
         actor_loss = mean(losses.dpg(self.critic.apply(first, rows.observation, a_tm1)))
 
         metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "q": mean(q_tm1.mean(axis=0))}

@@ -77,7 +77,7 @@ class OnPolicyLoop:
         self._vectors = self._segment.zeros()
         self._columns = jax.tree.leaves(self._segment.unpack(self._vectors))  # views, [num_rows + 1, n, ...]
         self._checked = False
-        options = compiler_options()
+        options = compiler_options(state.params)
         self._act = jax.jit(self._act_once, **options)
         self._update = jax.jit(self._update_once, donate_argnums=0, **options)
         self._copy = jax.jit(partial(jax.tree.map, jnp.copy))

@@ -36,8 +36,9 @@ class CriticNetwork(nn.Module):
 class Ensemble:
     """`size` networks of one architecture, initialised apart and applied together: outputs `[size, ...]`.
 
-    Parameters are stacked on a first axis, so that n networks are one batched matrix product for each layer. Anything with
-    `init(key, *inputs)` and `apply(variables, *inputs)` can be a member.
+    Variables are stacked on a first axis, so that n networks are one batched matrix product for each layer. Dense networks
+    with a matrix of 256 x 256 or more are apart instead: variables are a tuple of the members', and a CPU computes these side
+    by side. Anything with `init(key, *inputs)` and `apply(variables, *inputs)` can be a member.
     """
 
     network: Any
@@ -48,11 +49,21 @@ class Ensemble:
             raise ValueError(f"Ensemble: expected size >= 1, got {self.size}")
 
     def init(self, key: Array, *inputs: Tree) -> Tree:
-        """Variables of all members, stacked `[size, ...]`."""
-        return jax.vmap(lambda k: self.network.init(k, *inputs))(jax.random.split(key, self.size))
+        """Variables of all members: stacked `[size, ...]`, or a tuple."""
+        keys = jax.random.split(key, self.size)
+        member = jax.tree.leaves(jax.eval_shape(self.network.init, key, *inputs))
+        if any(x.size >= 256 * 256 for x in member) and all(x.ndim <= 2 for x in member):
+            return tuple(self.network.init(k, *inputs) for k in keys)
+        return jax.vmap(lambda k: self.network.init(k, *inputs))(keys)
+
+    def member(self, variables: Tree, index: int) -> Tree:
+        """One member's variables out of all."""
+        return variables[index] if isinstance(variables, tuple) else jax.tree.map(lambda x: x[index], variables)
 
     def apply(self, variables: Tree, *inputs: Tree) -> Tree:
         """Every member's output for the same inputs, `[size, ...]`."""
+        if isinstance(variables, tuple):
+            return jax.tree.map(lambda *x: jnp.stack(x), *(self.network.apply(member, *inputs) for member in variables))
         # A batch of vectors `[B, size]` is copied for each member: XLA would transpose activations around the product of what
         # all share, a tenth of a SAC update with 64-wide networks on a CPU. What has more axes stays shared, as convolutions
         # over images are faster so. (Vectors `[B, T, size]` too: they could be images, and no update has them.)

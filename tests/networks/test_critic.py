@@ -51,6 +51,21 @@ def test_an_ensemble_takes_any_leading_axes(batch):
         np.testing.assert_allclose(critic.apply(member, observation, action), values[i], rtol=1e-5, atol=1e-6)
 
 
+def test_large_members_stay_apart_and_compute_the_same():
+    observation, action = jax.random.normal(jax.random.key(1), (6, 254)), jnp.ones((6, 2))
+    for hidden, apart in ((255, False), (256, True)):  # the matrix is 256 x hidden
+        critic = CriticNetwork((hidden,))
+        ensemble = Ensemble(critic, 2)
+        variables = ensemble.init(jax.random.key(0), observation, action)
+        assert isinstance(variables, tuple) == apart
+        values = ensemble.apply(variables, observation, action)
+        assert values.shape == (2, 6)
+        for i, key in enumerate(jax.random.split(jax.random.key(0))):
+            own = critic.init(key, observation, action)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ensemble.member(variables, i), own)
+            np.testing.assert_allclose(critic.apply(own, observation, action), values[i], rtol=1e-5, atol=1e-5)
+
+
 def test_an_ensemble_of_any_network_and_its_size():
     network = Ensemble(QNetwork(4, (8,)), 2)
     variables = network.init(jax.random.key(0), jnp.ones(3))
