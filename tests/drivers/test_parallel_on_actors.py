@@ -150,8 +150,8 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
             driver.publish(0, {})
             list(driver.run(num_steps=500))
             reader = make_replay()
+            saved, first = rows_by_process(reader)  # before the checkpoint: what actors write after it may be lost
             reader.checkpoint()
-            saved, first = rows_by_process(reader)
             process.kill()
             process.wait()
             before = driver.num_steps
