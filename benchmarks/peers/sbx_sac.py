@@ -6,12 +6,12 @@ NAME = "SBX"
 PACKAGES = ["sbx-rl", "stable-baselines3", "jax", "gymnasium"]
 
 
-def setup() -> Callable[[int], int]:
+def setup(async_dispatch: bool = False) -> Callable[[int], int]:
     import gymnasium
     import jax
     from sbx import SAC
 
-    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as ours: see docs/performance.md
+    jax.config.update("jax_cpu_enable_async_dispatch", async_dispatch)  # False as ours, see docs/performance.md; JAX has True
     model = SAC(
         "MlpPolicy",
         gymnasium.make("Pendulum-v1"),
