@@ -242,6 +242,7 @@ GATES: tuple[Gate, ...] = (
         steps=20_000,
         gate=-180.0,
         source="rl-baselines3-zoo td3.yml: -151.9, greedy, one run, 400 and 300 wide",
+        num_seeds=5,
     ),
     Gate(
         "ddpg-pendulum-zoo",
@@ -251,6 +252,7 @@ GATES: tuple[Gate, ...] = (
         steps=20_000,
         gate=-180.0,
         source="rl-baselines3-zoo ddpg.yml: -152.1, greedy, one run, 400 and 300 wide",
+        num_seeds=5,
     ),
     Gate(
         "discrete-sac-cartpole",
