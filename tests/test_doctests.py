@@ -1,4 +1,4 @@
-"""The examples in docstrings run. Modules are imported by name: collected as files, they would be imported under second ones."""
+"""The examples in docstrings run. Modules are imported by name: as files they would be imported under second names."""
 
 import doctest
 import importlib
