@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax_agents.agents import DqnAgent
 from jax_agents.drivers import BlockWriter, Driver, ParallelDriver
+from jax_agents.drivers.ray_runtime import import_ray
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import TimeStep
 from jax_agents.learners import Learner
@@ -147,7 +148,5 @@ def overhead() -> None:
 
 
 if __name__ == "__main__":
-    import ray
-
-    ray.init(include_dashboard=False, object_store_memory=500_000_000, log_to_driver=False)
+    import_ray().init(include_dashboard=False, object_store_memory=500_000_000, log_to_driver=False)
     {"scaling": scaling, "overhead": overhead}[sys.argv[1]]()
