@@ -1,4 +1,4 @@
-"""What early RLlib let its users do (two guides of its API): where each of their lines is tested, and tests of the others."""
+"""What four documents let their users do with other libraries: where each of their lines is tested, and tests of the others."""
 
 import ast
 import dataclasses
@@ -74,11 +74,50 @@ PAGE = {
     "log_action": SERVING + "service.py::test_what_clients_do_is_learned_from",
     "a served policy that learns": SERVING + "client.py::test_a_dqn_learns_from_its_clients",
 }
+STATEFUL, GROUP, PARALLEL = "learners/test_stateful.py::", "learners/test_group.py::", "drivers/test_parallel.py::"
+# The guide to learners and groups of them.
+LEARNERS = {
+    "gradients, and updates that are none": STATEFUL + "test_gradients_and_what_is_no_gradient_are_both_part_of_an_update",
+    "equal learners, each with its part of the batch": GROUP
+    + "test_20_updates_of_plain_sgd_agree_whatever_the_number_of_learners",
+    "states stay identical": GROUP + "test_the_learners_stay_bitwise_equal_and_hooks_run_in_each",
+    "CPUs and GPUs of each": GROUP + "test_learners_that_there_is_no_room_for",
+    "a part of a GPU": "drivers/test_ray_runtime.py::"
+    + "test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memory",
+    "a learner of its own, ready at once": STATEFUL
+    + "test_a_learner_is_ready_when_it_is_constructed_and_updates_as_its_agent_does",
+    "settings of the loss": EXPERIMENTS + "policy_gradient.py::test_ppo_is_what_the_configuration_says",
+    "update, with time steps": GROUP + "test_what_it_is_told_is_checked",
+    "results of earlier updates": GROUP + "test_asynchronous_updates_return_earlier_results_and_count_drops",
+    "before and after each update": STATEFUL + "test_hooks_run_around_each_update_and_may_change_the_state",
+    "state and weights of all learners": GROUP + "test_state_and_weights_reach_all_learners",
+    "components, as NumPy": STATEFUL + "test_the_state_comes_out_as_numpy_and_goes_in_by_component",
+    "weights without the optimizer": STATEFUL + "test_weights_go_in_alone_and_their_targets_follow",
+    "files of a group": GROUP + "test_files_of_two_learners_fit_any_number_of_them",
+    "files of a learner": STATEFUL + "test_files_hold_weights_and_optimizer_and_fit_a_learner_of_the_same_kind_only",
+    "a learner that clones": "test_doctests.py::test_examples",  # of learners/stateful.py
+    "faults, and going on from a file": GROUP + "test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file",
+}
+# SAC in five parts on Ray.
+SAC = {
+    "five parts, in numbers of one's choice": "examples/test_examples.py::test_on_actors",
+    "a ring of rows": "replay/test_host.py::test_random_streams_against_a_naive_model",
+    "push copies": "drivers/test_parameter_server.py::test_what_is_published_is_a_copy_that_donation_does_not_touch",
+    "weights on disk, and from there": "drivers/test_parameter_server.py::"
+    + "test_a_snapshot_is_restored_and_a_learner_may_resume_from_before_it",
+    "weights set, and the target network's with them": STATEFUL + "test_weights_go_in_alone_and_their_targets_follow",
+    "random actions first": PARALLEL + "test_random_actions_at_first_and_parameters_for_one_actor",
+    "newest weights, a slice at a time": PARALLEL + "test_staleness_is_reported_and_bounded",
+    "a test worker": "examples/test_examples.py::test_in_this_process",
+    "a ratio of steps and updates that holds": ACTORS + "test_an_off_policy_agent_keeps_its_ratio_and_goes_on",
+    "several replay servers": "replay/remote/test_replay.py::test_several_servers_are_sampled_as_one",
+    "buffer and weights saved, and going on": "examples/test_examples.py::test_sac_goes_on_from_what_it_saved",
+}
 TINY = DqnConfig(hidden=(8,), warmup_steps=40, batch_size=4, steps_per_report=80, replay_capacity=200)
 
 
 def test_each_line_has_its_test():
-    for line, where in (GUIDE | PAGE).items():
+    for line, where in (GUIDE | PAGE | LEARNERS | SAC).items():
         file, _, name = where.partition("::")
         tree = ast.parse((Path(__file__) if file == "here" else TESTS / file).read_text())
         assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{line}: no {where}"
