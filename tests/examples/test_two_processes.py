@@ -14,8 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "two_processes.py"
 def test_two_processes_train_as_one_device_does(tmp_path):
     result = subprocess.run([sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=290)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    lines = [line for line in result.stdout.splitlines() if line.startswith("process")]
-    assert sum("2 of 4 devices" in line for line in lines) == 8  # four reports of each
+    assert result.stdout.count("2 of 4 devices") == 8  # four reports of each, between which gloo may print on the same line
     assert result.stdout.splitlines()[-1] == "4 leaves: equal in both processes, and those of one device"
 
 
