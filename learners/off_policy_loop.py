@@ -73,7 +73,7 @@ class OffPolicyLoop:
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
         self._pack = jax.jit(lambda carry: [jnp.copy(x) for x in self._packing.pack(carry)])
         self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
-        options = compiler_options(state.params)
+        options = compiler_options(state.params, batch_size)
         self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
         self._act = jax.jit(self._act_packed, **options)
         self._packed = self._pack((state, self._zeros))
