@@ -18,6 +18,7 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from ..learners.checkpoints import Checkpointer
+from ..learners.packed import initial_state
 from .callbacks import Callback
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy
@@ -242,7 +243,7 @@ class Trainer:
         checkpoints, step = find_checkpoint(checkpoint, self.checkpointer)
         check_kind(checkpoints, step, self.runner_name, None if acting_only else self.replay_name)
         if acting_only and self.runner_name != "device":
-            self._train_state, metadata = checkpoints.restore(jax.jit(self.agent.init)(jax.random.key(0)), step=step)
+            self._train_state, metadata = checkpoints.restore(initial_state(self.agent, jax.random.key(0)), step=step)
         else:
             state, metadata = checkpoints.restore(self.runner.state()[0], self.runner.replay, step)
             seed = np.random.SeedSequence([self.seed, metadata["training_iteration"]]).generate_state(1)[0]

@@ -15,7 +15,9 @@ from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
 from .on_device import importance_weights
-from .packed import Packing, compiler_options
+from .packed import Packing, compiler_options, initial_state
+
+_Packed = tuple[list[Array], list[Array]]  # the training state, and the sums of its metrics
 
 
 class OffPolicyLoop:
@@ -63,31 +65,30 @@ class OffPolicyLoop:
         self._steps, self._updates, self._batch_size = steps_per_iteration, updates_per_iteration, batch_size
         self._beta = importance_exponent
         self._prioritised = getattr(buffer, "priority_exponent", None) is not None
-        state = jax.jit(agent.init)(train_key) if state is None else state
+        state = initial_state(agent, train_key) if state is None else state
         shape = (batch_size, agent.train_sequence_length)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
         metrics = jax.eval_shape(self._train, state, example, None)[1].metrics
-        self._zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
-        self._packing = Packing((state, metrics), largest=16_384)
+        self._packing, self._totals = Packing(state, largest=16_384), Packing(metrics)
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
-        self._pack = jax.jit(lambda carry: [jnp.copy(x) for x in self._packing.pack(carry)])
+        self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
         self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
         options = compiler_options(state.params, batch_size)
         self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
         self._act = jax.jit(self._act_packed, **options)
-        self._packed = self._pack((state, self._zeros))
+        self._packed = (self._pack(state), jax.device_put(self._totals.zeros()))
         self._dataset: Any = None
         self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
 
     @property
     def state(self) -> TrainState:
         """The training state: a copy, which the loop does not touch."""
-        return self._unpack(self._packed)[0]
+        return self._unpack(self._packed[0])
 
     @state.setter
     def state(self, state: TrainState) -> None:
-        self._packed = self._pack((state, self._zeros))
+        self._packed = (self._pack(state), jax.device_put(self._totals.zeros()))
 
     def warm_up(self, num_steps: int) -> None:
         """Fills the buffer with `num_steps` environment steps of uniformly random actions."""
@@ -109,12 +110,12 @@ class OffPolicyLoop:
         time_step, policy_state = driver.start()
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size * self._updates)
-        policy_step = self._act(self._packed, time_step, policy_state, np.int32(driver.num_rows))
+        policy_step = self._act(self._packed[0], time_step, policy_state, np.int32(driver.num_rows))
         for _ in range(num_iterations):
             stop = driver.num_steps + self._steps
             driver.take(policy_step)
             while driver.num_steps < stop:
-                policy_step = self._act(self._packed, driver.time_step, driver.policy_state, np.int32(driver.num_rows))
+                policy_step = self._act(self._packed[0], driver.time_step, driver.policy_state, np.int32(driver.num_rows))
                 driver.take(policy_step)
             experience, info = next(self._dataset)
             draws = (info.probability, info.table_size) if self._prioritised else None
@@ -123,26 +124,27 @@ class OffPolicyLoop:
             )
             if self._prioritised:
                 self.buffer.update_priorities(info.key, np.abs(td_error) + 1e-6)
-        state, totals = self._unpack(self._packed)
-        self._packed = self._pack((state, self._zeros))
+        state, totals = self._packed
+        self._packed = (state, jax.device_put(self._totals.zeros()))
+        totals = self._totals.unpack(jax.device_get(totals))
         return {name: float(total) / (num_iterations * self._updates) for name, total in totals.items()}
 
     def _act_packed(self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array) -> PolicyStep:
-        state, _ = self._packing.unpack(packed)
+        state = self._packing.unpack(packed)
         return act(self.agent.collect_policy, self.agent.policy_params(state), time_step, policy_state, self._act_key, row)
 
     def _train_and_act_packed(
-        self, packed: list[Array], experience: Trajectory, draws: Any, time_step: TimeStep, policy_state: Tree, row: Array
-    ) -> tuple[list[Array], PolicyStep, Array | None]:
-        carry = self._packing.unpack(packed)
+        self, packed: _Packed, experience: Trajectory, draws: Any, time_step: TimeStep, policy_state: Tree, row: Array
+    ) -> tuple[_Packed, PolicyStep, Array | None]:
+        carry = (self._packing.unpack(packed[0]), self._totals.unpack(packed[1]))
         if self._updates == 1:
             carry, td_error = self._update(carry, (experience, draws))
         else:
             split = lambda x: x.reshape(self._updates, self._batch_size, *x.shape[1:])
             carry, td_error = jax.lax.scan(self._update, carry, jax.tree.map(split, (experience, draws)))
-        packed = self._packing.pack(carry)
-        step = self._act_packed(packed, time_step, policy_state, row)
-        return packed, step, None if td_error is None else td_error.reshape(-1)
+        state, totals = self._packing.pack(carry[0]), self._totals.pack(carry[1])
+        step = self._act_packed(state, time_step, policy_state, row)
+        return (state, totals), step, None if td_error is None else td_error.reshape(-1)
 
     def _update(self, carry: tuple, batch: tuple) -> tuple[tuple, Array | None]:
         state, totals = carry

@@ -15,7 +15,7 @@ from ..envs.specs import validate
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree, bootstrap_row
 from ..policies.policy import act
 from .on_policy import learn
-from .packed import Packing, compiler_options
+from .packed import Packing, compiler_options, initial_state
 
 
 class OnPolicyLoop:
@@ -67,7 +67,7 @@ class OnPolicyLoop:
         self.driver = Driver(env, agent.collect_policy, observers, key=self._act_key, seed=seed)
         self.num_iterations = 0
         self._num_rows, self._num_epochs, self._num_minibatches = num_rows, num_epochs, num_minibatches
-        state = jax.jit(agent.init)(train_key) if state is None else state
+        state = initial_state(agent, train_key) if state is None else state
         shape = (num_rows + 1, env.num_envs or 1)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         self._learn = jax.jit(self._learn_once, inline=True)  # what is traced here is not traced again

@@ -12,6 +12,7 @@ from ...agents.agent import TrainState
 from ...drivers import Balance, Block, BlockWriter, ParallelDriver
 from ...envs.types import Tree
 from ...learners import Learner, importance_weights, learn
+from ...learners.packed import initial_state
 from ..policy_gradient import ImpalaConfig
 from .runner import Episodes, Progress
 from .worker import Worker, worker_of
@@ -53,7 +54,7 @@ class ActorsRunner:
         self._waiting: list[Block] = []  # IMPALA's, for the next update
         self._steps_before = self._updates = self._replaced = 0
         train_key, self._key = jax.random.split(jax.random.key(seed))
-        self._state: TrainState = jax.jit(agent.init)(train_key)
+        self._state: TrainState = initial_state(agent, train_key)
         if buffer is not None:
             self._learner = Learner(agent)
             self._dataset, self._write = (
