@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from ...agents.agent import TrainState
-from ...learners.packed import compiler_options
+from ...learners.packed import optimization_level
 
 
 class CompiledRunner:
@@ -19,8 +19,8 @@ class CompiledRunner:
     replay = None
 
     def __init__(self, loop: Any, seed: int):
-        self._state: Any = jax.jit(loop.init, **compiler_options({}))(jax.random.key(seed))
-        self._run: Any = jax.jit(loop.run, static_argnums=1, donate_argnums=0, **compiler_options(self._state.train.params))
+        self._state: Any = jax.jit(loop.init, **optimization_level({}))(jax.random.key(seed))
+        self._run: Any = jax.jit(loop.run, static_argnums=1, donate_argnums=0, **optimization_level(self._state.train.params))
 
     @property
     def train_state(self) -> TrainState:
