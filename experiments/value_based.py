@@ -45,17 +45,19 @@ class DqnConfig(Exploration, OffPolicyConfig):
 class C51Config(Exploration, OffPolicyConfig):
     """Distributional DQN with atoms between two bounds.
 
-    The defaults are CleanRL's for CartPole-v1, but for a learning rate that falls: with a constant one, a run that has learned
-    forgets at times, and one fell from 500 to 355 just before its end.
+    The defaults are CleanRL's for CartPole-v1, but for a learning rate that falls, ten times the replay and 3-step returns:
+    without them, a run that has learned forgets at times, and whether it learns anew before training ends is chance. Where no
+    return is negative, `num_atoms=51, v_min=0.0` are atoms as close together for half the work.
     """
 
     num_steps: int = 500_000
     learning_rate: float = 2.5e-4
     learning_rate_end: float | None = 0.0
     optimizer_eps: float = 0.01 / 128
+    n_step: int = 3
     steps_per_iteration: int = 10
     warmup_steps: int = 10_000
-    replay_capacity: int = 10_000
+    replay_capacity: int = 100_000
     epsilon_decay_steps: int = 240_000
     num_atoms: int = 101
     v_min: float = -100.0  # the returns that the first and the last atom stand for
