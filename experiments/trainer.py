@@ -18,7 +18,7 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from ..learners.checkpoints import Checkpointer
-from ..learners.packed import initial_state
+from ..learners.compiling import initial_state
 from .callbacks import Callback
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy

@@ -14,8 +14,9 @@ from ..policies.policy import act
 from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
+from .compiling import compiler_options, initial_state
 from .on_device import importance_weights
-from .packed import Packing, compiler_options, initial_state
+from .packed import Packing
 
 _Packed = tuple[list[Array], list[Array]]  # the training state, and the sums of its metrics
 

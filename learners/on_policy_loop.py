@@ -14,8 +14,9 @@ from ..drivers.driver import Driver
 from ..envs.specs import validate
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree, bootstrap_row
 from ..policies.policy import act
+from .compiling import compiler_options, initial_state
 from .on_policy import learn
-from .packed import Packing, compiler_options, initial_state
+from .packed import Packing
 
 
 class OnPolicyLoop:

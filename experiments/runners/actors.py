@@ -12,7 +12,7 @@ from ...agents.agent import TrainState
 from ...drivers import Balance, Block, BlockWriter, ParallelDriver
 from ...envs.types import Tree
 from ...learners import Learner, importance_weights, learn
-from ...learners.packed import initial_state
+from ...learners.compiling import initial_state
 from ..policy_gradient import ImpalaConfig
 from .runner import Episodes, Progress
 from .worker import Worker, worker_of

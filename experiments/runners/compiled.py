@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from ...agents.agent import TrainState
-from ...learners.packed import optimization_level
+from ...learners.compiling import optimization_level
 
 
 class CompiledRunner:

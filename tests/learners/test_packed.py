@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_agents.learners.packed import Packing, compiler_options
+from jax_agents.learners.packed import Packing
 
 
 def test_unpack_is_the_inverse_and_leaves_are_few():
@@ -41,18 +41,3 @@ def test_views_of_vectors_on_the_host():
     assert [v.tolist() for v in vectors] == [[0.0, 0.0, 0.0, 5.0, 5.0, 5.0], [7]]
     back = jax.jit(packing.unpack)(vectors)
     assert back["b"] == 7 and back["a"].tolist() == [[0.0] * 3, [5.0] * 3]
-
-
-def test_compiler_options_change_how_an_update_is_run_and_not_what_it_gives():
-    params = {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)}
-    update = lambda params, x: jax.grad(lambda p: jnp.sum(jnp.tanh(x @ p["q"]) ** 2))(params)
-    x = jnp.linspace(0.0, 1.0, 32).reshape(4, 8)
-    options = compiler_options(params, batch_size=4)
-    assert bool(options) == (jax.default_backend() == "cpu" and not (0, 7) <= jax.__version_info__ < (0, 10))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
-        jax.jit(update, **options)(params, x),
-        jax.jit(update)(params, x),
-    )
-    if jax.__version_info__ >= (0, 10):
-        assert compiler_options(params, batch_size=10_000) == compiler_options(params) == {}
