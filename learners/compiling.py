@@ -14,7 +14,7 @@ from ..envs.types import Array, Tree
 def optimization_level(params: Mapping[str, Tree]) -> dict[str, Any]:
     """Arguments of `jit` for a program with these parameters by role: on a CPU, LLVM's first level of optimisation.
 
-    It compiles in as little as half the time of the third, and what it makes of networks below 256 x 256 is as fast (within 5 %)
+    It compiles in as little as half the time of the third; what it makes of networks below 256 x 256 is as fast (within 5 %)
     or faster. A level that is set in XLA_FLAGS stays. JAX before 0.5 has no such argument.
     """
     small = all(math.prod(x.shape) < 256 * 256 for x in jax.tree.leaves(params))
@@ -30,8 +30,10 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
 
     On a CPU, JAX 0.5 and 0.6 run them twice as fast without XLA's new runtime, which alone computes two things at once, such as
     an ensemble's members that are apart (a tuple). JAX 0.10 and later cannot choose that, but an order of operations that saves
-    memory leaves nothing to run at once: an update on a small batch is 1.2 to 1.5 times as fast. Compiled loops gain nothing,
-    and JAX 0.6 aborts when it compiles REINFORCE's for its old runtime: they take `optimization_level` alone.
+    memory leaves nothing to run at once: an update on a small batch is 1.2 to 1.5 times as fast.
+
+    Compiled loops take `optimization_level` alone: they gain nothing, and JAX 0.6 aborts when it compiles REINFORCE's for its
+    old runtime.
     """
     level = optimization_level(params)
     if jax.default_backend() != "cpu":
