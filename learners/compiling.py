@@ -2,7 +2,9 @@
 
 import math
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -44,6 +46,22 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
     if version >= (0, 10) and batch_size * sum(math.prod(x.shape) for x in jax.tree.leaves(params)) < 500_000:
         options["xla_cpu_scheduler_type"] = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
     return {"compiler_options": options} if options else {}
+
+
+def compile_ahead(function: Any, *args: Tree) -> threading.Thread:
+    """Compiles a jitted function for arguments like `args` (their shapes do) while the caller does something else.
+
+    Join the thread before the first call, which finds the program made. An error is left to that call, which will meet it too.
+    """
+
+    def compile_it() -> None:
+        with suppress(Exception):
+            function.lower(*args).compile()
+
+    # Not a daemon: an interpreter that exits would end it inside of LLVM.
+    thread = threading.Thread(target=compile_it, name=f"compile {getattr(function, '__name__', 'a program')}")
+    thread.start()
+    return thread
 
 
 def initial_state(agent: Agent, key: Array) -> TrainState:

@@ -1,5 +1,6 @@
 """The tutorial's loop - act, store, sample, train - with training and the next action in one compiled call."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..policies.policy import act
 from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
-from .compiling import compiler_options, initial_state
+from .compiling import compile_ahead, compiler_options, initial_state
 from .on_device import importance_weights
 from .packed import Packing
 
@@ -69,22 +70,21 @@ class OffPolicyLoop:
         self._steps, self._updates, self._batch_size = steps_per_iteration, updates_per_iteration, batch_size
         self._beta = importance_exponent
         self._prioritised = getattr(buffer, "priority_exponent", None) is not None
-        state = initial_state(agent, train_key) if state is None else state
-        shape = (batch_size, agent.train_sequence_length)
-        example = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), agent.collect_data_spec)
+        like = jax.eval_shape(agent.init, train_key) if state is None else state
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
-        computed = jax.eval_shape(self._train, state, example, None)[1].metrics
+        computed = jax.eval_shape(self._train, like, self._batch(batch_size), None)[1].metrics
         wanted = tuple(computed if metrics is None else metrics)
         if unknown := set(wanted) - set(computed):
             raise ValueError(f"metrics: expected some of {', '.join(computed)}, got {', '.join(sorted(unknown))}")
-        self._packing, self._totals = Packing(state, largest=16_384), Packing({name: computed[name] for name in wanted})
+        self._packing, self._totals = Packing(like, largest=16_384), Packing({name: computed[name] for name in wanted})
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates its own.
         self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
         self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
-        options = compiler_options(state.params, batch_size)
+        options = compiler_options(like.params, batch_size)
         self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
         self._act = jax.jit(self._act_packed, **options)
-        self._packed = (self._pack(state), jax.device_put(self._totals.zeros()))
+        self._compiling = self._compile(like)
+        self.state = initial_state(agent, train_key) if state is None else state
         self._dataset: Any = None
         self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
 
@@ -118,6 +118,7 @@ class OffPolicyLoop:
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size * self._updates)
         policy_step = self._act(self._packed[0], time_step, policy_state, np.int32(driver.num_rows))
+        self._compiling.join()
         for _ in range(num_iterations):
             stop = driver.num_steps + self._steps
             driver.take(policy_step)
@@ -135,6 +136,23 @@ class OffPolicyLoop:
         self._packed = (state, jax.device_put(self._totals.zeros()))
         totals = self._totals.unpack(jax.device_get(totals))
         return {name: float(total) / (num_iterations * self._updates) for name, total in totals.items()}
+
+    def _rows(self, *leading: int) -> Trajectory:
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct((*leading, *s.shape), s.dtype), self.agent.collect_data_spec)
+
+    def _batch(self, size: int) -> Trajectory:
+        return self._rows(size, self.agent.train_sequence_length or 2)
+
+    def _compile(self, state: TrainState) -> threading.Thread:
+        """Begins to compile the call that trains, for which the first iteration would wait, while the state is made."""
+        packed = (jax.eval_shape(self._pack, state), self._totals.zeros())
+        num_drawn, num_envs = self._batch_size * self._updates, self.driver.env.num_envs
+        shape = () if num_envs is None else (num_envs,)
+        row = self._rows(*shape)
+        time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
+        policy_state = self.agent.collect_policy.initial_state(shape)
+        draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if self._prioritised else None
+        return compile_ahead(self._train_and_act, packed, self._batch(num_drawn), draws, time_step, policy_state, np.int32(0))
 
     def _act_packed(self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array) -> PolicyStep:
         state = self._packing.unpack(packed)

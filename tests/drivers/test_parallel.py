@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax_agents.drivers import BlockWriter, Driver, ParallelDriver, ParameterServer
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
+from jax_agents.envs.types import TimeStep
 from jax_agents.policies import RandomPolicy, with_version
 from jax_agents.replay import HostReplay
 
@@ -34,6 +35,44 @@ def test_in_process_the_rows_are_a_drivers(environments):
     report = driver.report()
     assert (report["episodes"], report["episode_return"], report["blocks"], report["restarts"]) == (4, 5.0, 3, 0)
     driver.close()
+
+
+class Ragged:
+    """Three environments whose episodes end at random, independently, with random rewards."""
+
+    specs, num_envs = SPECS, 3
+
+    def __init__(self):
+        self.rng, self.step_type = np.random.default_rng(0), np.zeros(3, np.int32)
+
+    def reset(self, seed=None):
+        return self.step(None)._replace(step_type=self.step_type * 0)
+
+    def step(self, action):
+        ended = np.where(self.rng.random(3) < 0.3, 2, 1)
+        self.step_type = np.where(self.step_type == 2, 0, ended).astype(np.int32)
+        return TimeStep(self.step_type, self.rng.random(3, np.float32), np.ones(3, np.float32), np.zeros((3, 2), np.int32))
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 64])
+def test_returns_and_lengths_of_episodes_that_span_slices(num_rows):
+    driver = ParallelDriver(Ragged, random_policy, num_rows=num_rows)
+    driver.publish(0, {})
+    blocks = list(driver.run(num_steps=400))
+    returns, lengths, expected = np.zeros(3), np.zeros(3, int), []
+    for row in (row for block in blocks for row in block):
+        for i in np.flatnonzero(row.step_type != 2):
+            returns[i] += row.reward[i]
+            lengths[i] += 1
+            if row.next_step_type[i] == 2:
+                expected.append((returns[i], lengths[i]))
+                returns[i] = lengths[i] = 0
+    assert len(expected) > 50
+    np.testing.assert_allclose(np.concatenate([block.returns for block in blocks]), [r for r, _ in expected])
+    np.testing.assert_array_equal(np.concatenate([block.lengths for block in blocks]), [n for _, n in expected])
 
 
 def test_a_function_of_each_actor_between_its_slices(environments):

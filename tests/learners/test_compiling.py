@@ -2,10 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_agents.learners.compiling import compiler_options, optimization_level
+from jax_agents.learners.compiling import compile_ahead, compiler_options, optimization_level
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere nothing is asked for")
 SMALL, LARGE = {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)}, {"q": jax.ShapeDtypeStruct((256, 256), np.float32)}
+
+
+def compilations(caplog):
+    return [message for message in caplog.messages if "Finished XLA compilation" in message]
 
 
 def test_the_level_is_for_small_networks_and_gives_way_to_the_users(monkeypatch):
@@ -30,3 +34,22 @@ def test_options_change_how_an_update_is_run_and_not_what_it_gives(monkeypatch):
     results = [jax.jit(update, **options)(SMALL, x) for options in (compiler_options(SMALL, 4), optimization_level(SMALL), {})]
     for result in results[:2]:
         np.testing.assert_allclose(result["q"], results[2]["q"], rtol=1e-6)
+
+
+def test_what_is_compiled_ahead_is_what_the_call_runs(caplog):
+    ahead, late = (jax.jit(lambda x, scale=scale: jnp.cos(x) * scale) for scale in (2.0, 3.0))
+    compile_ahead(ahead, jax.ShapeDtypeStruct((5,), np.float32)).join()
+    with jax.log_compiles():
+        result, _ = ahead(np.ones(5, np.float32)), late(np.ones(5, np.float32))
+    np.testing.assert_allclose(result, 2 * np.cos(np.ones(5)), rtol=1e-6)
+    assert len(compilations(caplog)) == 1  # late's
+
+
+def test_an_error_ahead_is_left_to_the_call():
+    def fails(x):
+        raise ValueError("not a function")
+
+    function = jax.jit(fails)
+    compile_ahead(function, np.float32(1)).join()
+    with pytest.raises(ValueError, match="not a function"):
+        function(np.float32(1))

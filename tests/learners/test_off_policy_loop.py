@@ -86,6 +86,21 @@ def test_compiles_once_however_long_it_runs():
     assert loop._act._cache_size() == 1
 
 
+@pytest.mark.parametrize(("num_envs", "updates", "alpha"), [(None, 1, None), (3, 2, 0.6)])
+def test_the_call_that_trains_is_compiled_ahead(caplog, num_envs, updates, alpha):
+    agent = make_agent()
+    env = envs.HostEnvironment(envs.classic.CartPole(), num_envs)
+    with jax.log_compiles():  # says what this thread compiles
+        loop = learners.OffPolicyLoop(
+            agent, env, make_buffer(agent, priority_exponent=alpha), batch_size=4, updates_per_iteration=updates, key=KEY
+        )
+        loop.warm_up(30)
+        loop.run(3)
+    compiled = [message for message in caplog.messages if "Finished XLA compilation" in message]
+    assert any("jit(_act_packed)" in message for message in compiled)
+    assert not any("jit(_train_and_act_packed)" in message for message in compiled)
+
+
 def test_prioritised_replay_gets_its_priorities():
     agent = make_agent()
     buffer = make_buffer(agent, priority_exponent=0.6)
