@@ -122,15 +122,18 @@ class EsAgent:
         return state, info
 
     def loss(self, params: Tree, state: TrainState, fitness: Array, key: Array) -> LossInfo:
-        """Minus the mean fitness `[P]` of the members of `state`; its gradient is the estimate that the class describes."""
+        """Minus the mean fitness `[P]` of those members of `state` that have one.
+
+        Its gradient is the estimate that the class describes.
+        """
         ranks, sigma = centred_ranks(fitness), value_at(self.sigma, state.step)
         draw = lambda pair: _noise({"params": params, "noise_key": key}, pair)
         noise = jax.lax.stop_gradient(jax.vmap(draw)(jnp.arange(self.population_size // 2)))
         weights = (ranks[0::2] - ranks[1::2]) / (self.population_size * sigma)
         along = jax.tree.map(lambda x, n: jnp.vdot(x, jnp.tensordot(weights, n, axes=1)), params, noise)
         along = jax.tree.reduce(jnp.add, along)
-        metrics = {"best_fitness": jnp.max(fitness), "sigma": jnp.asarray(sigma, jnp.float32)}
-        return LossInfo(jax.lax.stop_gradient(along) - along - jnp.mean(fitness), metrics, {})
+        metrics = {"best_fitness": jnp.nanmax(fitness), "sigma": jnp.asarray(sigma, jnp.float32)}
+        return LossInfo(jax.lax.stop_gradient(along) - along - jnp.nanmean(fitness), metrics, {})
 
 
 def centred_ranks(fitness: Array) -> Array:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import Schedule, value_at
 from . import losses
-from .agent import Axis, LossInfo, TrainState
-from .on_policy import Examples, OnPolicyAgent, estimate, standardize
+from .agent import Axis, LossInfo, Shard, TrainState
+from .on_policy import Examples, OnPolicyAgent, estimate, standardize, total
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class PpoAgent(OnPolicyAgent):
       lambda_: of the advantage estimates.
       clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the update count; None: no
         clipping.
-      kl_target: the KL divergence (nats) that beta steers an update to; None: no penalty.
+      kl_target: the KL divergence (nats) that beta steers a batch's updates to; None: no penalty. It is measured after each
+        update, on the examples of this (in a `LearnerGroup` before it); the last one counts.
       initial_kl_beta: beta for the first batch.
       value_coefficient: weight of the squared error, which has no half (CleanRL's 0.5 with a half is 0.25 here).
       value_clip: how far a value may move with profit, in its own units, constant; None: no clipping.
@@ -57,7 +58,7 @@ class PpoAgent(OnPolicyAgent):
     ) -> tuple[TrainState, Examples]:
         state, rows = self.normalized(state, experience, axis_name)
         penalised = self.kl_target is not None
-        if penalised:  # by the KL divergence that the last batch's updates ended with
+        if penalised:
             beta = losses.adapt_kl_beta(state.extra["kl_beta"], state.extra["kl"], self.kl_target)
             state = dataclasses.replace(state, extra={**state.extra, "kl_beta": beta})
         batch = estimate(self, state.params, rows, self.lambda_, old=penalised)
@@ -94,10 +95,18 @@ class PpoAgent(OnPolicyAgent):
     def train(
         self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
+        weight = experience.weight
+        if weights is not None:
+            weight = weight * jnp.reshape(weights, (-1,) + (1,) * (weight.ndim - 1))
         if self.advantages == "minibatch":
-            advantage = standardize(experience.advantage, experience.weight, axis_name)
-            experience = experience._replace(advantage=advantage)
+            experience = experience._replace(advantage=standardize(experience.advantage, weight, axis_name))
         state, info = super().train(state, experience, weights, axis_name=axis_name)
-        if self.kl_target is not None:
-            state = dataclasses.replace(state, extra={**state.extra, "kl": info.metrics["kl"]})
-        return state, info
+        if self.kl_target is None:
+            return state, info
+        kl = info.metrics["kl"]
+        if not isinstance(axis_name, Shard):
+            distribution, _ = self.apply(state.params, experience.observation, experience.memory)
+            divergence = jnp.where(weight > 0, weight * experience.distribution.kl_divergence(distribution), 0.0)
+            kl = total(divergence, axis_name) / jnp.maximum(total(weight, axis_name), 1e-8)
+        state = dataclasses.replace(state, extra={**state.extra, "kl": kl})
+        return state, info._replace(metrics=info.metrics | {"kl": kl})

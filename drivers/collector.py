@@ -28,6 +28,7 @@ class Block:
       rows: leaves `[T, n, ...]`, NumPy, not to be written to; None where the actor wrote them to a replay server.
       time_step: `[n, ...]`, what follows the last row.
       actor, generation: who made it.
+      number: of the slice, counted by who made it from 0.
       version: of the parameters that acted.
       num_steps: environment steps; boundary rows are not counted.
       returns, lengths: of the episodes that ended, `[episodes]`, float64 and int64.
@@ -37,6 +38,7 @@ class Block:
     time_step: TimeStep
     actor: int
     generation: int
+    number: int
     version: int
     num_steps: int
     returns: np.ndarray
@@ -102,6 +104,7 @@ class Collector:
         if self._warmup_steps:
             policy, key = wrap(RandomPolicy(self.env.specs.action)), random_key
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
+        self._num_slices = 0
         self.params: Tree = None
         self.kept: dict[str, Any] = {}
         self._version = -1
@@ -134,7 +137,9 @@ class Collector:
         if self.env.num_envs is None:
             rows = jax.tree.map(lambda x: x[:, None], rows)
             time_step = jax.tree.map(lambda x: np.asarray(x)[None], time_step)
-        return Block(rows, time_step, self.actor, self._generation, self._version, driver.num_steps - steps, returns, lengths)
+        number, self._num_slices = self._num_slices, self._num_slices + 1
+        made_by = (self.actor, self._generation, number, self._version)
+        return Block(rows, time_step, *made_by, driver.num_steps - steps, returns, lengths)
 
     def apply(self, function: Callable[["Collector"], Any]) -> Any:
         """What a function gives for this collector, which has parameters by then."""

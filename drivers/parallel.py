@@ -12,7 +12,7 @@ import numpy as np
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..policies.policy import Policy
-from ..replay.replay import Observer, Replay
+from ..replay.replay import Observer, Replay, break_row
 from .actor import Failure
 from .collector import Block, Collector
 from .parameter_server import ParameterServer, RemoteParameterServer
@@ -287,11 +287,15 @@ class BlockWriter:
     def __init__(self, make_writer: Callable[[], Observer]):
         self._make_writer = make_writer
         self._writers: dict[int, Observer] = {}
+        self._last: dict[int, tuple[int, int]] = {}  # by actor, generation and number of its last block
 
     def __call__(self, block: Block) -> None:
-        """Writes a block's rows, in their order; rows of a new generation begin new windows."""
+        """Writes a block's rows, in their order; where the actor's last block is not the one before, rows begin new windows."""
         writer = self._writers.get(block.actor)
         if writer is None:
             writer = self._writers[block.actor] = self._make_writer()
+        elif self._last[block.actor] != (block.generation, block.number - 1):
+            writer(break_row(next(iter(block))))
+        self._last[block.actor] = (block.generation, block.number)
         for row in block:
             writer(row)

@@ -178,14 +178,23 @@ def _leaf(space: Any, name: str, action: bool = False) -> tuple[Any, Any]:
         return BoundedSpec(space.shape, space.dtype, 0, 1), 0
     if isinstance(space, spaces.Box):
         dtype = np.dtype(_NARROWER.get(space.dtype, space.dtype))
-        low, high = space.low, space.high
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            low, high = np.clip(low, limits.min, limits.max), np.clip(high, limits.min, limits.max)
-        with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
-            return BoundedSpec(space.shape, dtype, low.astype(dtype), high.astype(dtype)), 0
+        return BoundedSpec(space.shape, dtype, *_bounds(space.low, space.high, dtype, inwards=action)), 0
     raise ValueError(
         f"{name}: expected a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple space (vectors, where actions are "
         f"MultiDiscrete or MultiBinary), got {space}; turn it into one of them with gymnasium.wrappers.TransformObservation "
         "or TransformAction"
     )
+
+
+def _bounds(low: np.ndarray, high: np.ndarray, dtype: np.dtype, inwards: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds in another dtype; `inwards`: floats are rounded so that what is at a bound is within the space's."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.clip(low, limits.min, limits.max).astype(dtype), np.clip(high, limits.min, limits.max).astype(dtype)
+    with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
+        rounded_low, rounded_high = low.astype(dtype), high.astype(dtype)
+    if inwards:
+        lower, higher = (np.nextafter(x, dtype.type(to)) for x, to in ((rounded_high, -np.inf), (rounded_low, np.inf)))
+        rounded_low = np.where((rounded_low < low) & np.isfinite(rounded_low), higher, rounded_low)
+        rounded_high = np.where((rounded_high > high) & np.isfinite(rounded_high), lower, rounded_high)
+    return rounded_low, rounded_high

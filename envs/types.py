@@ -9,6 +9,7 @@ and discount belong to the reset that follows it, so every loss masks it.
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array = Any  # a NumPy or JAX array; shapes are in the docstrings
@@ -117,7 +118,7 @@ def bootstrap_row(time_step: TimeStep, row: Trajectory) -> Trajectory:
 
     Only its observation is read (to bootstrap the value). `row` is any row of the stream, for shapes and dtypes.
     """
-    zeros = jax.tree.map(lambda x: x * 0, row)
+    zeros = jax.tree.map(lambda x: (jnp if isinstance(x, jax.Array) else np).zeros_like(x), row)
     return zeros._replace(step_type=time_step.step_type, observation=time_step.observation)
 
 

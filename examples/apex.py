@@ -84,7 +84,8 @@ def main(
                 write(block)
             for _ in range(min(owed, 32)):
                 experience, info = next(dataset)
-                weights = importance_weights(info.probability, info.table_size, config.importance_exponent)
+                masked = experience.is_last()[:, 0]
+                weights = importance_weights(info.probability, info.table_size, config.importance_exponent, masked)
                 state, losses = learner.train(state, experience, np.float32(weights))
                 buffer.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
                 age = updates - float(np.mean(experience.policy_info["version"][:, 0]))

@@ -177,7 +177,8 @@ class OffPolicyLoop:
         weights = None
         if draws is not None:
             probability, table_size = draws
-            weights = importance_weights(probability, table_size, value_at(self._beta, state.step))
+            masked = experience.is_last()[:, 0]
+            weights = importance_weights(probability, table_size, value_at(self._beta, state.step), masked)
         state, info = self._train(state, experience, weights)
         totals = {name: total + info.metrics[name] for name, total in totals.items()}
         return (state, totals), info.per_example["td_error"] if self._prioritised else None

@@ -158,7 +158,8 @@ class OnDevice:
                 train, info = self.agent.train(train, sample.experience)
                 return (train, replay), info.metrics
             beta = value_at(self.importance_exponent, train.step)
-            weights = importance_weights(sample.info.probability, sample.info.table_size, beta)
+            masked = sample.experience.is_last()[:, 0]
+            weights = importance_weights(sample.info.probability, sample.info.table_size, beta, masked)
             train, info = self.agent.train(train, sample.experience, weights)
             priorities = jnp.abs(info.per_example["td_error"]) + 1e-6
             return (train, self.buffer.update_priorities(replay, sample.info.key, priorities)), info.metrics
@@ -229,10 +230,17 @@ def iterations_per_report(num_iterations: int, num_reports: int) -> int:
     return num_iterations // num_reports
 
 
-def importance_weights(probability: Array, table_size: Array, beta: Any) -> Array:
-    """(N P(i))^-beta divided by the batch's largest (Schaul et al. 2016, section 3.4), `[B]`."""
+def importance_weights(probability: Array, table_size: Array, beta: Any, masked: Array | None = None) -> Array:
+    """(N P(i))^-beta divided by the batch's largest (Schaul et al. 2016, section 3.4), `[B]`.
+
+    `masked` `[B]` is true for windows that begin with a boundary row: nothing is learned there, so that their priority is the
+    least, and the weights of all others would be small if they counted. Theirs are cut to 1.
+    """
     weights = (table_size * probability) ** -beta
-    return weights / weights.max()
+    if masked is None:
+        return weights / weights.max()
+    largest = jnp.max(weights, where=~masked, initial=jnp.finfo(jnp.float32).tiny)
+    return jnp.minimum(weights / largest, 1.0)
 
 
 def count_returns(episode_return: Array, rows: Trajectory) -> tuple[Array, Array, Array]:

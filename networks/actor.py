@@ -61,5 +61,5 @@ class ActorNetwork(nn.Module):
         scale = jnp.broadcast_to(jnp.exp(log_std), loc.shape)
         if not (isinstance(spec, BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
             return Normal(loc, scale, len(spec.shape))
-        half = half_range(spec)
+        half = np.where(spec.low < spec.high, half_range(spec), 1.0)  # 1 where there is nothing to choose
         return Normal((spec.low + spec.high) / 2 + half * loc, half * scale, len(spec.shape))

@@ -30,9 +30,15 @@ class RandomPolicy:
         spec = self.action_spec
         if isinstance(spec, specs_lib.DiscreteSpec):
             return
-        if not (isinstance(spec, specs_lib.BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
+        if not (
+            isinstance(spec, specs_lib.BoundedSpec)
+            and np.issubdtype(spec.dtype, np.floating)
+            and np.isfinite(spec.low).all()
+            and np.isfinite(spec.high).all()
+        ):
             raise ValueError(
-                f"RandomPolicy: expected a discrete spec or one with finite bounds, got {spec}; rescale the actions"
+                f"RandomPolicy: expected a discrete spec or one of floats with finite bounds, got {spec}; rescale the actions, "
+                "or make them Discrete or MultiDiscrete"
             )
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:

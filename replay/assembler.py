@@ -7,23 +7,24 @@ from ..envs.types import Array, StepType, TimeStep, Trajectory, Tree
 
 
 class Assembler:
-    """Cuts the rows of n streams into items `[T + 1, ...]`, T = `num_rows`; `ExperienceQueue` says what these are.
+    """Cuts the rows of n streams into items; `ExperienceQueue` says what these are.
 
     Attributes:
+      item_rows: rows of an item.
       num_rows_added: rows of all streams so far.
       num_dropped: those that no item will hold.
     """
 
     def __init__(self, spec: Trajectory, num_rows: int, episodes: bool):
         self._spec, self._num_rows, self._episodes = spec, num_rows, episodes
+        self.item_rows = num_rows + (2 if episodes else 1)
         self._open: Trajectory | None = None  # the rows of the items under way, [n, T + 1, ...]
         self.num_rows_added = self.num_dropped = 0
 
-    def add(self, leaves: list[np.ndarray]) -> list[Trajectory]:
+    def add(self, leaves: list[np.ndarray]) -> tuple[list[Trajectory], str | None]:
         """Adds a row of each stream, leaves `[n, ...]` in the spec's order; returns the items that this completes.
 
-        Raises:
-          ValueError: an episode has more than T steps; its rows are dropped.
+        And what is wrong, if an episode has more than `num_rows` steps; its rows are dropped.
         """
         row = jax.tree.unflatten(jax.tree.structure(self._spec), leaves)
         if self._open is None:
@@ -31,7 +32,7 @@ class Assembler:
         self._drop(~self._continues(row.step_type))
         self._last = (row.step_type.copy(), row.next_step_type.copy())
         self.num_rows_added += len(row.step_type)
-        return self._add_episode_rows(row) if self._episodes else self._add_segment_rows(row)
+        return self._add_episode_rows(row) if self._episodes else (self._add_segment_rows(row), None)
 
     def bootstrap(self, time_step: TimeStep) -> list[Trajectory]:
         """Completes the segments that have T rows, with this time step `[n, ...]`; their streams go on with new ones."""
@@ -78,7 +79,7 @@ class Assembler:
             leaf[-1] = value[i]
         return item
 
-    def _add_episode_rows(self, row: Trajectory) -> list[Trajectory]:
+    def _add_episode_rows(self, row: Trajectory) -> tuple[list[Trajectory], str | None]:
         begun = (self._length > 0) | (row.step_type == StepType.FIRST)
         self.num_dropped += int(np.count_nonzero(~begun))
         last = row.step_type == StepType.LAST
@@ -88,16 +89,16 @@ class Assembler:
         done = np.flatnonzero(begun & last)
         items = [self._episode(i) for i in done]
         self._length[done] = 0
-        if too_long.any():
-            self.num_dropped += int(np.count_nonzero(too_long))
-            raise ValueError(
-                f"an episode of stream {np.flatnonzero(too_long)[0]} has more than num_rows={self._num_rows} steps; raise "
-                "num_rows, or limit episodes, as envs.gym.make(..., max_episode_steps=...) does"
-            )
-        return items
+        if not too_long.any():
+            return items, None
+        self.num_dropped += int(np.count_nonzero(too_long))
+        return items, (
+            f"an episode of stream {np.flatnonzero(too_long)[0]} has more than num_rows={self._num_rows} steps; raise "
+            "num_rows, or limit episodes, as envs.gym.make(..., max_episode_steps=...) does"
+        )
 
     def _episode(self, i: int) -> Trajectory:
         """The episode of stream i, its boundary row repeated to the end."""
-        rows = np.minimum(np.arange(self._num_rows + 1), self._length[i] - 1)
+        rows = np.minimum(np.arange(self.item_rows), self._length[i] - 1)
         item: Tree = jax.tree.map(lambda x: x[i, rows], self._open)
         return item

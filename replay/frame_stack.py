@@ -13,9 +13,7 @@ import numpy as np
 from ..envs.specs import BoundedSpec, SpecError
 from ..envs.types import Array, Sample, StepType, Trajectory, Tree
 from .packing import RowLayout
-from .replay import Observer, Replay, check_dataset
-
-_BREAK = np.int32(-1)  # the step type of a row that continues nothing and that nothing continues
+from .replay import Observer, Replay, break_row, check_dataset
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,9 +126,14 @@ class FrameStackReplay:
         self._streams: list[_Stream] = []
         self._own = self._open_stream(self.buffer.add)
 
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows."""
-        return self._open_stream(self.buffer.writer())
+    @property
+    def priority_exponent(self) -> float | None:
+        """The buffer's."""
+        return self.buffer.priority_exponent
+
+    def writer(self, num_envs: int | None = None) -> Observer:
+        """An observer for one more stream of single rows, or for n more of rows `[n, ...]`."""
+        return self._open_stream(self.buffer.writer(num_envs))
 
     def add(self, row: Trajectory) -> None:
         """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams.
@@ -203,6 +206,10 @@ class FrameStackReplay:
         for stream in self._streams:
             stream.last = None
 
+    def flush(self) -> None:
+        """Waits until the rows are where they can be sampled, if the buffer has to."""
+        getattr(self.buffer, "flush", lambda: None)()
+
     def close(self) -> None:
         """Ends every blocked or later `next()` with StopIteration; may be called twice, and from any thread."""
         self.buffer.close()
@@ -240,9 +247,8 @@ class _Stream:
     def _beginning(self, row: Trajectory) -> list[Trajectory]:
         """The break, and the older frames: rows as if of an episode before, since only LAST is followed by FIRST."""
         oldest = self._frames.frame(row, 0)
-        mark = np.full_like(row.step_type, _BREAK)
         last = np.full_like(row.step_type, StepType.LAST)
-        rows = [oldest._replace(step_type=mark, next_step_type=mark)]
+        rows = [break_row(oldest)]
         for i in range(self._frames.size - 1):
             following = row.step_type if i == self._frames.size - 2 else last
             rows.append(self._frames.frame(row, i)._replace(step_type=last, next_step_type=following))

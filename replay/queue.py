@@ -18,20 +18,22 @@ from .replay import Observer
 class ExperienceQueue(abc.ABC):
     """Rows in; segments or whole episodes out, in the order in which they were completed, each of them once.
 
-    An item is a `Trajectory` `[T + 1, ...]` with T = `num_rows`, which agents' `prepare` takes in batches `[B, T + 1, ...]`.
+    An item is a `Trajectory` `[T + 1, ...]`, which agents' `prepare` takes in batches `[B, T + 1, ...]`.
 
-    Segments: T consecutive rows of one stream and the bootstrap row, which only has the step type and the observation of the
-    row after them, with which the next segment begins. So a segment is complete when that row comes, or by `bootstrap`.
+    Segments: T = `num_rows` consecutive rows of one stream and the bootstrap row, which only has the step type and the
+    observation of the row after them, with which the next segment begins. So a segment is complete when that row comes, or by
+    `bootstrap`.
 
-    Episodes (`episodes=True`): all rows of one episode with its boundary row, which is repeated up to T + 1 rows and, as all
-    boundary rows, weighs nothing. An episode is complete when its boundary row comes, as after `driver.run(num_episodes=...)`.
-    What a stream shows of an episode before its first FIRST row is left out.
+    Episodes (`episodes=True`), T = `num_rows` + 1: all rows of one episode with its boundary row, which is repeated up to T + 1
+    rows (once at least, since row T is left out of statistics) and, as all boundary rows, weighs nothing. An episode is
+    complete when its boundary row comes, as after `driver.run(num_episodes=...)`. What a stream shows of an episode before its
+    first FIRST row is left out.
 
     A row that does not continue its stream drops the rows of the open item; `num_dropped` counts such rows.
 
     Args:
       spec: a tree of specs of one row, `agent.collect_data_spec`.
-      num_rows: T, the rows of a segment, or the steps that an episode may have.
+      num_rows: the rows of a segment, or the steps that an episode may have.
       episodes: whether items are whole episodes.
       capacity: the most items that wait; adding a row that completes one more blocks until one is taken.
       timeout: seconds after which a blocked call raises. Nothing is lost then: a row that was added is kept.
@@ -169,8 +171,11 @@ class _Streams:
             raise ValueError(f"this writer takes rows of batch shape {self._shape}, as first given, got {shape}; make another")
         if self._queue.closed.is_set():
             raise RuntimeError("this queue is closed; build another one to go on")
-        self._waiting += self.assembler.add(leaves if shape else [np.asarray(x)[None] for x in leaves])
+        items, problem = self.assembler.add(leaves if shape else [np.asarray(x)[None] for x in leaves])
+        self._waiting += items
         self._send()
+        if problem is not None:
+            raise ValueError(problem)
 
     def bootstrap(self, time_step: TimeStep) -> None:
         if not np.ndim(time_step.step_type):

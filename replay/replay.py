@@ -10,6 +10,7 @@ import numpy as np
 
 from ..envs.types import Array, Sample, StepType, Trajectory
 
+BREAK = np.int32(-1)  # the step type of a row where a stream is broken
 Observer = Callable[[Trajectory], None]  # takes a row, or a [n] batch of rows: replay.add, a metric, any callable
 
 
@@ -25,11 +26,15 @@ class Replay(Protocol):
     def capacity(self) -> int:
         """The most rows that are kept."""
 
+    @property
+    def priority_exponent(self) -> float | None:
+        """Items are drawn with probability proportional to priority to this power; None: uniformly."""
+
     def __len__(self) -> int:
         """The rows that are kept now."""
 
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows; use each from one thread at a time."""
+    def writer(self, num_envs: int | None = None) -> Observer:
+        """An observer for one more stream of single rows, or for n more of rows `[n, ...]`; use each from one thread."""
 
     def add(self, row: Trajectory) -> None:
         """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the buffer's own streams."""
@@ -114,6 +119,12 @@ def check_priorities(keys: Array, priorities: Array, priority_exponent: float | 
             f"priorities must be finite and >= 0, got {np.atleast_1d(priorities)[np.atleast_1d(bad)][:5].tolist()}"
         )
     return keys.reshape(-1).astype(np.uint64), priorities.reshape(-1)
+
+
+def break_row(row: Trajectory) -> Trajectory:
+    """A row, like `row`, that continues nothing and that nothing continues: no window of two rows or more holds it."""
+    mark = np.full_like(row.step_type, BREAK)
+    return row._replace(step_type=mark, next_step_type=mark)
 
 
 def continues(last: tuple[int, int] | None, step_type: int) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..envs.types import Trajectory
+from .assembler import Assembler
 from .queue import ExperienceQueue
 from .reverb_checkpoint import private_folder
 from .reverb_runtime import import_reverb, quiet, start, table_info
@@ -53,7 +54,8 @@ class ReverbQueue(ExperienceQueue):
         super().__init__(spec, num_rows, episodes, capacity, timeout)
         self._reverb, self._tf = import_reverb()
         self.table = table
-        self._columns = {name: ((self.num_rows + 1, *shape), dtype) for name, (shape, dtype) in self.layout.columns.items()}
+        item_rows = Assembler(spec, self.num_rows, episodes).item_rows
+        self._columns = {name: ((item_rows, *shape), dtype) for name, (shape, dtype) in self.layout.columns.items()}
         self._writing = threading.Lock()  # Reverb's writers are not thread safe, and a concurrent use aborts the process
         self._writer: Any = None
         self._unconfirmed = False  # whether the writer has an item that is not in the table yet

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..envs.types import Array, SampleInfo
+from ..envs.types import Array, SampleInfo, StepType
 from .packing import RowLayout
 from .sum_tree import SumTree
 
@@ -67,7 +67,7 @@ class Ring:
         elif stream.count and stream.numbers[-1] >= oldest:
             previous = stream.numbers[-1] % self.capacity
             links[previous] = slot if links[previous] >= 0 else ~slot
-        stream.last = next_step_type
+        stream.last = next_step_type if next_step_type != StepType.FIRST or step_type == StepType.LAST else -1
         stream.count += 1
         stream.numbers.append(number)
         beyond = stream.count - self.sequence_length
@@ -91,7 +91,7 @@ class Ring:
             linked = (counts > 0) & (before >= oldest)
             previous, following = before[linked] % self.capacity, slots[linked].astype(np.int32)
             self.links[previous] = np.where(self.links[previous] >= 0, following, ~following)
-        stream.last = np.array(next_step_type)
+        stream.last = np.where((next_step_type == StepType.FIRST) & (step_type != StepType.LAST), -1, next_step_type)
         stream.count = counts + 1
         stream.numbers.append(int(numbers[0]))
         beyond = stream.count - self.sequence_length
@@ -204,7 +204,9 @@ class Stream:
         """Drops the open window."""
         self.numbers.clear()
         self.count: Any = 0 if self.num is None else np.zeros(self.num, np.int64)  # rows since the stream began
-        self.last: Any = -1 if self.num is None else np.full(self.num, -1)  # the next_step_type of the last row
+        # The step type that continues the last row, its next_step_type; -1: none does, since only LAST is followed by FIRST
+        # (a bootstrap row also says FIRST, as it is zero there).
+        self.last: Any = -1 if self.num is None else np.full(self.num, -1)
 
     def state(self) -> dict[str, Any]:
         """The stream as JSON."""

@@ -97,13 +97,14 @@ class TableReplay(abc.ABC):
             )
         self._write(self._own_streams, row, shape)
 
-    def writer(self) -> Observer:
-        """An observer for one more stream of single rows."""
-        streams = [self._stream()]
+    def writer(self, num_envs: int | None = None) -> Observer:
+        """An observer for one more stream of single rows, or for n more of rows `[n, ...]` from `num_envs` environments."""
+        shape = () if num_envs is None else (num_envs,)
+        streams = [self._stream() for _ in range(num_envs or 1)]
 
         def write(row: Trajectory) -> None:
-            self.layout.leaves(row)
-            self._write(streams, row, ())
+            self.layout.leaves(row, shape)
+            self._write(streams, row, shape)
 
         return write
 

@@ -107,7 +107,7 @@ class ReplayLearning:
         experience, info = next(self._dataset)
         weights = None
         if self._prioritised:
-            weights = importance_weights(info.probability, info.table_size, self._beta)
+            weights = importance_weights(info.probability, info.table_size, self._beta, experience.is_last()[:, 0])
         self.state, loss = self._learner.train(self.state, experience, weights)
         if self._prioritised:
             self.buffer.update_priorities(info.key, np.abs(loss.per_example["td_error"]) + 1e-6)

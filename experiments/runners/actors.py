@@ -160,7 +160,8 @@ class ActorsRunner:
             prioritised = self._config.priority_exponent is not None
             weights = None
             if prioritised:
-                weights = np.float32(importance_weights(info.probability, info.table_size, self._config.importance_exponent))
+                beta, masked = self._config.importance_exponent, experience.is_last()[:, 0]
+                weights = np.float32(importance_weights(info.probability, info.table_size, beta, masked))
             self._state, losses = self._learner.train(self._state, experience, weights)
             if prioritised:
                 self.replay.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)

@@ -75,6 +75,14 @@ def test_only_the_order_of_fitness_counts():
     np.testing.assert_allclose(*steps, rtol=1e-6)
 
 
+def test_a_member_that_was_lost_is_below_all_others():
+    agent = point()
+    state = agent.init(jax.random.key(0))
+    (lost, info), (worst, _) = (agent.tell(state, jnp.array([7.0, x, 2.0, 3.0])) for x in (jnp.nan, -1e9))
+    np.testing.assert_array_equal(lost.params["actor"]["x"], worst.params["actor"]["x"])
+    assert info.metrics["best_fitness"] == 7 and info.loss == -4
+
+
 def test_it_climbs():
     falling = optax.linear_schedule(0.05, 0.0, 200)  # ranks do not shrink near the top, so the steps have to
     agent = point(optimizer=optax.sgd(falling), population_size=20, sigma=optax.exponential_decay(0.2, 1, 0.99))

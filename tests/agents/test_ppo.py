@@ -8,6 +8,7 @@ import pytest
 from jax_agents.agents import PpoAgent
 from jax_agents.agents.on_policy import Examples
 from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
+from jax_agents.learners.learner import pad_batch
 from jax_agents.networks.distributions import Normal
 
 SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
@@ -83,7 +84,7 @@ def test_kl_penalty():
 
 
 def test_kl_beta_adapts_between_batches():
-    agent = PpoAgent(SPECS, Linear(), optax.sgd(1e-4), kl_target=0.01, initial_kl_beta=2.0, clip_ratio=None)
+    agent = PpoAgent(SPECS, Linear(), optax.sgd(0.01), kl_target=0.01, initial_kl_beta=2.0, clip_ratio=None)
     state = agent.init(jax.random.key(0))
     middle, numbers = np.ones((2, 3), np.int32), np.ones((2, 3), np.float32)
     info = {"log_prob": -3 * numbers}
@@ -95,11 +96,25 @@ def test_kl_beta_adapts_between_batches():
     state, batch = prepare(state, experience)
     assert state.extra["kl_beta"] == 2.0  # no update has been made yet
     np.testing.assert_allclose(batch.distribution.loc[:, 0], agent.apply(state.params, batch.observation)[0].loc[:, 0])
+    batch = batch._replace(weight=jnp.array([1.0, 0.0, 1.0, 0.0]))  # the mean is over those that count
     trained, info = agent.train(state, batch)
-    assert trained.extra["kl"] == info.metrics["kl"]
+    assert trained.extra["kl"] == info.metrics["kl"] > 0  # after the update: before it there is no divergence
+    after, _ = agent.apply(trained.params, batch.observation)
+    np.testing.assert_allclose(info.metrics["kl"], batch.distribution.kl_divergence(after)[::2].mean(), rtol=1e-5)
     for kl, beta in [(0.016, 4.0), (0.012, 2.0), (0.006, 1.0)]:
         again = trained.replace(extra=trained.extra | {"kl": jnp.float32(kl)})
         assert prepare(again, experience)[0].extra["kl_beta"] == beta
+
+
+def test_examples_of_weight_0_do_not_count_for_the_advantages():
+    """So that a batch that was padded to fit its devices makes the same update."""
+    agent = PpoAgent(SPECS, Linear(), optax.sgd(1e-3))
+    state, count = agent.init(jax.random.key(0)), jnp.arange(5.0)
+    advantage = jnp.array([0.0, 1.0, 2.0, 3.0, 20.0])
+    batch = Examples(jnp.stack([count, -count], 1), count[:, None], -count, advantage, advantage, count, jnp.ones(5))
+    expected, _ = agent.train(state, batch)
+    got, _ = agent.train(state, *pad_batch(batch, None, 4))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), expected.params, got.params)
 
 
 def test_weights_and_rows_of_weight_0():

@@ -168,6 +168,20 @@ def test_rows_carry_the_version_that_acted_into_the_replay(environments):
         assert set(staleness.tolist()) == {0, 5, 8}
 
 
+def test_a_block_that_is_missing_breaks_the_stream(environments):
+    """In the middle of an episode step types alone would not tell; what is learned there would be false."""
+    driver = ParallelDriver(environments(episode=100), random_policy, num_rows=3)
+    driver.publish(0, {})
+    blocks = list(driver.run(num_steps=24))
+    assert [block.number for block in blocks] == [0, 1, 2, 3]
+    buffer = HostReplay(trajectory_spec(SPECS), capacity=100, sequence_length=2)
+    write = BlockWriter(partial(buffer.writer, 2))
+    for i in (0, 2, 3):
+        write(blocks[i])
+    numbers = next(buffer.as_dataset(200)).experience.observation[..., 1]
+    assert set(map(tuple, numbers.tolist())) == {(0, 1), (1, 2), (6, 7), (7, 8), (8, 9), (9, 10), (10, 11)}
+
+
 def test_what_cannot_be(environments):
     with pytest.raises(TimeoutError, match=r"call driver.publish"):
         ParallelDriver(environments(), random_policy).poll()
@@ -179,6 +193,6 @@ def test_what_cannot_be(environments):
         ParallelDriver(environments(), random_policy, num_actors=1, parameters=ParameterServer())
     block = ParallelDriver(environments(), random_policy, num_rows=1)
     block.publish(0, {})
-    counted = block.poll()[0].__class__(None, (), 0, 0, 0, 1, np.zeros(0), np.zeros(0))
+    counted = block.poll()[0].__class__(None, (), 0, 0, 0, 0, 1, np.zeros(0), np.zeros(0))
     with pytest.raises(ValueError, match="only counts rows"):
         counted.segments()

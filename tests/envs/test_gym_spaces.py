@@ -60,6 +60,14 @@ def test_bounds_that_float32_does_not_hold_are_none():
     assert observations(spaces.Box(-1e300, 1e300, (1,), np.float64), None).spec == BoundedSpec((1,), np.float32)
 
 
+@pytest.mark.parametrize("bound", [0.1, 0.3, 1.0, 1e30])
+def test_actions_at_float32_bounds_are_within_a_float64_space(bound):
+    space = spaces.Box(-bound, bound, (2,), np.float64)
+    spec, convert = actions(space, None)
+    assert convert(spec.high) in space and convert(spec.low) in space
+    np.testing.assert_allclose(spec.high, bound, rtol=1e-6)
+
+
 def test_integers_that_32_bits_do_not_hold_saturate():
     convert = observations(spaces.Box(-(2**40), 2**40, (2,), np.int64), None).convert
     np.testing.assert_array_equal(convert(np.array([2**35 + 5, -3])), [2**31 - 1, -3])

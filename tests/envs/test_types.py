@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax_agents.envs import StepType, TimeStep, bootstrap_row, make_row, split_action_mask
 from jax_agents.envs.types import PolicyStep, Trajectory
 
@@ -33,6 +34,18 @@ def test_bootstrap_row_keeps_the_observation_and_zeros_the_rest():
     np.testing.assert_array_equal(boot.observation["x"], [4, 4])
     rest = boot._replace(step_type=0, observation=())
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(rest))
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray, lambda x: x])
+def test_bootstrap_row_keeps_every_dtype(array):
+    """Of single rows too, whose leaves are NumPy's scalars, and of leaves that are no numbers."""
+    info = {"flag": np.bool_(True), "bad": np.float32(np.nan)}
+    row = jax.tree.map(
+        array, Trajectory(np.int32(1), np.float32(2), np.int32(3), info, np.int32(1), np.float32(7), np.float32(1))
+    )
+    boot = bootstrap_row(TimeStep(row.step_type, row.reward, row.discount, row.observation), row)
+    assert [np.asarray(x).dtype for x in jax.tree.leaves(boot)] == [np.asarray(x).dtype for x in jax.tree.leaves(row)]
+    assert not boot.policy_info["flag"] and boot.policy_info["bad"] == 0
 
 
 def test_split_action_mask():

@@ -56,6 +56,9 @@ def test_units_are_half_the_range():
         distribution.scale, jnp.broadcast_to(jnp.exp(-1.0) * jnp.array([2.0, 3.0]), (2, 3, 2)), rtol=1e-6
     )
     assert params["log_std"].shape == (2,)
+    one_value, _ = build(BoundedSpec((2,), np.float32, (0.0, -1.0), (0.0, 1.0)))
+    np.testing.assert_array_equal(one_value.scale, 1.0)
+    assert np.isfinite(one_value.log_prob(one_value.mode())).all()
     unbounded, _ = build(BoundedSpec((2,), np.float32, -1.0, np.inf))
     np.testing.assert_allclose(unbounded.scale, 1.0)
 

@@ -32,6 +32,12 @@ def test_random_actions_keep_the_specs_dtype():
     assert draw(RandomPolicy(BoundedSpec((2,), np.float16, -1, 1)), time_step((3,))).dtype == jnp.float16
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_random_integers_between_bounds_are_refused(dtype):
+    with pytest.raises(ValueError, match=r"expected a discrete spec or one of floats .* make them Discrete"):
+        RandomPolicy(BoundedSpec((1,), dtype, 0, 3))
+
+
 def test_random_multi_discrete_actions_respect_a_concatenated_mask():
     policy = RandomPolicy(DiscreteSpec((2, 3)))
     mask = np.array([True, False, False, True, True])

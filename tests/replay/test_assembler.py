@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import TimeStep, Trajectory
 from jax_agents.replay.assembler import Assembler
@@ -20,7 +19,10 @@ def feed(assembler, *streams):
         observation = np.array([100.0 * i + t for i in range(len(streams))], np.float32)
         zero = np.zeros(len(streams), np.float32)
         row = Trajectory(now, observation, zero.astype(np.int32), (), then, zero + 1, zero + 1)
-        items += [item.observation.tolist() for item in assembler.add(jax.tree.leaves(row))]
+        made, problem = assembler.add(jax.tree.leaves(row))
+        items += [item.observation.tolist() for item in made]
+        if problem is not None:
+            items.append(problem)
     return items
 
 
@@ -38,10 +40,15 @@ def test_segments():
 def test_episodes():
     assembler = Assembler(SPEC, 3, episodes=True)
     items = feed(assembler, "FMMLFLFM", "MLFLFMLF")  # the second stream begins within an episode
-    assert items == [[0, 1, 2, 3], [102, 103, 103, 103], [4, 5, 5, 5], [104, 105, 106, 106]]
+    assert items == [[0, 1, 2, 3, 3], [102, 103, 103, 103, 103], [4, 5, 5, 5, 5], [104, 105, 106, 106, 106]]
     assert (assembler.num_rows_added, assembler.num_dropped) == (14, 2)
-    with pytest.raises(ValueError, match=r"episode of stream 0 has more than num_rows=3 steps; raise num_rows"):
-        feed(Assembler(SPEC, 3, episodes=True), "FMMMMM")
+
+
+def test_an_episode_that_is_too_long_takes_no_other_with_it():
+    assembler = Assembler(SPEC, 3, episodes=True)
+    *items, problem = feed(assembler, "FMMMM", "FMMLF")
+    assert problem.startswith("an episode of stream 0 has more than num_rows=3 steps; raise num_rows")
+    assert items == [[100, 101, 102, 103, 103]] and assembler.num_dropped == 4
 
 
 def test_a_stream_that_begins_again_drops_what_is_open():

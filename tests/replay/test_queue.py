@@ -58,9 +58,9 @@ def check_segment(item, num_rows):
 def check_episode(item, num_rows):
     ids = item.observation["id"]
     last = int(np.argmax(item.step_type == StepType.LAST))
-    assert len(ids) == num_rows + 1 and item.step_type[0] == StepType.FIRST and last >= 1
-    assert ids.tolist() == [*range(ids[0], ids[last] + 1), *[ids[last]] * (num_rows - last)]
-    assert item.next_step_type.tolist()[last - 1 :] == [StepType.LAST, *[StepType.FIRST] * (num_rows + 1 - last)]
+    assert len(ids) == num_rows + 2 and item.step_type[0] == StepType.FIRST and last >= 1
+    assert ids.tolist() == [*range(ids[0], ids[last] + 1), *[ids[last]] * (num_rows + 1 - last)]
+    assert item.next_step_type.tolist()[last - 1 :] == [StepType.LAST, *[StepType.FIRST] * (num_rows + 2 - last)]
     return ids[: last + 1].tolist()
 
 
@@ -215,7 +215,7 @@ def test_reinforce_learns_from_whole_episodes_as_from_their_rows(make):
     env = envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=30))
     agent, rows = episodes_agent(env), []
     state = agent.init(jax.random.key(0))
-    queue = make(agent.collect_data_spec, num_rows=31, episodes=True)  # one more than it takes, so that padding is certain
+    queue = make(agent.collect_data_spec, num_rows=30, episodes=True)
     driver = drivers.Driver(env, agent.collect_policy, [queue.add, rows.append], key=jax.random.key(1), seed=0)
     driver.run(num_episodes=3, params=agent.policy_params(state))
     experience = next(queue.as_dataset(3))

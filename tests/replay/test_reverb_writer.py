@@ -32,17 +32,6 @@ def test_rows_of_jax_arrays(make_reverb, make_row, starts):
     assert starts(replay.as_dataset(16), 3) == {0, 1}
 
 
-def test_a_bootstrap_row_at_an_episodes_first_step_is_not_continued(make_reverb, make_row, starts):
-    replay = make_reverb()
-    replay.add(make_row(0, 2, 0))
-    replay.add(make_row(1, 0, 0))  # step type FIRST, zeros elsewhere
-    replay.add(make_row(2, 0, 1))  # the real row of the same observation
-    replay.add(make_row(3, 1, 1))
-    assert replay.can_sample(2)
-    assert not replay.can_sample(3)
-    assert starts(replay.as_dataset(32), 4) == {0, 2}
-
-
 def test_new_rows_become_visible_without_a_flush(make_reverb, make_row, fill, starts):
     replay = fill(make_reverb(), range(300))
     dataset = replay.as_dataset(64, prefetch=0)

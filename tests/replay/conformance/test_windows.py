@@ -48,15 +48,16 @@ def test_a_batch_where_one_environment_does_not_continue(make, make_row, stack, 
     assert windows(draw(replay, 9)) == expected(range(5), 2, 0) | expected([0, 1, 3, 4], 2, 1)
 
 
-def test_each_writer_is_a_stream(make, make_row, draw, windows, expected):
+def test_each_writer_is_a_stream_or_several(make, make_row, stack, draw, windows, expected):
     replay = make(sequence_length=3)
-    first, second = replay.writer(), replay.writer()
+    first, second, both = replay.writer(), replay.writer(), replay.writer(num_envs=2)
     for t in range(10):
         replay.add(make_row(t))
         first(make_row(t, stream=1))
+        both(stack([make_row(t, stream=3), make_row(t, stream=4)]))
         if t % 2:
             second(make_row(t // 2, stream=2))
-    want = expected(range(8), 3) | expected(range(8), 3, 1) | expected(range(3), 3, 2)
+    want = expected(range(3), 3, 2).union(*(expected(range(8), 3, stream) for stream in (0, 1, 3, 4)))
     assert windows(draw(replay, len(want))) == want
 
 
@@ -89,6 +90,17 @@ def test_a_row_that_does_not_continue_drops_the_open_window(make, make_row, draw
     for t in range(6, 11):  # the grid starts again at 6
         replay.add(make_row(t, StepType.FIRST if t == 6 else StepType.MID))
     assert windows(draw(replay, 4)) == expected([0, 2, 6, 8], 3)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_bootstrap_row_at_an_episodes_first_step_is_not_continued(make, make_row, stack, draw, windows, expected, batched):
+    replay = make(sequence_length=2)
+    kinds = [(StepType.MID, StepType.LAST), (StepType.LAST, StepType.FIRST), (StepType.FIRST, StepType.FIRST)]
+    kinds += [(StepType.FIRST, StepType.MID), (StepType.MID, StepType.MID)]  # the third is zeros: the bootstrap row
+    for t, (now, then) in enumerate(kinds):
+        row = make_row(t, now, then)
+        replay.add(stack([row]) if batched else row)
+    assert windows(draw(replay, 3)) == expected([0, 1, 3], 2)
 
 
 def test_the_oldest_rows_go_first_with_every_window_that_holds_them(make, make_row, draw, windows, expected):
