@@ -18,6 +18,7 @@ from .driver import Driver
 from .parameter_server import ParameterServer, RemoteParameterServer
 
 _WAIT = 30.0  # seconds for the first parameters
+_PULL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,21 +108,26 @@ class Collector:
         self._num_slices = 0
         self.params: Tree = None
         self.kept: dict[str, Any] = {}
-        self._version = -1
+        self._version, self._pulled_at = -1, 0.0
 
     @property
     def num_steps(self) -> int:
         """Environment steps so far."""
         return self._driver.num_steps
 
-    def run(self) -> Block:
+    def run(self, newest: int | None = None) -> Block:
         """The next slice.
+
+        Args:
+          newest: the newest version that the caller has published: who has it asks for newer ones every 0.1 s only, since that
+            takes as long as many rows do.
 
         Raises:
           TimeoutError: no parameters were published.
         """
         driver, steps = self._driver, self._driver.num_steps
-        self.pull()
+        if newest is None or self._version < max(newest, 0) or time.monotonic() > self._pulled_at + _PULL_SECONDS:
+            self.pull()
         if self._warmup_steps and driver.num_steps >= self._warmup_steps:
             driver.set_policy(self.policy, self._key)
             self._warmup_steps = 0
@@ -159,7 +165,8 @@ class Collector:
         Raises:
           TimeoutError: none were published.
         """
-        deadline = time.monotonic() + _WAIT
+        self._pulled_at = time.monotonic()
+        deadline = self._pulled_at + _WAIT
         while True:
             newer = self._parameters.pull_if_newer(self._version)
             if newer is not None:

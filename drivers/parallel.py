@@ -22,7 +22,8 @@ from .supervision import Supervisor
 class ParallelDriver:
     """n actors, each with its own environments, policy and `Driver`, which make rows in slices of `num_rows`.
 
-    At the start of a slice an actor pulls the newest parameters, if they are newer than its own. At the end the rows come back
+    At the start of a slice an actor pulls the newest parameters, if they are newer than its own. (It does not ask for them if
+    this driver had published none when the slice was ordered, and it asked less than 0.1 s ago.) At the end the rows come back
     as a `Block`; or, with `make_replay`, the actor writes them to a replay server itself, and the block only counts them. An
     actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of its unfinished slice are lost,
     and those of a block come once.
@@ -179,7 +180,7 @@ class ParallelDriver:
         waiting = set(range(len(self.supervisor)))
         while len(blocks) < len(self.supervisor):
             for actor in waiting.intersection(self.supervisor.free()):
-                self.supervisor.submit(actor, "run")
+                self.supervisor.submit(actor, "run", self._newest)
                 waiting.discard(actor)
             for answer in self.supervisor.collect(timeout=1.0):
                 if answer.failure is not None:
@@ -250,10 +251,15 @@ class ParallelDriver:
             self._own_parameters = False
             self.parameters.close()
 
+    @property
+    def _newest(self) -> int | None:
+        """The newest version, unless others than this driver may publish."""
+        return self.version if self._own_parameters else None
+
     def _start(self) -> None:
         while free := self.supervisor.free():
             for actor in free:
-                self.supervisor.submit(actor, "run")
+                self.supervisor.submit(actor, "run", self._newest)
 
     def _count(self, block: Block) -> bool:
         """Counts a block; whether it is fresh enough."""

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from jax_agents.drivers import BlockWriter, Driver, ParallelDriver, ParameterServer
+from jax_agents.drivers import BlockWriter, Driver, ParallelDriver, ParameterServer, collector
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import TimeStep
 from jax_agents.policies import RandomPolicy, with_version
@@ -123,6 +123,25 @@ def test_staleness_is_reported_and_bounded(environments):
     assert (report["staleness_max"], report["staleness_mean"], report["blocks_dropped"]) == (2, 1.0, 1)
     with pytest.raises(ValueError, match="version 6 is older"):
         driver.publish(6, {})
+
+
+def test_actors_ask_for_parameters_only_where_there_may_be_newer_ones(environments, monkeypatch):
+    asked, pull = [], ParameterServer.pull_if_newer
+    monkeypatch.setattr(ParameterServer, "pull_if_newer", lambda self, have: asked.append(have) or pull(self, have))
+    monkeypatch.setattr(collector, "_PULL_SECONDS", 60.0)
+    own, others = (
+        ParallelDriver(environments(), random_policy),
+        ParallelDriver(environments(), random_policy, parameters=ParameterServer()),
+    )
+    for driver, expected in (own, [-1, 4]), (others, [-1, 4, 4, 5, 5]):
+        asked.clear()
+        for version in (4, 4, 5, 5, 5):
+            driver.publish(version, {})
+            driver.poll()
+        assert asked == expected
+    monkeypatch.setattr(collector, "_PULL_SECONDS", 0.0)
+    own.parameters.push(9, {})  # past the driver
+    assert own.poll()[0].version == 9
 
 
 def test_random_actions_at_first_and_parameters_for_one_actor(environments):
