@@ -7,7 +7,7 @@ from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import value_at
 from . import losses
 from .agent import LossInfo, TrainState
-from .on_policy import Examples, OnPolicyAgent, estimate
+from .on_policy import Examples, OnPolicyAgent, check_prepared, estimate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class A2cAgent(OnPolicyAgent):
         return state, estimate(self, state.params, rows, self.lambda_)
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
+        check_prepared(experience)
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         policy_loss = mean(losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage))

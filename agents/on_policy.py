@@ -256,6 +256,15 @@ def total(x: Array, axis_name: Axis | None = None) -> Array:
     return jnp.sum(x) if axis_name is None else jax.lax.psum(jnp.sum(x), axis_name)
 
 
+def check_prepared(experience: Tree) -> None:
+    """Raises a TypeError where `Examples` are learned from, and rows are given."""
+    if not isinstance(experience, Examples):
+        raise TypeError(
+            f"train: expected what `prepare` makes of rows, got {type(experience).__name__}; call "
+            "state, examples = agent.prepare(state, rows) first, or learners.learn, which does both"
+        )
+
+
 def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True) -> None:
     """Raises a ValueError unless a network maps observations `[2, 3, ...]` to (distribution over actions, values `[2, 3]`)."""
     spec, batch = specs.observation, zeros(specs.observation, (2, 3))

@@ -10,7 +10,7 @@ from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import Schedule, value_at
 from . import losses
 from .agent import Axis, LossInfo, Shard, TrainState
-from .on_policy import Examples, OnPolicyAgent, estimate, standardize, total
+from .on_policy import Examples, OnPolicyAgent, check_prepared, estimate, standardize, total
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,6 +95,7 @@ class PpoAgent(OnPolicyAgent):
     def train(
         self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
+        check_prepared(experience)
         weight = experience.weight
         if weights is not None:
             weight = weight * jnp.reshape(weights, (-1,) + (1,) * (weight.ndim - 1))

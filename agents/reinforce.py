@@ -10,7 +10,7 @@ from ..envs.types import Array, StepType, Trajectory, Tree
 from ..policies.q_policy import value_at
 from . import losses, returns
 from .agent import LossInfo, TrainState
-from .on_policy import Examples, OnPolicyAgent, check_actor_value, estimate, standardize, total
+from .on_policy import Examples, OnPolicyAgent, check_actor_value, check_prepared, estimate, standardize, total
 from .reductions import split_bootstrap
 
 
@@ -62,6 +62,7 @@ class ReinforceAgent(OnPolicyAgent):
         return state, batch._replace(weight=batch.weight * scale)
 
     def loss(self, params: Tree, state: TrainState, experience: Examples, key: Array, weights: Array | None = None) -> LossInfo:
+        check_prepared(experience)
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         policy_loss = mean(losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage))

@@ -30,6 +30,8 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130 (interrupted; saved)."""
     arguments = _parser().parse_args(argv)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # where `--env MODULE:ID` finds a module of the user's
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -41,6 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except UserError as error:
         print(f"jax-agents: error: {error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        from ..envs.specs import SpecError
+
+        if not isinstance(error, SpecError):
+            raise
+        print(f"jax-agents: error: {error}", file=sys.stderr)  # the environment breaks what its spaces promise
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():  # `jax-agents list | head`

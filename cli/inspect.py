@@ -49,7 +49,10 @@ def _rollout(arguments: argparse.Namespace) -> int:
     for i, episode_return in enumerate(checked(trainer.evaluate, arguments.episodes)):
         print(f"episode {i}: return {episode_return:g}")
     if arguments.video:
-        print(f"video: {checked(trainer.video, arguments.video, arguments.episodes)}")
+        try:
+            print(f"video: {checked(trainer.video, arguments.video, arguments.episodes)}")
+        except NotImplementedError as error:
+            raise UserError(f"no video: {error or 'the environment makes no pictures'}") from error
     trainer.close()
     return 0
 

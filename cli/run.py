@@ -1,7 +1,9 @@
 """One training run in its folder: from its parameters to its curve and video."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -41,6 +43,13 @@ def run_job(
     if folder is None:
         folder = run_folder.create_run_folder(out, params["run"], params["env"])
         trainer.set_run_folder(folder)
+        try:
+            checked(lambda: trainer.runner)
+        except UserError:
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # it holds other runs
+                out.rmdir()
+            raise
     if params["runner"] != "device":
         params = params | {"replay": trainer.replay_name}
     held = checked(run_folder.lock, folder)
@@ -88,7 +97,7 @@ def make_trainer(params: dict[str, Any], folder: Path | None) -> "Trainer":
         run_folder=folder,
         runner=params["runner"],
         replay=params["replay"],
-        num_workers=params.get("num_workers", 2),
+        num_workers=params.get("num_workers"),
     )
 
 
@@ -139,10 +148,17 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
     """What a finished run ends with: the greedy average return, the curve and the video."""
     from ..evaluation import plot_learning_curve
     from ..evaluation.video import NO_VIDEO
-    from ..experiments import run_folder
+    from ..experiments import reports, run_folder
 
-    returns = trainer.evaluate()
-    evaluation = {"return_mean": float(returns.mean()), "returns": returns.tolist(), "num_env_steps": trainer.num_steps}
+    try:
+        returns = trainer.evaluate()
+    except RuntimeError as error:
+        raise UserError(
+            f"trained, and saved in {folder}, but not evaluated: {error}. On the command line: --config "
+            "'{\"max_episode_steps\": 1000}'"
+        ) from error
+    mean, each = reports.finite(float(returns.mean())), [reports.finite(x) for x in returns.tolist()]  # JSON has no NaN
+    evaluation = {"return_mean": mean, "returns": each, "num_env_steps": trainer.num_steps}
     run_folder.write_file(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
     print(f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes ({returns.min():g} to {returns.max():g})")
     points = [result for result in run_folder.read_results(folder) if result["episode_return_mean"] is not None]
@@ -159,7 +175,7 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
         try:
             print(f"video: {trainer.video(folder / run_folder.VIDEOS / 'greedy.mp4')}")
         except NO_VIDEO as error:
-            print(f"no video: {error}")
+            print(f"no video: {error or type(error).__name__}")
     checkpointer: Any = trainer.checkpointer  # there is one, since there is a run folder
     print(f"checkpoint: {checkpointer.path(checkpointer.latest())}")
     print(f"run folder: {folder}")

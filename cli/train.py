@@ -51,6 +51,7 @@ def add_command(commands: Any, examples: str) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from ..experiments import tuned_examples
     from . import run
 
     for name, least in (("checkpoint_freq", 0), ("steps", 1), ("num_seeds", 1), ("num_workers", 0), ("seed", 0)):
@@ -58,8 +59,9 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint_at_end:
         arguments.checkpoint_freq = 0
     config = read_json(arguments.config, "--config")
-    for name in ("num_workers", "num_gpus", "monitor"):  # early RLlib had these among the settings
+    for name in tuned_examples.OPTIONS:  # early RLlib had these among the settings
         if name in config:
+            checked(tuned_examples.check_option, name, config[name])
             setattr(arguments, name, config.pop(name))
     if arguments.num_workers:
         if arguments.runner not in (None, "ray"):
@@ -113,7 +115,8 @@ def _summarise(folder: Path, labels: list[str]) -> None:
     for label in labels:
         evaluation = json.loads((folder / label / run_folder.EVALUATION).read_text())
         variant = label.rpartition("seed_")[0].rstrip("_") or "all seeds"
-        scores.setdefault(variant, []).append(evaluation["return_mean"])
+        mean = evaluation["return_mean"]
+        scores.setdefault(variant, []).append(float("nan") if mean is None else mean)
     summary = {variant: summarize(values) | {"seeds": len(values)} for variant, values in scores.items()}
     run_folder.write_file(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     print("\ngreedy average returns: interquartile mean over seeds [95 % interval], worst")
@@ -126,6 +129,7 @@ def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[
     """What is to be run: labels and parameters, for each variant and seed."""
     from ..experiments import search_space
     from ..experiments import tuned_examples as tuned
+    from . import run
 
     if arguments.file is None:
         if arguments.run is None or arguments.env is None:
@@ -137,6 +141,8 @@ def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[
         experiments = checked(tuned.load, arguments.file)
     jobs = []
     for experiment in experiments:
+        if arguments.num_gpus is None and experiment.num_gpus is not None:
+            run.use_gpus(experiment.num_gpus)
         for variant, values in checked(search_space.variants, {**experiment.config, **config}):
             for i in range(arguments.num_seeds or 1):
                 seed = (arguments.seed or 0) + i
@@ -159,6 +165,7 @@ def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str
     if arguments.stop is not None:
         stop = read_json(arguments.stop, "--stop")
     runner = arguments.runner or experiment.runner or ("device" if isinstance(config, EsConfig) else "loop")
+    num_workers = experiment.num_workers if arguments.num_workers is None else arguments.num_workers
     if runner == "vector":
         config = vectorized(config)
     stop = {"num_env_steps_sampled_lifetime": config.num_steps} if stop is None else stop
@@ -167,11 +174,11 @@ def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str
         "env": experiment.env,
         "seed": seed,
         "runner": runner,
-        **({"num_workers": 2 if arguments.num_workers is None else arguments.num_workers} if runner == "ray" else {}),
+        **({"num_workers": 2 if num_workers is None else num_workers} if runner == "ray" else {}),
         "replay": arguments.replay or "auto",
         "stop": checked(reports.check_stop, stop),
         "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
-        "monitor": bool(arguments.monitor),
+        "monitor": bool(arguments.monitor or experiment.monitor),
         "config": presets.to_json(config),
         "version": __version__,
     }

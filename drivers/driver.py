@@ -8,7 +8,7 @@ import numpy as np
 
 from ..envs.types import StepType, TimeStep, Trajectory, Tree, make_row, split_action_mask
 from ..envs.validation import check_mask
-from ..policies.policy import Policy, act
+from ..policies.policy import Policy, act, mismatch
 
 
 class Driver:
@@ -94,9 +94,13 @@ class Driver:
         """Makes one row (a batch of n), shows it to the observers and returns it; call `start` first.
 
         Raises:
+          ValueError: if the policy cannot act with these parameters.
           SpecError: if the environment's action mask forbids every action where one is to be taken.
         """
-        policy_step = act(self.policy, params, self.time_step, self.policy_state, self._key, np.int32(self.num_rows))
+        try:
+            policy_step = act(self.policy, params, self.time_step, self.policy_state, self._key, np.int32(self.num_rows))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(mismatch(self.env, self.policy, params, error)) from error
         return self.take(policy_step)
 
     def take(self, policy_step: Any) -> Trajectory:

@@ -1,6 +1,7 @@
 """Ray, imported when it is first needed, and the environment variables of its actors."""
 
 import os
+import warnings
 from typing import Any
 
 
@@ -11,6 +12,10 @@ def import_ray() -> Any:
     wants that sets RAY_ENABLE_UV_RUN_RUNTIME_ENV=1.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # JAX warns of forks; Ray's children become other programs at once, and share no locks.
+    warnings.filterwarnings(
+        "ignore", r"os\.fork\(\) was called\. os\.fork\(\) is incompatible with multithreaded code", RuntimeWarning
+    )
     import ray
 
     return ray

@@ -14,7 +14,7 @@ from .gym_registry import find_spec, installed, render_modes
 from .gym_rendering import picture
 from .gym_spaces import actions, observations
 from .preprocessing import preprocess_observation
-from .specs import EnvironmentSpecs
+from .specs import EnvironmentSpecs, SpecError
 from .types import StepType, TimeStep, Tree
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -126,6 +126,8 @@ class GymEnvironment:
         discount = _ZERO if terminated else _ONE
         if "discount" in info:
             discount *= np.float32(info["discount"])
+        if reward is None:  # NumPy would make NaN of it
+            raise SpecError("reward: expected a number, the environment's `step` returned None; return the reward there")
         return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
 
     def render(self) -> np.ndarray:

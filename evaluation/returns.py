@@ -9,7 +9,7 @@ import numpy as np
 from ..drivers.episodes import play_episodes
 from ..envs import specs as specs_lib
 from ..envs.types import Array, TimeStep, Tree
-from ..policies.policy import Policy, act
+from ..policies.policy import Policy, act, mismatch
 
 
 def compute_avg_return(
@@ -95,7 +95,7 @@ def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep
         except Exception as error:
             if row > 0:
                 raise
-            raise ValueError(_mismatch(env, policy, params, error)) from error
+            raise ValueError(mismatch(env, policy, params, error)) from error
         time_step = env.step(action)
         row += 1
         yield time_step
@@ -107,12 +107,3 @@ def _check_length(length: np.ndarray, max_steps: int) -> None:
             f"an episode has not ended within max_steps={max_steps} steps; give the environment a time limit "
             "(gymnasium.wrappers.TimeLimit), or pass a larger max_steps"
         )
-
-
-def _mismatch(env: Any, policy: Policy, params: Tree, error: Exception) -> str:
-    given = "no params; pass params=agent.policy_params(state)" if params is None else "the params given"
-    shapes = jax.tree.map(str, (env.specs.observation, env.specs.action))
-    return (
-        f"{type(policy).__name__} does not act in this environment (observation {shapes[0]}, action {shapes[1]}) with {given}. "
-        f"Was it built from these specs? {type(error).__name__}: {error}"
-    )

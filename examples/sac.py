@@ -106,6 +106,15 @@ def main(
             if folder is not None and time.time() - saved >= save_seconds:
                 checkpoints.save(updates, state, buffer, {"steps": steps_before + driver.num_steps})
                 saved = time.time()
+        steps = steps_before + driver.num_steps
+        if folder is not None:
+            checkpoints.save(updates, state, buffer, {"steps": steps})
+        if found[0] != updates and found[1] < stop_return:  # the last parameters too
+            parameters.push(updates, agent.policy_params(state))
+            while not testers.free():
+                testers.collect(timeout=1.0)
+            testers.submit(0, "run")
+            found = next((answer.value for answer in testers.collect() if answer.value), found)
     parameters.close()
     print(f"test return {found[1]:.1f}, {steps} steps, {updates} updates, {time.time() - start:.1f} s", flush=True)
     return found[1], steps

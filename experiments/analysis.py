@@ -55,9 +55,15 @@ class Trial:
         return [(result[_STEPS], result[metric]) for result in self.results if _is_number(result.get(metric))]
 
     def checkpoints(self, metric: str = _RETURN) -> list[list[Any]]:
-        """`[path, metric]` of each checkpoint that was kept, the oldest first; the metric is its report's, or None."""
+        """`[path, metric]` of each checkpoint that was kept, the oldest first; the metric is its report's, or None.
+
+        Raises:
+          ValueError: the trial has no folder.
+        """
         if self.folder is None:
-            return []
+            raise ValueError(
+                f"trial {self.label}: nothing was saved; give the sweep a folder, as in run_sweep(..., folder='sweep')"
+            )
         checkpointer = Checkpointer(self.folder / run_folder.CHECKPOINTS)
         values = {result["training_iteration"]: result.get(metric) for result in self.results}
         return [[checkpointer.path(step), values.get(step)] for step in checkpointer.steps()]

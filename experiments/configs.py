@@ -1,6 +1,7 @@
 """What configurations have in common: the fields of a family's loop, and the optimizer that they describe."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,22 @@ import optax
 Activation = Literal["relu", "tanh", "swish"]
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": nn.relu, "tanh": nn.tanh, "swish": nn.swish}
 
-_POSITIVE = {"learning_rate", "optimizer_eps", "max_grad_norm", "priority_exponent"}
+_POSITIVE = {
+    "learning_rate",
+    "optimizer_eps",
+    "max_grad_norm",
+    "priority_exponent",
+    "kl_target",
+    "clip_ratio",
+    "value_clip",
+    "sigma",
+    "temperature",
+}
+_NOT_NEGATIVE = {
+    *("learning_rate_end", "importance_exponent", "noisy_sigma", "clip_ratio_end", "initial_kl_beta", "learning_rate_decay"),
+    *("exploration_noise", "exploration_damping", "target_noise", "target_noise_clip", "sigma_end", "sigma_decay"),
+    *("value_coefficient", "huber_param"),
+}
 _FRACTIONS = {"gamma", "lambda_", "epsilon_start", "epsilon_end", "tau"}
 _MAY_BE_ZERO = {"burn_in", "policy_lag"}
 
@@ -95,6 +111,11 @@ class OnPolicyConfig:
 
     def __post_init__(self):
         check_numbers(self)
+        if self.steps_per_iteration % self.num_minibatches:
+            raise ValueError(
+                f"config num_minibatches: expected a divisor of num_envs x num_rows = {self.steps_per_iteration}, "
+                f"got {self.num_minibatches}"
+            )
 
     @property
     def steps_per_iteration(self) -> int:
@@ -158,6 +179,12 @@ def check_numbers(config: Any) -> None:
             least = 0 if name in _MAY_BE_ZERO else 1
             if value < least:
                 raise ValueError(f"config {name}: expected at least {least}, got {value}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"config {name}: expected a finite number, got {value}")
+        elif isinstance(value, int | float) and name in _NOT_NEGATIVE and value < 0:
+            raise ValueError(f"config {name}: expected 0 or more, got {value}")
+        elif name == "hidden" and min(value, default=1) < 1:
+            raise ValueError(f"config hidden: expected sizes of at least 1, got {list(value)}")
         elif isinstance(value, int | float) and name in _FRACTIONS and not 0 <= value <= 1:
             raise ValueError(f"config {name}: expected a number from 0 to 1, got {value}")
         elif isinstance(value, int | float) and name in _POSITIVE and not value > 0:

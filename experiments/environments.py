@@ -31,8 +31,10 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
     """
     if isinstance(env, str):
         if env not in _ALL:
-            hint = f"{nearest(env, _ALL)} Or use runner 'loop'"
-            raise ValueError(f"the device runner needs an environment written in JAX, and {env!r} is not; {hint}")
+            raise ValueError(
+                f"the device runner needs an environment written in JAX, and {env!r} is not; {nearest(env, _ALL)} (All "
+                "algorithms but ES have a runner 'loop', for every environment.)"
+            )
         env = _ALL[env]()
     elif not isinstance(env, JaxEnvironment):
         raise ValueError(f"the device runner needs a JAX environment or the id of one, got {env!r}; use runner='loop'")

@@ -3,6 +3,7 @@
 Functions of (agent, policy parameters, observations `[..., *shape]`); `TrainedPolicy` binds them to a trainer.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ..agents.quantile import QrDqnAgent
 from ..agents.value_based import ValueBasedAgent
 from ..envs.gym_spaces import actions, observations
 from ..envs.preprocessing import preprocessor_of
-from ..envs.specs import validate
+from ..envs.specs import SpecError, validate
 from ..envs.time_step import restart, transition
 from ..envs.types import Array, TimeStep, Tree, split_action_mask
 from ..networks.summary import tabulate_params
@@ -191,6 +192,7 @@ class TrainedPolicy:
 
     def __init__(self, trainer: "Trainer | Worker", env: Any):
         self.trainer, self.agent = trainer, trainer.agent
+        self._preprocessor = preprocessor_of(env)
         self._to_observation, self._to_action = converters(env)
         self._num_draws = 0
 
@@ -236,29 +238,48 @@ class TrainedPolicy:
         """Replaces the parameters by those of a file or a tree; see `weights.import_weights`."""
         self._change(import_weights, source)
 
-    def action_distribution(self, observation: Tree, *, explore: bool = True) -> Distribution:
-        """See the function of this name."""
-        return action_distribution(self.agent, self.params, observation, explore=explore)
+    def action_distribution(self, observation: Any, *, explore: bool = True) -> Distribution:
+        """The distribution over actions; see the function of this name. For observations as in `value`."""
+        return action_distribution(self.agent, self.params, self._batch(observation), explore=explore)
 
-    def value(self, observation: Tree) -> Array:
-        """See the function of this name."""
-        return value(self.agent, self.params, observation)
+    def value(self, observation: Any) -> Array:
+        """V(observation), `[...]`; see the function of this name.
 
-    def q_values(self, observation: Tree, action: Array | None = None) -> Array:
-        """See the function of this name."""
-        return q_values(self.agent, self.params, observation, action)
+        This and the like take observations `[..., *shape]` as the agent sees them: arrays or nested lists, cast to its
+        dtypes. Where the environment's are preprocessed, that is what `trainer.preprocessor.transform(observation)` gives.
 
-    def return_distribution(self, observation: Tree) -> ReturnDistribution:
-        """See the function of this name."""
-        return return_distribution(self.agent, self.params, observation)
+        Raises:
+          SpecError: if they do not meet the agent's spec.
+        """
+        return value(self.agent, self.params, self._batch(observation))
 
-    def dueling_heads(self, observation: Tree) -> DuelingHeads:
-        """See the function of this name."""
-        return dueling_heads(self.agent, self.params, observation)
+    def q_values(self, observation: Any, action: Array | None = None) -> Array:
+        """Q-values; see the function of this name. For observations as in `value`."""
+        return q_values(self.agent, self.params, self._batch(observation), action)
+
+    def return_distribution(self, observation: Any) -> ReturnDistribution:
+        """Each action's return; see the function of this name. For observations as in `value`."""
+        return return_distribution(self.agent, self.params, self._batch(observation))
+
+    def dueling_heads(self, observation: Any) -> DuelingHeads:
+        """The parts of dueling values; see the function of this name. For observations as in `value`."""
+        return dueling_heads(self.agent, self.params, self._batch(observation))
 
     def parameter_table(self) -> str:
         """A line for each array of parameters, with its name, shape and count, and the total."""
         return tabulate_params(self.trainer.train_state.params)
+
+    def _batch(self, observation: Any) -> Tree:
+        spec = self.agent.specs.observation
+        with contextlib.suppress(ValueError, TypeError):  # what is wrong is said below
+            observation = jax.tree.map(lambda s, x: np.asarray(x).astype(s.dtype, casting="same_kind"), spec, observation)
+        try:
+            validate({"observation": observation}, {"observation": spec}, batch_ndim=None)
+        except SpecError as error:
+            if self._preprocessor is None:
+                raise
+            raise SpecError(f"{error}. Give what trainer.preprocessor.transform(observation) returns") from None
+        return observation
 
     def _change(self, how: Any, weights: Any) -> None:
         state: TrainState = self.trainer.train_state

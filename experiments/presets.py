@@ -177,6 +177,11 @@ def with_values(defaults: Any, values: Mapping[str, Any], name: str) -> Any:
     hints = typing.get_type_hints(type(defaults))
     known = {field.name: hints[field.name] for field in dataclasses.fields(defaults)}
     for key in values:
+        if key in ("num_workers", "num_gpus", "monitor"):
+            raise ValueError(
+                f"config of {name}: {key!r} is no setting of an algorithm; it is --{key.replace('_', '-')} of `jax-agents "
+                "train`, and in Python Trainer(..., runner='ray', num_workers=2), JAX_PLATFORMS or callbacks.Monitor"
+            )
         if key not in known:
             raise ValueError(f"config of {name}: no key {key!r}; {nearest(key, known)}")
     return dataclasses.replace(defaults, **{key: _convert(key, value, known[key]) for key, value in values.items()})

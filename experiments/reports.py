@@ -1,6 +1,7 @@
 """What a report of a trainer says, and when a run is to stop by it."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +45,8 @@ def make_report(counters: Mapping[str, Any], recent: list[Episodes], steps: int,
         "num_updates_lifetime": counters["num_updates"],
         "num_episodes_lifetime": counters["num_episodes"],
         "episode_return_mean": _mean(means),
-        "episode_return_max": max((mean for mean, _ in means), default=None),
-        "episode_return_min": min((mean for mean, _ in means), default=None),
+        "episode_return_max": finite(max((mean for mean, _ in means), default=None)),
+        "episode_return_min": finite(min((mean for mean, _ in means), default=None)),
         "episode_len_mean": _mean(lengths),
         "loss": None,
         "steps_per_second": round(steps / seconds, 1),
@@ -69,8 +70,16 @@ class Tally:
             self._sums[name] = self._sums.get(name, 0.0) + value * progress.num_updates
 
     def metrics(self) -> dict[str, float | None]:
-        """The means of the agent's metrics over the updates; None for what JSON cannot hold."""
-        return {name: finite(total / self.num_updates) for name, total in self._sums.items()}
+        """The means of the agent's metrics over the updates; None for what JSON cannot hold. It warns if the loss is that."""
+        means = {name: finite(total / self.num_updates) for name, total in self._sums.items()}
+        if "loss" in means and means["loss"] is None:
+            warnings.warn(
+                f"the loss is {self._sums['loss']}, so that the weights are no numbers any more: look for observations or "
+                "rewards that are not finite or very large, or lower learning_rate",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return means
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
@@ -78,7 +87,7 @@ def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
     for key, value in stop.items():
         if key not in RESULT_KEYS:
             raise ValueError(f"stop: no result {key!r}; {nearest(key, RESULT_KEYS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or np.isnan(value):
             raise ValueError(f"stop {key}: expected a number, got {value!r}")
     if not stop:
         raise ValueError(f"stop: expected at least one of {', '.join(RESULT_KEYS)}")
@@ -103,9 +112,9 @@ def newest(episodes: list[Episodes]) -> list[Episodes]:
 
 def _mean(values: list[tuple[float, int]]) -> float | None:
     total = sum(count for _, count in values)
-    return sum(value * count for value, count in values) / total if total else None
+    return finite(sum(value * count for value, count in values) / total if total else None)
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """The value, or None for what JSON cannot hold."""
-    return value if np.isfinite(value) else None
+    return value if value is not None and np.isfinite(value) else None

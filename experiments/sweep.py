@@ -29,6 +29,7 @@ def run_sweep(
     seed: int = 0,
     runner: str = "loop",
     replay: str = "auto",
+    num_workers: int | None = None,
     together: bool = True,
     folder: str | Path | None = None,
     checkpoint_freq: int = 0,
@@ -56,7 +57,7 @@ def run_sweep(
       num_samples: how often to go through the grid, with other random values each time.
       num_seeds: trials of each configuration, with seeds from `seed` on.
       seed: of the draws, and the first of the trials'.
-      runner, replay: as `Trainer` takes them.
+      runner, replay, num_workers: as `Trainer` takes them.
       together: False: one after the other on device too, which needs less memory.
       folder: gets a run folder for each trial; None: nothing is saved.
       checkpoint_freq, checkpoint_at_end, keep_checkpoints: as `Trainer` and its `run` take them; where there is a folder.
@@ -88,6 +89,7 @@ def run_sweep(
             run_folder=None if parent is None else parent / job.label,
             runner=runner,
             replay=replay,
+            num_workers=num_workers,
             keep_checkpoints=keep_checkpoints,
         )
         own = () if trainer.run_folder is None else recorders(trainer.run_folder)
@@ -151,6 +153,11 @@ def run_experiments(
     entries = [tuned_examples.parse("experiments", name, dict(entry)) for name, entry in experiments.items()]
     trials: list[Trial] = []
     for entry in entries:
+        if entry.num_gpus or entry.monitor:
+            raise ValueError(
+                f"{entry.name}: num_gpus={entry.num_gpus}, monitor={entry.monitor}: in Python, set JAX_PLATFORMS, and pass "
+                "callbacks=[callbacks.Monitor(folder)]; or use `jax-agents train -f`"
+            )
         found = run_sweep(
             entry.run,
             entry.env,
@@ -160,6 +167,7 @@ def run_experiments(
             num_seeds=num_seeds,
             seed=seed,
             runner=entry.runner or "loop",
+            num_workers=entry.num_workers or None,
             folder=None if folder is None else Path(folder) / entry.name,
             checkpoint_freq=checkpoint_freq,
             checkpoint_at_end=checkpoint_at_end,

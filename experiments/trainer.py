@@ -23,7 +23,7 @@ from .callbacks import Callback
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy
 from .presets import preset_of
-from .reports import Tally, check_stop, make_report, newest, reached
+from .reports import Tally, check_stop, finite, make_report, newest, reached
 from .runners import ActorsRunner, Episodes, Runner, check_runner, make_runner, replay_of
 from .saved import check_kind, find_checkpoint
 
@@ -54,7 +54,7 @@ class Trainer:
       keep_checkpoints: how many.
       make_agent: makes the agent of the configuration and the environment's specs, one with a network of your own, say; None:
         the preset's function.
-      num_workers: actors of runner "ray".
+      num_workers: actors of runner "ray"; None: 2.
 
     Raises:
       ValueError: an unknown environment, or one that does not suit the algorithm or the runner.
@@ -73,10 +73,14 @@ class Trainer:
         replay: str = "auto",
         keep_checkpoints: int = 3,
         make_agent: Callable[[Any, EnvironmentSpecs], Any] | None = None,
-        num_workers: int = 2,
+        num_workers: int | None = None,
     ):
         self.algorithm, preset = preset_of(config)
         check_runner(runner, config)
+        if num_workers is not None and runner != "ray":
+            raise ValueError(f"num_workers={num_workers}: these are actors of runner 'ray', got runner {runner!r}")
+        if not 0 <= seed < 2**31 - _EVALUATION_SEED:
+            raise ValueError(f"seed: expected 0 to {2**31 - _EVALUATION_SEED - 1}, got {seed}")
         self.config, self.env, self.seed = config, env, seed
         self.runner_name, self.callbacks = runner, tuple(callbacks)
         self.keep_checkpoints = keep_checkpoints
@@ -92,7 +96,8 @@ class Trainer:
             self._env: Any = jax_environment(env, config.max_episode_steps)
         else:
             self._env = self.make_environment(None if config.num_envs == 1 else config.num_envs)
-        self._make_agent, self.num_workers = partial(make_agent or preset.make_agent, config), num_workers
+        self._make_agent = partial(make_agent or preset.make_agent, config)
+        self.num_workers = 2 if num_workers is None else num_workers
         self.agent = self._make_agent(self._env.specs)
 
     @cached_property
@@ -221,7 +226,8 @@ class Trainer:
         """
         state, counters = self.runner.state()
         metadata = {name: getattr(self, name) for name in _COUNTERS}
-        metadata |= {"runner": self.runner_name, "replay": self.replay_name, "recent": self._recent, "counters": counters}
+        recent = [(finite(mean), length, count) for mean, length, count in self._recent]  # JSON has no NaN
+        metadata |= {"runner": self.runner_name, "replay": self.replay_name, "recent": recent, "counters": counters}
         path = find_checkpoint(None, self.checkpointer)[0].save(self.training_iteration, state, self.runner.replay, metadata)
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
@@ -250,7 +256,7 @@ class Trainer:
             self.runner.set_state(state, metadata["counters"], int(seed) >> 1)
         for name in _COUNTERS:
             setattr(self, name, metadata[name])
-        self._recent = [tuple(episode) for episode in metadata["recent"]]
+        self._recent = [(np.nan if mean is None else mean, *rest) for mean, *rest in metadata["recent"]]
         self._started = False
         if not acting_only and self.checkpointer is not None and checkpoints.folder == self.checkpointer.folder:
             checkpoints.discard_after(self.training_iteration)

@@ -17,6 +17,11 @@ from typing import Any
 from .presets import nearest
 
 SUFFIX = ".yaml"
+OPTIONS: dict[str, tuple[Any, str]] = {  # of a run, not of its algorithm
+    "num_workers": (int, "an integer of at least 0"),
+    "num_gpus": (int | float, "a number of at least 0"),
+    "monitor": (bool, "true or false"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Experiment:
       stop: as `Trainer.run` takes it; None: when the configuration's `num_steps` are done.
       config: what differs from the algorithm's defaults; values may be marks of `search_space`.
       runner: as `Trainer` takes it; None: the usual one.
+      num_workers, num_gpus, monitor: as the options of `jax-agents train`; None: not given. They may stand in `config`, too,
+        where early RLlib had them.
       gate: the row of `experiments.gates` whose configuration it is.
       reaches: what it reaches and when, for people.
     """
@@ -39,6 +46,9 @@ class Experiment:
     stop: Mapping[str, float] | None = None
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     runner: str | None = None
+    num_workers: int | None = None
+    num_gpus: float | None = None
+    monitor: bool | None = None
     gate: str | None = None
     reaches: str = ""
 
@@ -84,7 +94,20 @@ def parse(where: str, name: str, entry: Any) -> Experiment:
         if key not in known:
             raise ValueError(f"{where}: {name}: no key {key!r}; {nearest(str(key), known)}")
     entry = {key: value for key, value in entry.items() if value is not None}
-    return Experiment(name, **(entry | {"config": _numbers(entry.get("config", {}))}))
+    config = dict(_numbers(entry.get("config", {})))
+    options = {key: entry.pop(key) if key in entry else config.pop(key) for key in OPTIONS if key in entry or key in config}
+    for key, value in options.items():
+        check_option(key, value)
+    if options.get("num_workers") and entry.setdefault("runner", "ray") != "ray":
+        raise ValueError(f"{where}: {name}: num_workers are actors of runner 'ray', got runner {entry['runner']!r}")
+    return Experiment(name, **(entry | options | {"config": config}))
+
+
+def check_option(name: str, value: Any) -> None:
+    """Raises a ValueError unless the value suits one of `OPTIONS`."""
+    kind, expected = OPTIONS[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or value < 0:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
 def _numbers(value: Any) -> Any:

@@ -65,8 +65,9 @@ def export_weights(state: TrainState, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz, got {path}")
+    weights = _flat(get_weights(state))
     with open(path, "wb") as file:
-        np.savez(file, **_flat(get_weights(state)))
+        np.savez(file, **weights)
     return path
 
 

@@ -62,4 +62,4 @@ class ActorNetwork(nn.Module):
         if not (isinstance(spec, BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
             return Normal(loc, scale, len(spec.shape))
         half = np.where(spec.low < spec.high, half_range(spec), 1.0)  # 1 where there is nothing to choose
-        return Normal((spec.low + spec.high) / 2 + half * loc, half * scale, len(spec.shape))
+        return Normal(spec.low / 2 + spec.high / 2 + half * loc, half * scale, len(spec.shape))

@@ -15,12 +15,12 @@ from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal
 
 def half_range(spec: BoundedSpec) -> np.ndarray:
     """Half the distance between the bounds, of the spec's shape: the unit of exploration noise."""
-    return (spec.high - spec.low) / 2
+    return spec.high / 2 - spec.low / 2  # not (high - low) / 2, which may be infinite
 
 
 def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
     """Actions `[..., *shape]` within the spec's bounds from numbers in -1..1."""
-    return clip_to_spec((spec.low + spec.high) / 2 + half_range(spec) * unit, spec)
+    return clip_to_spec(spec.low / 2 + spec.high / 2 + half_range(spec) * unit, spec)
 
 
 def clip_to_spec(action: Array, spec: Spec) -> Array:
@@ -36,8 +36,8 @@ def check_continuous(owner: str, spec: Spec, instead: str) -> None:
         raise ValueError(f"{owner}: expected one continuous action (a BoundedSpec of floats), got {spec}; {instead}")
     if not (np.isfinite(spec.low).all() and np.isfinite(spec.high).all() and (spec.low < spec.high).all()):
         raise ValueError(
-            f"{owner}: expected finite bounds with minimum < maximum, got {spec.minimum}..{spec.maximum}; rescale the actions "
-            "(gymnasium.wrappers.RescaleAction)"
+            f"{owner}: expected finite bounds with minimum < maximum, got {spec.minimum}..{spec.maximum}; give the environment "
+            "an action space that has them (gymnasium.wrappers.TransformAction), or use PPO, which needs none"
         )
 
 

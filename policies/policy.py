@@ -1,7 +1,7 @@
 """What every policy is, and the one compiled call that asks it for an action."""
 
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
@@ -45,3 +45,17 @@ def act(policy: Policy, params: Tree, time_step: TimeStep, state: Tree, key: Arr
     loop, the vectorised loop and the scan draw the same numbers.
     """
     return policy.action(params, time_step, state, jax.random.fold_in(key, row))
+
+
+def mismatch(env: Any, policy: Policy, params: Tree, error: Exception) -> str:
+    """What to say where a policy raised `error` instead of acting in an environment with these parameters."""
+    given = "the params given"
+    if params is None:
+        given = "no params; pass params=agent.policy_params(state)"
+    elif hasattr(params, "opt_state"):
+        given = "a whole TrainState for params; pass params=agent.policy_params(state)"
+    shapes = jax.tree.map(str, (env.specs.observation, env.specs.action))
+    return (
+        f"{type(policy).__name__} does not act in this environment (observation {shapes[0]}, action {shapes[1]}) with {given}. "
+        f"Was it built from these specs? {type(error).__name__}: {error}"
+    )

@@ -74,7 +74,9 @@ def check_config(
         ("min_size", min_size),
     ):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            hint = "; pass sequence_length=agent.train_sequence_length or a number of rows" if value is None else ""
+            hint = ""
+            if value is None:
+                hint = "; pass agent.train_sequence_length; where that is None, the agent is on-policy: use replay.HostQueue"
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}{hint}")
     if capacity < sequence_length:
         raise ValueError(f"capacity={capacity} rows cannot hold one window of sequence_length={sequence_length} rows")

@@ -12,6 +12,7 @@ import jax
 import pytest
 from jax_agents import cli, replay
 from jax_agents.cli import run
+from jax_agents.evaluation import returns
 from jax_agents.experiments import run_folder
 
 TINY = {
@@ -107,6 +108,12 @@ def fails(capsys, *argv):
         (["--num-workers", "-1"], "--num-workers: expected 0 or more, got -1"),
         (["--runner", "loop", "--num-workers", "4"], "--num-workers 4: these are actors of --runner ray, got loop"),
         (["--runner", "device", "--config", '{"num_workers": 4}'], "--num-workers 4: these are actors of --runner ray"),
+        (["--config", '{"num_workers": "2"}'], "num_workers: expected an integer of at least 0, got '2'"),
+        (["--config", '{"monitor": 1}'], "monitor: expected true or false, got 1"),
+        (["--config", '{"n_step": 60, "warmup_steps": 50}'], "50 rows in each of 1 environments hold no window of 61 rows"),
+        (["--config", '{"replay_capacity": 1}'], "capacity=1 rows cannot hold one window of sequence_length=2 rows"),
+        (["--run", "PPO", "--config", '{"num_minibatches": 7}'], "config num_minibatches: expected a divisor of num_envs"),
+        (["--seed", "99999999999999999999"], "seed: expected 0 to"),
         (["--num-gpus", "0.5"], "--num-gpus 0.5: JAX sees no GPU here"),
         (["--num-gpus", "2"], "--num-gpus: expected a number from 0 to 1"),
         (["--num-seeds", "0"], "--num-seeds: expected at least 1"),
@@ -223,6 +230,60 @@ def test_a_tuned_file_trains_its_variants(tmp_path, capsys):
     assert set(json.loads(folder.joinpath("summary.json").read_text())) == {"learning_rate=0.001", "learning_rate=0.1"}
     assert "no tuned example and no file is called 'cartpol-ppo'" in fails(capsys, "train", "-f", "cartpol-ppo")
     assert "leave --run and --env out" in fails(capsys, "train", "-f", "cartpole-ppo", "--run", "DQN")
+
+
+def test_options_in_a_tuned_files_config(tmp_path, capsys):
+    """Where early RLlib had them."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "tiny:\n  run: DQN\n  env: CartPole-v1\n  config: {monitor: true, num_gpus: 0, num_workers: 0, hidden: [8]}\n"
+    )
+    argv = ["train", "-f", str(path), "--out", str(tmp_path / "runs"), "--replay", "host", "--steps", "1500", "--no-video"]
+    assert cli.main(argv) == 0
+    params = json.loads((only_run(tmp_path) / "params.json").read_text())
+    assert params["monitor"] and params["runner"] == "loop" and list((only_run(tmp_path) / "videos").iterdir())
+    path.write_text("tiny:\n  run: DQN\n  env: CartPole-v1\n  runner: device\n  config: {num_workers: 2}\n")
+    assert "num_workers are actors of runner 'ray', got runner 'device'" in fails(capsys, "train", "-f", str(path))
+
+
+BROKEN = """
+import gymnasium
+import numpy as np
+
+class Broken(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        observation = np.zeros(3 if self.fault == "shape" else 2, np.float32)
+        reward = {"none": None, "nan": float("nan")}.get(self.fault, 1.0)
+        return observation, reward, self.fault == "nan", False, {}
+
+for fault in ("shape", "none", "nan", "endless"):
+    gymnasium.register(f"Broken-{fault}-v0", Broken, kwargs={"fault": fault})
+"""
+
+
+def test_environments_that_break_their_promises(tmp_path, capsys, monkeypatch):
+    """From a module in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    (tmp_path / "broken_envs.py").write_text(BROKEN)
+    check_length = returns._check_length
+    run = lambda fault, *more: train(tmp_path, "--env", f"broken_envs:Broken-{fault}-v0", "--steps", "60", "--no-video", *more)
+    assert "promises shape [2], it returned [3]" in fails(capsys, *run("shape"))
+    assert "`step` returned None; return the reward there" in fails(capsys, *run("none"))
+    with pytest.warns(RuntimeWarning, match="the loss is nan"):
+        assert cli.main(run("nan")) == 0
+    monkeypatch.setattr(returns, "_check_length", lambda length, _: check_length(length, 200))
+    error = fails(capsys, *run("endless"))
+    assert re.search(r"trained, and saved in .*, but not evaluated: .* --config '{\"max_episode_steps\": 1000}'", error)
+    assert cli.main(run("endless", "--config", json.dumps(TINY | {"max_episode_steps": 20}))) == 0
 
 
 def test_the_vector_runner_has_several_environments_and_as_many_updates_per_step(tmp_path):

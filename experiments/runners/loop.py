@@ -43,6 +43,12 @@ class LoopRunner:
             )
             self._warmup_steps = 0
             return
+        rows, length = config.warmup_steps // config.num_envs, agent.train_sequence_length
+        if rows < length:
+            raise ValueError(
+                f"config warmup_steps={config.warmup_steps}: {rows} rows in each of {config.num_envs} environments hold no "
+                f"window of {length} rows, which the agent learns from (n_step + 1, or sequence_length); raise warmup_steps"
+            )
         self._loop = OffPolicyLoop(
             agent,
             env,

@@ -103,7 +103,7 @@ class TanhNormal(Distribution):
         points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
         x = loc[..., None] + scale[..., None] * np.float32(points)
-        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log((high - low) / 2)
+        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log(high / 2 - low / 2)
         return self._base().entropy() + sum_last(log_slope, self.event_ndim)
 
     def kl_divergence(self, other: "TanhNormal") -> Array:
@@ -127,13 +127,13 @@ class TanhNormal(Distribution):
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(
                 f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} and {self.maximum}; "
-                "rescale the action space (gymnasium.wrappers.RescaleAction) or use Normal"
+                "bound the action space (gymnasium.wrappers.TransformAction) or use Normal"
             )
         return low, high
 
     def _squash(self, x: Array) -> Array:
         low, high = self._bounds()
-        return jnp.clip((low + high) / 2 + (high - low) / 2 * jnp.tanh(x), low, high)  # rounding may step outside
+        return jnp.clip(low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x), low, high)  # rounding may step outside
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
         low, high = self._bounds()

@@ -212,5 +212,9 @@ def test_errors():
     agent = build(PpoAgent)
     with pytest.raises(SpecError, match="reward"):
         agent.prepare(agent.init(jax.random.key(0)), rows(agent)._replace(reward=np.zeros((B, T + 1, 1), np.float32)))
+    for kind in (PpoAgent, A2cAgent, ReinforceAgent):
+        unprepared = build(kind)
+        with pytest.raises(TypeError, match=r"got Trajectory; call state, examples = agent.prepare\(state, rows\) first"):
+            unprepared.train(unprepared.init(jax.random.key(0)), rows(unprepared))
     with pytest.raises(ValueError, match="advantages 'minibatch'"):
         build(PpoAgent, advantages="maybe")

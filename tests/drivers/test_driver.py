@@ -7,8 +7,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from jax_agents import envs
+from jax_agents import agents, envs, networks
 from jax_agents.drivers import Driver
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import PolicyStep, StepType, TimeStep
@@ -202,6 +203,16 @@ class Masked(Adder):
         time_step = super()._time_step(step_type, reward)
         mask = np.tile((step_type != LAST)[:, None], (1, 3)) & (np.arange(len(step_type)) != self.stuck)[:, None]
         return time_step._replace(observation={"observation": time_step.observation, "action_mask": mask})
+
+
+def test_parameters_that_do_not_fit_are_explained():
+    env = envs.probes.OneState()
+    agent = agents.DqnAgent(env.specs, networks.QNetwork(env.specs.action.num_values, (4,)), optax.sgd(0.1))
+    driver = Driver(envs.HostEnvironment(env), agent.collect_policy)
+    with pytest.raises(ValueError, match=r"with no params; pass params=agent.policy_params\(state\)"):
+        driver.run(num_steps=1)
+    with pytest.raises(ValueError, match=r"a whole TrainState for params; pass params=agent.policy_params\(state\)"):
+        driver.run(num_steps=1, params=agent.init(jax.random.key(0)))
 
 
 def test_a_mask_that_forbids_everything_is_refused_but_on_last_rows():

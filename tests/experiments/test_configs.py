@@ -52,6 +52,9 @@ def test_more_environments_keep_updates_in_proportion_to_steps():
         ({"tau": -0.1}, "config tau: expected a number from 0 to 1"),
         ({"learning_rate": 0.0}, "config learning_rate: expected a positive number, got 0.0"),
         ({"max_grad_norm": -1.0}, "config max_grad_norm: expected a positive number"),
+        ({"learning_rate": float("inf")}, "config learning_rate: expected a finite number, got inf"),
+        ({"importance_exponent": -0.5}, "config importance_exponent: expected 0 or more, got -0.5"),
+        ({"hidden": (8, 0)}, r"config hidden: expected sizes of at least 1, got \[8, 0\]"),
         ({"batch_size": 0}, "config batch_size: expected at least 1, got 0"),
         ({"max_episode_steps": 0}, "config max_episode_steps: expected at least 1, got 0"),
     ],
@@ -64,5 +67,7 @@ def test_numbers_out_of_range(values, message):
 def test_what_may_be_zero_or_without_limit():
     assert SacConfig(max_episode_steps=-1).max_episode_steps == -1
     assert PpoConfig(policy_lag=0, entropy_coefficient=0.0).policy_lag == 0
+    with pytest.raises(ValueError, match="expected a divisor of num_envs x num_rows = 1024, got 7"):
+        PpoConfig(num_envs=8, num_rows=128, num_minibatches=7)
     with pytest.raises(ValueError, match="config policy_lag: expected at least 0"):
         PpoConfig(policy_lag=-1)

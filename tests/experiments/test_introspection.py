@@ -207,6 +207,20 @@ def test_a_trainers_actions_are_those_of_evaluation(trainer):
         trainer.compute_action(np.zeros(3))
 
 
+def test_batches_are_cast_and_what_does_not_fit_is_named(trainer):
+    policy, row = trainer.get_policy(), [0.1, 0.2, 0.3, 0.4]
+    for batch in ([row], np.array([row]), np.array([row], np.float32), jnp.array([row])):
+        np.testing.assert_array_equal(policy.q_values(batch), policy.q_values(jnp.array([row], jnp.float32)))
+        assert policy.action_distribution(batch).log_prob(np.array([1])).shape == (1,)
+    with pytest.raises(SpecError, match=r"observation: expected \[batch\] x float32\[4\], got float32\[1,3\]"):
+        policy.value([row[:3]]) if hasattr(trainer.agent, "value") else policy.q_values([row[:3]])
+    coded = Trainer(DqnConfig(hidden=(8,)), "FrozenLake-v1", replay="host")
+    assert coded.get_policy().q_values(coded.preprocessor.transform(3)).shape == (4,)
+    with pytest.raises(SpecError, match=r"Give what trainer.preprocessor.transform"):
+        coded.get_policy().q_values(np.array([0, 1]))
+    coded.close()
+
+
 def test_a_memory_is_handed_on():
     with_memory = Trainer(R2d2Config(hidden=(4,), core_size=4, num_envs=1), "CartPole-v1", replay="host")
     states, carries = with_memory.agent.policy.initial_state(), []

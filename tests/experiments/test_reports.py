@@ -27,6 +27,16 @@ def test_a_tally_weighs_metrics_by_updates():
     assert Tally().metrics() == {}
 
 
+def test_returns_and_losses_that_are_no_numbers():
+    counters = {"training_iteration": 1, "num_steps": 9, "num_updates": 1, "num_episodes": 1, "time_total": 1.0}
+    report = make_report(counters, [(float("nan"), 3.0, 1), (float("inf"), 3.0, 1)], steps=9, seconds=1.0)
+    assert [report[f"episode_return_{kind}"] for kind in ("mean", "min", "max")] == [None] * 3
+    tally = Tally()
+    tally.add(Progress(1, {"loss": float("nan")}, []))
+    with pytest.warns(RuntimeWarning, match="the loss is nan, so that the weights are no numbers any more"):
+        assert tally.metrics() == {"loss": None}
+
+
 def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
     episodes = [(float(i), None, 9) for i in range(5)]
     assert newest(episodes) == episodes[2:]
@@ -44,6 +54,7 @@ def test_what_ends_a_run():
     "stop, message",
     [
         ({"episode_reward_mean": 1}, r"no result 'episode_reward_mean'; did you mean 'episode_return_mean'"),
+        ({"loss": float("nan")}, r"stop loss: expected a number, got nan"),
         ({"loss": "low"}, r"stop loss: expected a number, got 'low'"),
         ({}, r"expected at least one of training_iteration"),
     ],

@@ -85,7 +85,7 @@ def test_the_loop_goes_on_with_new_episodes_and_the_old_counters():
 
 def _any_row(runner):
     spec = runner._agent.collect_data_spec
-    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), spec)
+    return jax.tree.map(lambda s: np.ones(s.shape, s.dtype), spec)  # MID follows MID
 
 
 def test_the_device_reports_the_warm_up_before_updates():

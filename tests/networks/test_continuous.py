@@ -14,6 +14,8 @@ def test_scaling_and_clipping_by_hand():
     np.testing.assert_allclose(half_range(SPEC), [2.0, 0.25])
     np.testing.assert_allclose(scale_to_spec(jnp.array([-1.0, 1.0]), SPEC), [-1.0, 0.5])
     np.testing.assert_allclose(scale_to_spec(jnp.array([[0.5, 0.0]]), SPEC), [[2.0, 0.25]])
+    widest = BoundedSpec((2,), np.float32, -np.finfo(np.float32).max, np.finfo(np.float32).max)
+    assert np.isfinite(scale_to_spec(jnp.array([-1.0, 1.0]), widest)).all()
     np.testing.assert_allclose(clip_to_spec(jnp.array([9.0, -9.0]), SPEC), [3.0, 0.0])
 
 
