@@ -10,7 +10,7 @@ import optax
 import pytest
 from jax_agents import agents, drivers, envs, evaluation, learners, networks, replay
 
-NUM_STEPS, NUM_ENVS = 40_000, 2
+NUM_STEPS, NUM_ENVS = 100_000, 2
 FAILURES = {1_000: "exit", 2_000: "raise", 3_000: "hang"}  # by an actor's row; each once in all actors
 
 
@@ -59,7 +59,7 @@ def make_agent(specs):
     return agents.DqnAgent(
         specs,
         networks.QNetwork(specs.action.num_values, hidden=(120, 84)),
-        optax.adam(optax.linear_schedule(1e-3, 5e-5, transition_steps=10_000, transition_begin=10_000)),
+        optax.adam(optax.linear_schedule(1e-3, 5e-5, transition_steps=30_000, transition_begin=10_000)),
         n_step=10,
         double=True,
         target_update=agents.polyak(0.01),
@@ -74,7 +74,7 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
     env = envs.gym.make("CartPole-v1", num_envs=10)
     agent = make_agent(env.specs)
     learner, balance = learners.Learner(agent), drivers.Balance(0.5, warmup_steps=1_000)
-    buffer = replay.HostReplay(agent.collect_data_spec, capacity=100_000, sequence_length=agent.train_sequence_length)
+    buffer = replay.HostReplay(agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length)
     write, dataset = drivers.BlockWriter(partial(buffer.writer, NUM_ENVS)), buffer.as_dataset(64)
     state, updates, rows = learner.init(jax.random.key(0)), 0, 0
     parameters, killed = drivers.RemoteParameterServer(tmp_path / "parameters"), []
