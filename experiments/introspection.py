@@ -218,7 +218,10 @@ class TrainedPolicy:
           SpecError: if the observation does not fit.
         """
         key = jax.random.fold_in(jax.random.key(self.trainer.seed), _DRAWS) if explore else None
-        converted = self._to_observation(observation)
+        try:
+            converted = self._to_observation(observation)
+        except SpecError as error:
+            raise SpecError(f"compute_action was given what the environment does not observe: {error}") from None
         action, next_state = compute_action(
             self.agent, self.params, converted, state, explore=explore, key=key, step=self._num_draws
         )
