@@ -4,13 +4,15 @@ import dataclasses
 from functools import partial
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.q_policy import Schedule, value_at
 from . import losses
-from .agent import Axis, LossInfo, Shard, TrainState
+from .agent import Axis, LossInfo, TrainState
 from .on_policy import Examples, OnPolicyAgent, check_prepared, estimate, standardize, total
+from .reductions import split_bootstrap
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,8 +28,8 @@ class PpoAgent(OnPolicyAgent):
       lambda_: of the advantage estimates.
       clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the update count; None: no
         clipping.
-      kl_target: the KL divergence (nats) that beta steers a batch's updates to; None: no penalty. It is measured after each
-        update, on the examples of this (in a `LearnerGroup` before it); the last one counts.
+      kl_target: the KL divergence (nats) that beta steers a batch's updates to; None: no penalty. It is that of the policy
+        after them from the policy before, measured when the next batch comes, over its steps.
       initial_kl_beta: beta for the first batch.
       value_coefficient: weight of the squared error, which has no half (CleanRL's 0.5 with a half is 0.25 here).
       value_clip: how far a value may move with profit, in its own units, constant; None: no clipping.
@@ -51,7 +53,11 @@ class PpoAgent(OnPolicyAgent):
     def initial_extra(self) -> dict[str, Tree]:
         if self.kl_target is None:
             return {}
-        return {"kl_beta": jnp.float32(self.initial_kl_beta), "kl": jnp.float32(self.kl_target)}
+        return {"kl_beta": jnp.float32(self.initial_kl_beta)}
+
+    def init(self, key: Array) -> TrainState:
+        state = super().init(key)
+        return state if self.kl_target is None else _remembering(state)
 
     def prepare(
         self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None
@@ -59,8 +65,7 @@ class PpoAgent(OnPolicyAgent):
         state, rows = self.normalized(state, experience, axis_name)
         penalised = self.kl_target is not None
         if penalised:
-            beta = losses.adapt_kl_beta(state.extra["kl_beta"], state.extra["kl"], self.kl_target)
-            state = dataclasses.replace(state, extra={**state.extra, "kl_beta": beta})
+            state = _remembering(self._adapted(state, rows, axis_name))
         batch = estimate(self, state.params, rows, self.lambda_, old=penalised)
         if self.advantages == "batch":
             batch = batch._replace(advantage=standardize(batch.advantage, batch.weight, axis_name))
@@ -96,18 +101,25 @@ class PpoAgent(OnPolicyAgent):
         self, state: TrainState, experience: Examples, weights: Array | None = None, *, axis_name: Axis | None = None
     ) -> tuple[TrainState, LossInfo]:
         check_prepared(experience)
-        weight = experience.weight
-        if weights is not None:
-            weight = weight * jnp.reshape(weights, (-1,) + (1,) * (weight.ndim - 1))
         if self.advantages == "minibatch":
+            weight = experience.weight
+            if weights is not None:
+                weight = weight * jnp.reshape(weights, (-1,) + (1,) * (weight.ndim - 1))
             experience = experience._replace(advantage=standardize(experience.advantage, weight, axis_name))
-        state, info = super().train(state, experience, weights, axis_name=axis_name)
-        if self.kl_target is None:
-            return state, info
-        kl = info.metrics["kl"]
-        if not isinstance(axis_name, Shard):
-            distribution, _ = self.apply(state.params, experience.observation, experience.memory)
-            divergence = jnp.where(weight > 0, weight * experience.distribution.kl_divergence(distribution), 0.0)
-            kl = total(divergence, axis_name) / jnp.maximum(total(weight, axis_name), 1e-8)
-        state = dataclasses.replace(state, extra={**state.extra, "kl": kl})
-        return state, info._replace(metrics=info.metrics | {"kl": kl})
+        return super().train(state, experience, weights, axis_name=axis_name)
+
+    def _adapted(self, state: TrainState, rows: Trajectory, axis_name: str | None) -> TrainState:
+        """The state with beta adapted to what the last updates did, as the steps of normalised rows show it."""
+        steps, mask = split_bootstrap(rows)
+        old, new = (
+            self.apply(params, steps.observation, self.memory(steps))[0] for params in (state.extra["old_params"], state.params)
+        )
+        kl = total(jnp.where(mask > 0, old.kl_divergence(new), 0.0), axis_name) / jnp.maximum(total(mask, axis_name), 1.0)
+        beta = state.extra["kl_beta"]
+        adapted = losses.adapt_kl_beta(beta, kl, self.kl_target)
+        return dataclasses.replace(state, extra={**state.extra, "kl_beta": jnp.where(state.step > 0, adapted, beta)})
+
+
+def _remembering(state: TrainState) -> TrainState:
+    """The state with a copy of its parameters, before updates."""
+    return dataclasses.replace(state, extra={**state.extra, "old_params": jax.tree.map(jnp.copy, state.params)})

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"SacAgent.*int32.*DiscreteSacAgent"):
         SacAgent(discrete, *nets)
     unbounded = EnvironmentSpecs(ArraySpec((2,)), BoundedSpec((1,), np.float32, -np.inf, 1.0))
-    with pytest.raises(ValueError, match=r"finite bounds.*-inf.*RescaleAction"):
+    with pytest.raises(ValueError, match=r"finite bounds.*-inf.*TransformAction"):
         SacAgent(unbounded, *nets)
     with pytest.raises(ValueError, match="one continuous action"):
         SacAgent(EnvironmentSpecs(ArraySpec((2,)), {"a": box}), *nets)

@@ -28,7 +28,7 @@ def test_environments_that_are_not_in_jax():
     assert jax_environment(env) is env
     assert jax_environment(env, 7).max_episode_steps == 7
     assert jax_environment(env, -1).max_episode_steps is None
-    with pytest.raises(ValueError, match=r"'CartPole-v0' is not; did you mean 'CartPole-v1'.* Or use runner 'loop'"):
+    with pytest.raises(ValueError, match=r"'CartPole-v0' is not; did you mean 'CartPole-v1'.*have a runner 'loop'"):
         jax_environment("CartPole-v0")
     with pytest.raises(ValueError, match="needs a JAX environment or the id of one"):
         jax_environment(lambda: None)
