@@ -16,10 +16,10 @@ from ..envs.types import Array, Tree
 def optimization_level(params: Mapping[str, Tree]) -> dict[str, Any]:
     """Arguments of `jit` for a program with these parameters by role: on a CPU, LLVM's first level of optimisation.
 
-    It compiles in as little as half the time of the third; what it makes of networks up to 256 x 256 is as fast (within 5 %)
+    It compiles in as little as half the time of the third; what it makes of networks below 256 x 256 is as fast (within 5 %)
     or faster. A level that is set in XLA_FLAGS stays. JAX before 0.5 has no such argument.
     """
-    small = all(math.prod(x.shape) <= 256 * 256 for x in jax.tree.leaves(params))
+    small = all(math.prod(x.shape) < 256 * 256 for x in jax.tree.leaves(params))
     if not small or jax.default_backend() != "cpu" or jax.__version_info__ < (0, 5):
         return {}
     if "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):

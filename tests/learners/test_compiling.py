@@ -5,7 +5,7 @@ import pytest
 from jax_agents.learners.compiling import compile_ahead, compiler_options, optimization_level
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere nothing is asked for")
-SMALL, LARGE = {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)}, {"q": jax.ShapeDtypeStruct((256, 257), np.float32)}
+SMALL, LARGE = {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)}, {"q": jax.ShapeDtypeStruct((256, 256), np.float32)}
 
 
 def compilations(caplog):
