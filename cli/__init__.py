@@ -30,8 +30,8 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130 (interrupted; saved)."""
     arguments = _parser().parse_args(argv)
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # where `--env MODULE:ID` finds a module of the user's
+    if "" not in sys.path:
+        sys.path.append("")  # the working directory, where `--env MODULE:ID` finds a module of the user's
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

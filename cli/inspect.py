@@ -42,6 +42,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _rollout(arguments: argparse.Namespace) -> int:
+    from ..evaluation.video import NO_VIDEO
+
     at_least(1, arguments.episodes, "--episodes")
     if arguments.address is not None:
         return rollout_at(arguments.address, arguments)
@@ -50,9 +52,9 @@ def _rollout(arguments: argparse.Namespace) -> int:
         print(f"episode {i}: return {episode_return:g}")
     if arguments.video:
         try:
-            print(f"video: {checked(trainer.video, arguments.video, arguments.episodes)}")
-        except NotImplementedError as error:
-            raise UserError(f"no video: {error or 'the environment makes no pictures'}") from error
+            print(f"video: {trainer.video(arguments.video, arguments.episodes)}")
+        except NO_VIDEO as error:
+            raise UserError(f"no video: {error or type(error).__name__}") from error
     trainer.close()
     return 0
 

@@ -34,25 +34,27 @@ def run_job(
     """
     import jax
 
-    from ..experiments import BcConfig, callbacks, reports, run_folder
+    from ..experiments import callbacks, reports, run_folder
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
     trainer = checked(make_trainer, params, folder)  # before a folder is made
-    if isinstance(trainer.config, BcConfig):
-        checked(lambda: trainer.runner)  # reads the data set
+    is_new = folder is None
     if folder is None:
         folder = run_folder.create_run_folder(out, params["run"], params["env"])
         trainer.set_run_folder(folder)
-        try:
-            checked(lambda: trainer.runner)
-        except UserError:
-            shutil.rmtree(folder)
-            with contextlib.suppress(OSError):  # it holds other runs
-                out.rmdir()
-            raise
     if params["runner"] != "device":
         params = params | {"replay": trainer.replay_name}
     held = checked(run_folder.lock, folder)
+    try:
+        checked(lambda: trainer.runner)  # where settings that do not go together are noticed
+    except UserError:
+        trainer.close()
+        held.close()
+        if is_new:
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # it holds other runs
+                out.rmdir()
+        raise
     run_folder.write_params(folder, params)
     print(f"{params['run']} on {params['env']}, {params['runner']} runner; replay: {trainer.replay_reason}")
     print(f"run folder: {folder}", flush=True)
@@ -146,17 +148,14 @@ def use_gpus(number: float | None) -> None:
 
 def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: bool) -> None:
     """What a finished run ends with: the greedy average return, the curve and the video."""
-    from ..evaluation import plot_learning_curve
+    from ..evaluation import EndlessEpisode, plot_learning_curve
     from ..evaluation.video import NO_VIDEO
     from ..experiments import reports, run_folder
 
     try:
         returns = trainer.evaluate()
-    except RuntimeError as error:
-        raise UserError(
-            f"trained, and saved in {folder}, but not evaluated: {error}. On the command line: --config "
-            "'{\"max_episode_steps\": 1000}'"
-        ) from error
+    except EndlessEpisode as error:
+        raise UserError(f"trained, and saved in {folder}, but not evaluated: {error}") from error
     mean, each = reports.finite(float(returns.mean())), [reports.finite(x) for x in returns.tolist()]  # JSON has no NaN
     evaluation = {"return_mean": mean, "returns": each, "num_env_steps": trainer.num_steps}
     run_folder.write_file(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")

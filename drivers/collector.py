@@ -138,7 +138,7 @@ class Collector:
             rows = jax.tree.map(lambda *leaves: np.stack(leaves), *self._rows)
             self._rows.clear()
         else:
-            getattr(self._replay, "flush", lambda: None)()  # what is counted is there
+            self._replay.flush()  # what is counted is there
         time_step = driver.time_step
         if self.env.num_envs is None:
             rows = jax.tree.map(lambda x: x[:, None], rows)

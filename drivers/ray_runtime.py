@@ -12,10 +12,8 @@ def import_ray() -> Any:
     wants that sets RAY_ENABLE_UV_RUN_RUNTIME_ENV=1.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # JAX warns of forks; Ray's children become other programs at once, and share no locks.
-    warnings.filterwarnings(
-        "ignore", r"os\.fork\(\) was called\. os\.fork\(\) is incompatible with multithreaded code", RuntimeWarning
-    )
+    # JAX warns of forks. What `subprocess` forks becomes another program at once, and takes no lock of this one.
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning, module="subprocess")
     import ray
 
     return ray

@@ -1,7 +1,7 @@
 """Evaluation: returns of a policy, videos of it, statistics over seeds, learning curves."""
 
 from .plots import plot_learning_curve
-from .returns import compute_avg_return, compute_returns, evaluate_on_device
+from .returns import EndlessEpisode, compute_avg_return, compute_returns, evaluate_on_device
 from .statistics import (
     interquartile_mean,
     performance_profile,
@@ -12,6 +12,7 @@ from .statistics import (
 from .video import create_policy_eval_video, embed_mp4
 
 __all__ = [
+    "EndlessEpisode",
     "compute_avg_return",
     "compute_returns",
     "create_policy_eval_video",

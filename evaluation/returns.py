@@ -12,6 +12,10 @@ from ..envs.types import Array, TimeStep, Tree
 from ..policies.policy import Policy, act, mismatch
 
 
+class EndlessEpisode(RuntimeError):
+    """An episode of an evaluation did not end in time."""
+
+
 def compute_avg_return(
     env: Any, policy: Policy, num_episodes: int = 10, params: Tree = None, *, seed: int = 0, max_steps: int = 100_000
 ) -> float:
@@ -37,7 +41,7 @@ def compute_returns(
 
     Raises:
       ValueError: if `num_episodes` is less than 1, or the policy does not fit the environment.
-      RuntimeError: if an episode takes more than `max_steps` steps.
+      EndlessEpisode: if an episode takes more than `max_steps` steps.
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes: expected at least 1, got {num_episodes}")
@@ -103,7 +107,7 @@ def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep
 
 def _check_length(length: np.ndarray, max_steps: int) -> None:
     if length.size and length.max() >= max_steps:
-        raise RuntimeError(
+        raise EndlessEpisode(
             f"an episode has not ended within max_steps={max_steps} steps; give the environment a time limit "
-            "(gymnasium.wrappers.TimeLimit), or pass a larger max_steps"
+            "(envs.gym.make(..., max_episode_steps=1000); by name, the setting max_episode_steps), or pass a larger max_steps"
         )

@@ -22,11 +22,9 @@ _POSITIVE = {
     "sigma",
     "temperature",
 }
-_NOT_NEGATIVE = {
-    *("learning_rate_end", "importance_exponent", "noisy_sigma", "clip_ratio_end", "initial_kl_beta", "learning_rate_decay"),
-    *("exploration_noise", "exploration_damping", "target_noise", "target_noise_clip", "sigma_end", "sigma_decay"),
-    *("value_coefficient", "huber_param"),
-}
+_NOT_NEGATIVE = {"learning_rate_end", "learning_rate_decay", "importance_exponent", "noisy_sigma", "huber_param"}
+_NOT_NEGATIVE |= {"clip_ratio_end", "initial_kl_beta", "value_coefficient", "sigma_end", "sigma_decay"}
+_NOT_NEGATIVE |= {"exploration_noise", "exploration_damping", "target_noise", "target_noise_clip"}
 _FRACTIONS = {"gamma", "lambda_", "epsilon_start", "epsilon_end", "tau"}
 _MAY_BE_ZERO = {"burn_in", "policy_lag"}
 

@@ -167,7 +167,7 @@ def run_experiments(
             num_seeds=num_seeds,
             seed=seed,
             runner=entry.runner or "loop",
-            num_workers=entry.num_workers or None,
+            num_workers=entry.num_workers,
             folder=None if folder is None else Path(folder) / entry.name,
             checkpoint_freq=checkpoint_freq,
             checkpoint_at_end=checkpoint_at_end,

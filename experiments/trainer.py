@@ -77,8 +77,8 @@ class Trainer:
     ):
         self.algorithm, preset = preset_of(config)
         check_runner(runner, config)
-        if num_workers is not None and runner != "ray":
-            raise ValueError(f"num_workers={num_workers}: these are actors of runner 'ray', got runner {runner!r}")
+        if num_workers and (num_workers < 0 or runner != "ray"):
+            raise ValueError(f"num_workers={num_workers}: expected a number of actors, of runner 'ray', got runner {runner!r}")
         if not 0 <= seed < 2**31 - _EVALUATION_SEED:
             raise ValueError(f"seed: expected 0 to {2**31 - _EVALUATION_SEED - 1}, got {seed}")
         self.config, self.env, self.seed = config, env, seed

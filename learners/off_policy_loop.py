@@ -69,7 +69,7 @@ class OffPolicyLoop:
         self.driver = Driver(env, agent.collect_policy, (buffer.add, *observers), key=self._act_key, seed=seed)
         self._steps, self._updates, self._batch_size = steps_per_iteration, updates_per_iteration, batch_size
         self._beta = importance_exponent
-        self._prioritised = getattr(buffer, "priority_exponent", None) is not None
+        self._prioritised = buffer.priority_exponent is not None
         like = jax.eval_shape(agent.init, train_key) if state is None else state
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
         computed = jax.eval_shape(self._train, like, self._batch(batch_size), None)[1].metrics

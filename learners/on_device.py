@@ -233,8 +233,8 @@ def iterations_per_report(num_iterations: int, num_reports: int) -> int:
 def importance_weights(probability: Array, table_size: Array, beta: Any, masked: Array | None = None) -> Array:
     """(N P(i))^-beta divided by the batch's largest (Schaul et al. 2016, section 3.4), `[B]`.
 
-    `masked` `[B]` is true for windows that begin with a boundary row: nothing is learned there, so that their priority is the
-    least, and the weights of all others would be small if they counted. Theirs are cut to 1.
+    `masked` `[B]` is true for windows that begin with a boundary row. No transition is learned there, so that their priority is
+    the least, and the weights of all others would be small if they counted. Theirs are cut to 1.
     """
     weights = (table_size * probability) ** -beta
     if masked is None:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from ..envs.types import Array, StepType, TimeStep, Trajectory, Tree
+from .replay import following
 
 
 class Assembler:
@@ -18,6 +19,7 @@ class Assembler:
     def __init__(self, spec: Trajectory, num_rows: int, episodes: bool):
         self._spec, self._num_rows, self._episodes = spec, num_rows, episodes
         self.item_rows = num_rows + (2 if episodes else 1)
+        self._expected = np.zeros(0, np.int32)  # the step types that continue the last rows
         self._open: Trajectory | None = None  # the rows of the items under way, [n, T + 1, ...]
         self.num_rows_added = self.num_dropped = 0
 
@@ -29,8 +31,8 @@ class Assembler:
         row = jax.tree.unflatten(jax.tree.structure(self._spec), leaves)
         if self._open is None:
             self._start(len(row.step_type))
-        self._drop(~self._continues(row.step_type))
-        self._last = (row.step_type.copy(), row.next_step_type.copy())
+        self._drop(row.step_type != self._expected)
+        self._expected = following(row.step_type, row.next_step_type)
         self.num_rows_added += len(row.step_type)
         return self._add_episode_rows(row) if self._episodes else (self._add_segment_rows(row), None)
 
@@ -38,7 +40,7 @@ class Assembler:
         """Completes the segments that have T rows, with this time step `[n, ...]`; their streams go on with new ones."""
         if self._open is None or self._episodes:
             return []
-        full = np.flatnonzero((self._length == self._num_rows) & (self._last[1] == time_step.step_type))
+        full = np.flatnonzero((self._length == self._num_rows) & (self._expected == time_step.step_type))
         self._length[full] = 0
         return [self._segment(i, time_step) for i in full]
 
@@ -46,12 +48,7 @@ class Assembler:
         shape = (n, self._num_rows + 1)
         self._open = jax.tree.map(lambda s: np.zeros((*shape, *s.shape), s.dtype), self._spec)
         self._length = np.zeros(n, np.int64)
-        self._last = (np.full(n, -1), np.full(n, -1))
-
-    def _continues(self, step_type: Array) -> np.ndarray:
-        # FIRST follows LAST only: a bootstrap row also says FIRST, since it is zero there.
-        last_step_type, expected = self._last
-        return (step_type == expected) & ((expected != StepType.FIRST) | (last_step_type == StepType.LAST))
+        self._expected = np.full(n, -1, np.int32)
 
     def _drop(self, which: np.ndarray) -> None:
         self.num_dropped += int(self._length[which].sum())

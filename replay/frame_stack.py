@@ -13,7 +13,7 @@ import numpy as np
 from ..envs.specs import BoundedSpec, SpecError
 from ..envs.types import Array, Sample, StepType, Trajectory, Tree
 from .packing import RowLayout
-from .replay import Observer, Replay, break_row, check_dataset
+from .replay import Observer, Replay, break_row, check_dataset, following
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -207,8 +207,8 @@ class FrameStackReplay:
             stream.last = None
 
     def flush(self) -> None:
-        """Waits until the rows are where they can be sampled, if the buffer has to."""
-        getattr(self.buffer, "flush", lambda: None)()
+        """Waits until all rows that were added can be sampled."""
+        self.buffer.flush()
 
     def close(self) -> None:
         """Ends every blocked or later `next()` with StopIteration; may be called twice, and from any thread."""
@@ -220,7 +220,7 @@ class _Stream:
 
     def __init__(self, frames: FrameStack):
         self._frames = frames
-        self.last: tuple[Array, Array, list[Array]] | None = None  # step types, next step types, stacks
+        self.last: tuple[Array, list[Array]] | None = None  # the step types that continue the last row, and its stacks
 
     def stored_rows(self, row: Trajectory) -> list[Trajectory]:
         """The rows to store for the next one: it alone, or where it continues nothing the beginning of a stream."""
@@ -232,14 +232,14 @@ class _Stream:
                     "pad it so: envs.atari.make does, and gymnasium.wrappers.FrameStackObservation with padding_type='reset'"
                 )
         begins = not self._continues(row, stacks, first)
-        self.last = (np.array(row.step_type), np.array(row.next_step_type), stacks)
+        self.last = (following(row.step_type, row.next_step_type), stacks)
         return [*(self._beginning(row) if begins else ()), self._frames.frame(row, self._frames.size - 1)]
 
     def _continues(self, row: Trajectory, stacks: list[Array], first: Array) -> bool:
         if self.last is None or np.shape(row.step_type) != np.shape(self.last[0]):
             return False
-        step_type, expected, before = self.last
-        same = (row.step_type == expected) & (~first | (step_type == StepType.LAST))
+        expected, before = self.last
+        same = row.step_type == expected
         for stack, old in zip(stacks, before, strict=True):
             same = same & (first | _each(stack[..., :-1, :] == old[..., 1:, :], np.ndim(first)))
         return bool(np.all(same))

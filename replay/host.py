@@ -74,6 +74,9 @@ class HostReplay:
         stream = self._open_stream(num_envs, self._writers, self._saved_writers)
         return lambda row: self._write(stream, row)
 
+    def flush(self) -> None:
+        """Nothing: rows can be sampled as soon as they were added."""
+
     def add(self, row: Trajectory) -> None:
         """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams; n is fixed by the first call).
 

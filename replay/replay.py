@@ -26,6 +26,9 @@ class Replay(Protocol):
     def capacity(self) -> int:
         """The most rows that are kept."""
 
+    def flush(self) -> None:
+        """Waits until all rows that were added can be sampled."""
+
     @property
     def priority_exponent(self) -> float | None:
         """Items are drawn with probability proportional to priority to this power; None: uniformly."""
@@ -125,8 +128,13 @@ def check_priorities(keys: Array, priorities: Array, priority_exponent: float | 
 
 def break_row(row: Trajectory) -> Trajectory:
     """A row, like `row`, that continues nothing and that nothing continues: no window of two rows or more holds it."""
-    mark = np.full_like(row.step_type, BREAK)
-    return row._replace(step_type=mark, next_step_type=mark)
+    mark, nothing = np.full_like(row.step_type, BREAK), np.full_like(row.step_type, BREAK - 1)
+    return row._replace(step_type=mark, next_step_type=nothing)
+
+
+def following(step_type: Array, next_step_type: Array) -> np.ndarray:
+    """The step type of the row that continues such a one, elementwise; -1: none does, as in `continues`."""
+    return np.where((next_step_type == StepType.FIRST) & (step_type != StepType.LAST), -1, next_step_type)
 
 
 def continues(last: tuple[int, int] | None, step_type: int) -> bool:

@@ -115,6 +115,16 @@ class ReverbReplay(TableReplay):
                 items = self._info().current_size
         return items >= need
 
+    def flush(self) -> None:
+        """Waits until all rows that were added can be sampled.
+
+        Raises:
+          TimeoutError: that took longer than `timeout`; nothing is lost.
+        """
+        self._check_open()
+        with self._lock:
+            self._flush()
+
     def save(self, path: str | Path) -> None:
         """Writes the whole buffer into the folder `path`, atomically, and touches nothing else there.
 

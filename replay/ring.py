@@ -7,6 +7,7 @@ import numpy as np
 
 from ..envs.types import Array, SampleInfo, StepType
 from .packing import RowLayout
+from .replay import following
 from .sum_tree import SumTree
 
 NO_NEXT = np.int32(-(2**31))  # the link of the newest row of a stream
@@ -89,9 +90,9 @@ class Ring:
         if stream.numbers:
             before = stream.numbers[-1] + stream.ids
             linked = (counts > 0) & (before >= oldest)
-            previous, following = before[linked] % self.capacity, slots[linked].astype(np.int32)
-            self.links[previous] = np.where(self.links[previous] >= 0, following, ~following)
-        stream.last = np.where((next_step_type == StepType.FIRST) & (step_type != StepType.LAST), -1, next_step_type)
+            previous, new = before[linked] % self.capacity, slots[linked].astype(np.int32)
+            self.links[previous] = np.where(self.links[previous] >= 0, new, ~new)
+        stream.last = following(step_type, next_step_type)
         stream.count = counts + 1
         stream.numbers.append(int(numbers[0]))
         beyond = stream.count - self.sequence_length
@@ -204,9 +205,7 @@ class Stream:
         """Drops the open window."""
         self.numbers.clear()
         self.count: Any = 0 if self.num is None else np.zeros(self.num, np.int64)  # rows since the stream began
-        # The step type that continues the last row, its next_step_type; -1: none does, since only LAST is followed by FIRST
-        # (a bootstrap row also says FIRST, as it is zero there).
-        self.last: Any = -1 if self.num is None else np.full(self.num, -1)
+        self.last: Any = -1 if self.num is None else np.full(self.num, -1)  # what continues the last row: `following`
 
     def state(self) -> dict[str, Any]:
         """The stream as JSON."""

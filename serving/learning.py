@@ -80,7 +80,7 @@ class ReplayLearning:
         self.num_updates, self.num_steps, self.max_backlog = 0, 0, max_backlog
         self._batch_size, self._ratio, self._warmup_steps = batch_size, updates_per_step, warmup_steps
         self._beta = importance_exponent
-        self._prioritised = getattr(buffer, "priority_exponent", None) is not None
+        self._prioritised = buffer.priority_exponent is not None
         self._writers: dict[int, Callable[[Trajectory], None]] = {}
         self._first_step: int | None = None  # since when updates are owed
         self._dataset: Any = None

@@ -79,7 +79,9 @@ def test_acting_compiles_once(countdown):
 
 
 def test_an_endless_episode_is_an_error_only_while_it_matters(countdown):
-    with pytest.raises(RuntimeError, match=r"not ended within max_steps=20 steps; give the environment a time limit"):
+    with pytest.raises(
+        evaluation.EndlessEpisode, match=r"not ended within max_steps=20 steps; give the environment a time limit"
+    ):
         evaluation.compute_returns(countdown([10**9]), ONES, 1, 1, max_steps=20)
     np.testing.assert_array_equal(evaluation.compute_returns(countdown([20]), ONES, 1, 1, max_steps=20), [20])
     # Environment 1 has given its one episode; what it does while environment 0 plays on does not matter.

@@ -213,7 +213,7 @@ def test_batches_are_cast_and_what_does_not_fit_is_named(trainer):
         np.testing.assert_array_equal(policy.q_values(batch), policy.q_values(jnp.array([row], jnp.float32)))
         assert policy.action_distribution(batch).log_prob(np.array([1])).shape == (1,)
     with pytest.raises(SpecError, match=r"observation: expected \[batch\] x float32\[4\], got float32\[1,3\]"):
-        policy.value([row[:3]]) if hasattr(trainer.agent, "value") else policy.q_values([row[:3]])
+        policy.q_values([row[:3]])
     coded = Trainer(DqnConfig(hidden=(8,)), "FrozenLake-v1", replay="host")
     assert coded.get_policy().q_values(coded.preprocessor.transform(3)).shape == (4,)
     with pytest.raises(SpecError, match=r"Give what trainer.preprocessor.transform"):

@@ -103,6 +103,14 @@ def test_a_bootstrap_row_at_an_episodes_first_step_is_not_continued(make, make_r
     assert windows(draw(replay, 3)) == expected([0, 1, 3], 2)
 
 
+def test_after_a_flush_all_rows_can_be_sampled(make, make_row):
+    replay = make(sequence_length=2)
+    for t in range(9):
+        replay.add(make_row(t))
+    replay.flush()
+    assert set(next(replay.as_dataset(4, prefetch=0)).info.table_size) == {8}
+
+
 def test_the_oldest_rows_go_first_with_every_window_that_holds_them(make, make_row, draw, windows, expected):
     replay = make(sequence_length=3, capacity=10)
     for t in range(37):
