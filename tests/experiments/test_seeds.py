@@ -54,17 +54,17 @@ GUIDE = {
 }
 # The page of the 0.5 era: the command line, Python, state, customisation and serving.
 PAGE = {
-    "train --run --env, its folder and files": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
-    "--help": "test_cli.py::test_help_has_examples",
+    "train --run --env, its folder and files": "cli/test_run.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "--help": "cli/test_cli.py::test_help_has_examples",
     "the ten names": "here::test_the_names_of_old_are_there",
     "an environment of one's own by name": "here::test_an_environment_of_ones_own_is_named_with_its_module",
-    "--config, and unknown keys": "test_cli.py::test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
+    "--config, and unknown keys": "cli/test_errors.py::test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
     "num_workers": ACTORS + "test_a_trainer_on_actors",
-    "num_gpus, and a part of one": "test_cli.py::test_a_gpu_or_a_part_of_its_memory",
-    "monitor": "test_cli.py::test_several_seeds_are_summed_up_plotted_and_resumed",
-    "--checkpoint-freq": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
-    "rollout": "test_cli.py::test_a_whole_run_and_what_can_be_done_with_it",
-    "-f, with grid search": "test_cli.py::test_a_tuned_file_trains_its_variants",
+    "num_gpus, and a part of one": "cli/test_run.py::test_a_gpu_or_a_part_of_its_memory",
+    "monitor": "cli/test_train.py::test_several_seeds_are_summed_up_plotted_and_resumed",
+    "--checkpoint-freq": "cli/test_run.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "rollout": "cli/test_run.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "-f, with grid search": "cli/test_train.py::test_a_tuned_file_trains_its_variants",
     "each evaluator, with index": ACTORS + "test_each_worker_has_weights_of_its_own",
     "run_experiments": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "preprocessors of one's own": EXPERIMENTS

@@ -1,0 +1,143 @@
+"""One run, whole, killed and interrupted."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import jax
+import pytest
+from jax_agents import cli
+from jax_agents.cli import run
+from jax_agents.experiments import run_folder
+
+FILES = {"params.json", "result.json", "progress.csv", "evaluation.json", "curve.png", "checkpoints"}
+
+
+def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
+    assert cli.main(train("--steps", "200", "--checkpoint-freq", "2", "--seed", "3")) == 0
+    out = capsys.readouterr().out
+    folder = only_run()
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert list(folder.glob("events.out.tfevents*"))
+    assert folder.joinpath("videos", "greedy.mp4").stat().st_size > 1000
+    assert folder.joinpath("curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "replay: in process, as asked for" in out
+    assert out.rstrip().splitlines()[-1] == f"run folder: {folder}"
+    greedy = float(re.search(r"greedy average return: ([\d.]+) over 20 episodes", out)[1])
+    evaluation = json.loads(folder.joinpath("evaluation.json").read_text())
+    assert evaluation["return_mean"] == pytest.approx(greedy, abs=0.06) and len(evaluation["returns"]) == 20
+    params = json.loads(folder.joinpath("params.json").read_text())
+    assert (params["run"], params["seed"], params["replay"], params["config"]["num_steps"]) == ("DQN", 3, "host", 200)
+    results = run_folder.read_results(folder)
+    assert [result["num_env_steps_sampled_lifetime"] for result in results] == [50, 100, 150, 200]
+    assert sorted(path.name for path in folder.joinpath("checkpoints").iterdir()) == [
+        "checkpoint_00000002",
+        "checkpoint_00000004",
+    ]
+
+    # a process of its own would do the same: nothing is shared with the run but its folder
+    assert cli.main(["evaluate", str(folder)]) == 0
+    assert f"greedy average return: {greedy:.1f} over 20 episodes" in capsys.readouterr().out
+    assert cli.main(["rollout", str(folder / "checkpoints" / "checkpoint_00000002"), "--episodes", "2"]) == 0
+    assert len(re.findall(r"episode \d: return \d+", capsys.readouterr().out)) == 2
+
+    # an older checkpoint goes on to the same end
+    resume = ["train", "--resume", str(folder / "checkpoints" / "checkpoint_00000002"), "--no-video"]
+    assert cli.main(resume) == 0
+    assert "resumed after 100 steps, from report 2" in capsys.readouterr().out
+    assert run_folder.read_results(folder)[:2] == results[:2]
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4]
+    assert cli.main(["train", "--resume", str(folder), "--steps", "250", "--no-video"]) == 0
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number, memory", [(1, None), (0.2, "0.2")])
+def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
+    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it starts."""
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    run.use_gpus(number)
+    assert os.environ.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None) == memory
+
+
+def start(*argv):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jax_agents", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_reports(tmp_path, process, number):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        files = list(tmp_path.glob("runs/*/result.json"))
+        if files and files[0].read_text().count("\n") >= number:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {number} reports: {process.communicate()[0]}")
+
+
+@pytest.fixture
+def kill_and_resume(tmp_path, train, only_run):
+    return partial(_kill_and_resume, tmp_path, train, only_run)
+
+
+def _kill_and_resume(tmp_path, train, only_run, num_kills, seed):
+    rng, total = random.Random(seed), 1000
+    argv = train("--steps", str(total), "--checkpoint-freq", "1", "--no-video")
+    kept = []
+    for _ in range(num_kills):
+        process = start(*argv)
+        wait_for_reports(tmp_path, process, len(kept) + 1)
+        time.sleep(rng.random() * 1.5)
+        process.kill()
+        process.communicate()
+        folder = only_run()
+        kept = run_folder.read_results(folder)
+        steps = sorted(int(path.name[-8:]) for path in folder.glob("checkpoints/checkpoint_*"))
+        kept = kept[: steps[-1]] if steps else []
+        assert len(kept) == (steps[-1] if steps else 0)  # every checkpoint's reports are on the disk
+        argv = ["train", "--resume", str(folder), "--no-video"]
+    process = start(*argv)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    results = run_folder.read_results(folder)
+    assert [result["training_iteration"] for result in results] == list(range(1, total // 50 + 1))
+    assert [result["num_env_steps_sampled_lifetime"] for result in results] == list(range(50, total + 1, 50))
+    assert results[: len(kept)] == kept
+    assert folder.joinpath("progress.csv").read_text().count("\n") == len(results) + 1
+    left = sorted(path.name for path in folder.joinpath("checkpoints").iterdir())
+    assert left == ["checkpoint_00000018", "checkpoint_00000019", "checkpoint_00000020"]
+
+
+def test_killed_at_a_random_moment_it_resumes_without_losing_or_repeating_a_report(kill_and_resume):
+    kill_and_resume(num_kills=1, seed=time.time_ns())
+
+
+@pytest.mark.nightly
+def test_killed_ten_times(kill_and_resume):
+    kill_and_resume(num_kills=10, seed=time.time_ns())
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM])
+def test_an_interrupted_run_saves_exits_130_and_can_go_on(tmp_path, number, train, only_run):
+    config = {"steps_per_report": 100_000, "warmup_steps": 100_000}
+    process = start(*train("--steps", "1000000", "--checkpoint-freq", "0", config=config))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/events*")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    folder = only_run()
+    assert f"jax-agents train --resume {folder}" in output
+    (result,) = run_folder.read_results(folder)
+    assert (folder / "checkpoints" / "checkpoint_00000001").is_dir()
+    assert 0 < result["num_env_steps_sampled_lifetime"] < 100_000
