@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..agents.agent import TrainState
@@ -18,16 +17,14 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..evaluation import compute_returns, create_policy_eval_video
 from ..learners.checkpoints import Checkpointer
-from ..learners.compiling import initial_state
+from . import saved
 from .callbacks import Callback
 from .environments import host_environment, jax_environment
 from .introspection import TrainedPolicy
 from .presets import preset_of
-from .reports import Tally, check_stop, finite, make_report, newest, reached
+from .reports import Tally, check_stop, make_report, newest, reached
 from .runners import ActorsRunner, Episodes, Runner, check_runner, make_runner, replay_of
-from .saved import check_kind, find_checkpoint
 
-_COUNTERS = ("training_iteration", "num_updates", "num_episodes", "time_total", "result")
 _EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
 
 
@@ -88,8 +85,8 @@ class Trainer:
         self.training_iteration, self.num_updates, self.num_episodes, self.time_total = 0, 0, 0, 0.0
         self.result: dict[str, Any] | None = None
         self.interrupted = False
-        self._recent: list[Episodes] = []
-        self._train_state: TrainState | None = None  # restored for acting only
+        self.recent: list[Episodes] = []  # the newest, of which a report has the average return
+        self.acting_state: TrainState | None = None  # restored for acting only
         self._started = False
         self.replay_name, self.replay_reason = replay_of(runner, config, replay)
         if runner == "device":
@@ -115,14 +112,14 @@ class Trainer:
     @property
     def train_state(self) -> TrainState:
         """The agent's state, a copy; may be set, to act with or to go on from."""
-        return self.runner.train_state if self._train_state is None else self._train_state
+        return self.runner.train_state if self.acting_state is None else self.acting_state
 
     @train_state.setter
     def train_state(self, state: TrainState) -> None:
-        if self._train_state is None:
+        if self.acting_state is None:
             self.runner.train_state = state
         else:
-            self._train_state = state
+            self.acting_state = state
 
     @property
     def policy_params(self) -> Tree:
@@ -155,7 +152,7 @@ class Trainer:
           A flat dict with `RESULT_KEYS` and the agent's metrics, which callbacks get too. `episode_*` are over the last 20
           training episodes that ended; what cannot be told yet is None; times are in seconds.
         """
-        self._train_state = None
+        self.acting_state = None
         if not self._started:
             self._started = True
             for callback in self.callbacks:
@@ -168,7 +165,7 @@ class Trainer:
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
             tally.add(progress)
             self.num_episodes += sum(count for *_, count in progress.episodes)
-            self._recent = newest(self._recent + progress.episodes)
+            self.recent = newest(self.recent + progress.episodes)
             for callback in self.callbacks:
                 for episode in progress.episodes:
                     callback.on_episode(self, *episode)
@@ -177,8 +174,8 @@ class Trainer:
         self.num_updates += tally.num_updates
         seconds = time.perf_counter() - begin + tally.seconds
         self.time_total += seconds
-        counters = {name: getattr(self, name) for name in _COUNTERS} | {"num_steps": self.num_steps}
-        self.result = make_report(counters, self._recent, self.num_steps - start, seconds) | tally.metrics()
+        counters = {name: getattr(self, name) for name in saved.COUNTERS} | {"num_steps": self.num_steps}
+        self.result = make_report(counters, self.recent, self.num_steps - start, seconds) | tally.metrics()
         for callback in self.callbacks:
             callback.on_train_end(self, self.result)
         for callback in self.callbacks:
@@ -207,14 +204,14 @@ class Trainer:
     ) -> Iterator[dict[str, Any]]:
         """What `run` does, a result at a time, as it is asked for; a checkpoint of a result is saved before it is given."""
         stop = check_stop({"num_env_steps_sampled_lifetime": self.config.num_steps} if stop is None else stop)
-        saved = self.training_iteration
+        last_saved = self.training_iteration
         while not self.interrupted and not reached(stop, self.result):
             result = self.train()
             if checkpoint_freq and self.training_iteration % checkpoint_freq == 0 and self.checkpointer:
                 self.save()
-                saved = self.training_iteration
+                last_saved = self.training_iteration
             yield result
-        if self.checkpointer and checkpoint_at_end and saved != self.training_iteration:
+        if self.checkpointer and checkpoint_at_end and last_saved != self.training_iteration:
             self.save()
 
     def save(self) -> Path:
@@ -224,11 +221,7 @@ class Trainer:
           ValueError: the trainer has no run folder.
           OSError: it could not be written; the earlier ones are whole.
         """
-        state, counters = self.runner.state()
-        metadata = {name: getattr(self, name) for name in _COUNTERS}
-        recent = [(finite(mean), length, count) for mean, length, count in self._recent]  # JSON has no NaN
-        metadata |= {"runner": self.runner_name, "replay": self.replay_name, "recent": recent, "counters": counters}
-        path = find_checkpoint(None, self.checkpointer)[0].save(self.training_iteration, state, self.runner.replay, metadata)
+        path = saved.save(self)
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
         return path
@@ -246,20 +239,8 @@ class Trainer:
           FileNotFoundError: there is no such checkpoint.
           CheckpointError: it is damaged, or was saved by another kind of trainer.
         """
-        checkpoints, step = find_checkpoint(checkpoint, self.checkpointer)
-        check_kind(checkpoints, step, self.runner_name, None if acting_only else self.replay_name)
-        if acting_only and self.runner_name != "device":
-            self._train_state, metadata = checkpoints.restore(initial_state(self.agent, jax.random.key(0)), step=step)
-        else:
-            state, metadata = checkpoints.restore(self.runner.state()[0], self.runner.replay, step)
-            seed = np.random.SeedSequence([self.seed, metadata["training_iteration"]]).generate_state(1)[0]
-            self.runner.set_state(state, metadata["counters"], int(seed) >> 1)
-        for name in _COUNTERS:
-            setattr(self, name, metadata[name])
-        self._recent = [(np.nan if mean is None else mean, *rest) for mean, *rest in metadata["recent"]]
+        saved.restore(self, checkpoint, acting_only)
         self._started = False
-        if not acting_only and self.checkpointer is not None and checkpoints.folder == self.checkpointer.folder:
-            checkpoints.discard_after(self.training_iteration)
 
     def evaluate(self, num_episodes: int = 20) -> np.ndarray:
         """The undiscounted returns of the greedy policy, float64 `[num_episodes]`, in episodes of their own seeds."""
@@ -319,7 +300,7 @@ class Trainer:
 
     @property
     def _actors(self) -> ActorsRunner | None:
-        trains = self.runner_name == "ray" and self._train_state is None
+        trains = self.runner_name == "ray" and self.acting_state is None
         return self.runner if trains and isinstance(self.runner, ActorsRunner) else None
 
     def __repr__(self) -> str:
