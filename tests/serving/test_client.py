@@ -144,11 +144,11 @@ sys.exit(", ".join(sorted({"jax", "flax", "optax", "fastapi", "uvicorn", "pydant
 def test_a_served_dqn_learns_cartpole():
     """A client with local inference plays 20,000 steps; a random policy keeps the pole up for about 22.
 
-    Threads take turns as they like, so no two runs are the same; the last one reached 102.
+    Threads take turns as they like, so no two runs are the same; the last ones reached 122 and 123.
     """
     specs = envs.gym.make("CartPole-v1").specs
     network, epsilon = networks.QNetwork(2, hidden=(120, 84)), optax.linear_schedule(1.0, 0.05, 6_000)
-    agent = agents.DqnAgent(specs, network, optax.adam(1e-3), epsilon=epsilon, target_update=agents.periodic(100))
+    agent = agents.DqnAgent(specs, network, optax.adam(5e-4), epsilon=epsilon, target_update=agents.periodic(500))
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=20_000)
     learning = ReplayLearning(agent, agent.init(jax.random.key(0)), buffer, batch_size=128, updates_per_step=1.0)
     with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
