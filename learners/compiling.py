@@ -13,7 +13,7 @@ from ..agents.agent import Agent, TrainState
 from ..envs.types import Array, Tree
 
 
-def optimization_level(params: Mapping[str, Tree]) -> dict[str, Any]:
+def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, Any]:
     """Arguments of `jit` for a program with these parameters by role: on a CPU, LLVM's first level of optimisation.
 
     It compiles in as little as half the time of the third; what it makes of networks below 256 x 256 is as fast (within 5 %)
@@ -24,7 +24,7 @@ def optimization_level(params: Mapping[str, Tree]) -> dict[str, Any]:
         return {}
     if "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):
         return {}
-    return {"compiler_options": {"xla_backend_optimization_level": 1}}
+    return {"compiler_options": {"xla_backend_optimization_level": level}}
 
 
 def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -> dict[str, Any]:
@@ -66,4 +66,4 @@ def compile_ahead(function: Any, *args: Tree) -> threading.Thread:
 
 def initial_state(agent: Agent, key: Array) -> TrainState:
     """`agent.init`, compiled as what runs once."""
-    return jax.jit(agent.init, **optimization_level({}))(key)
+    return jax.jit(agent.init, **optimization_level({}, level=0))(key)

@@ -16,6 +16,7 @@ def test_the_level_is_for_small_networks_and_gives_way_to_the_users(monkeypatch)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=there")
     assert optimization_level(SMALL) == {"compiler_options": {"xla_backend_optimization_level": 1}}
     assert optimization_level(LARGE) == {}
+    assert optimization_level(SMALL, level=0) == {"compiler_options": {"xla_backend_optimization_level": 0}}
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
     assert optimization_level(SMALL) == {}
 
