@@ -16,6 +16,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .agent import Axis, LossInfo, Optimizer, TrainState, apply_loss, init_state, weighted_mean
+from .checks import check_parts
 from .describe import describe
 from .reductions import learnable
 from .value_based import check_experience
@@ -43,6 +44,7 @@ class BehavioralCloningAgent:
     optimizer: Optimizer
 
     def __post_init__(self):
+        check_parts(self)
         observation, action = zeros(self.specs.observation, (2, 3)), zeros(self.specs.action, (2, 3))
         advice = "networks.ActorNetwork(env.specs.action) gives one"
         try:

@@ -17,6 +17,7 @@ from ..policies.q_policy import GreedyPolicy
 from . import losses
 from .actor_critic import check_network, check_numbers, follow
 from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, polyak, weighted_mean
+from .checks import check_parts
 from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience, check_values_network
@@ -62,6 +63,7 @@ class DiscreteSacAgent:
     target_update: TargetUpdate = polyak(0.005)
 
     def __post_init__(self):
+        check_parts(self)
         action = self.specs.action
         if not isinstance(action, DiscreteSpec) or action.shape:
             raise ValueError(

@@ -15,6 +15,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import GreedyPolicy, Schedule, value_at
 from .actor_critic import check_network
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
+from .checks import check_parts
 from .describe import describe
 
 
@@ -55,6 +56,7 @@ class EsAgent:
     normalize_observations: bool = False
 
     def __post_init__(self):
+        check_parts(self)
         if self.population_size < 2 or self.population_size % 2:
             raise ValueError(
                 f"EsAgent: expected an even population_size of at least 2, got {self.population_size}; members come in pairs"

@@ -22,6 +22,7 @@ from ..policies.q_policy import GreedyPolicy, Schedule
 from ..policies.recurrent import RecurrentActorPolicy
 from . import returns
 from .agent import Axis, LossInfo, Optimizer, Shard, TrainState, apply_loss, init_state, weighted_mean
+from .checks import check_parts
 from .describe import describe
 from .reductions import padding, resets, split_bootstrap, trace_lambda
 from .value_based import check_experience
@@ -86,6 +87,7 @@ class OnPolicyAgent(abc.ABC):
     normalize_rewards: bool = False
 
     def __post_init__(self):
+        check_parts(self)
         check_actor_value(type(self).__name__, self.network, self.specs)
 
     __str__ = describe

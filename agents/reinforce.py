@@ -10,6 +10,7 @@ from ..envs.types import Array, StepType, Trajectory, Tree
 from ..policies.q_policy import value_at
 from . import losses, returns
 from .agent import LossInfo, TrainState
+from .checks import check_parts
 from .on_policy import Examples, OnPolicyAgent, check_actor_value, check_prepared, estimate, standardize, total
 from .reductions import split_bootstrap
 
@@ -32,6 +33,7 @@ class ReinforceAgent(OnPolicyAgent):
     value_coefficient: float | Array = 0.5
 
     def __post_init__(self):
+        check_parts(self)
         check_actor_value("ReinforceAgent", self.network, self.specs, value=False)
 
     def prepare(

@@ -30,6 +30,7 @@ from .agent import (
     polyak,
     weighted_mean,
 )
+from .checks import check_parts
 from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience
@@ -77,6 +78,7 @@ class SacAgent:
     target_update: TargetUpdate = polyak(0.005)
 
     def __post_init__(self):
+        check_parts(self)
         check_actor_critic("SacAgent", self.specs, self.actor, self.critic, "for discrete actions use DiscreteSacAgent")
         check_numbers("SacAgent", self.n_step, self.gamma, self.num_critics, self.temperature, self.learn_temperature)
 

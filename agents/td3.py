@@ -31,6 +31,7 @@ from .agent import (
     polyak,
     weighted_mean,
 )
+from .checks import check_parts
 from .describe import describe
 from .reductions import to_transition
 from .value_based import check_experience
@@ -80,6 +81,7 @@ class Td3Agent:
     target_update: TargetUpdate = polyak(0.005)
 
     def __post_init__(self):
+        check_parts(self)
         name, instead = type(self).__name__, "for discrete actions use DqnAgent or DiscreteSacAgent"
         check_actor_critic(name, self.specs, self.actor, self.critic, instead)
         check_numbers(name, self.n_step, self.gamma, self.num_critics)

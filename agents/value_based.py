@@ -16,6 +16,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, Schedule
 from . import losses
 from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, periodic, weighted_mean
+from .checks import check_parts
 from .describe import describe
 from .reductions import to_transition
 
@@ -32,7 +33,7 @@ class ValueBasedAgent:
     uses the mean weights.
 
     Raises:
-      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma is outside 0..1.
+      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or epsilon is outside 0..1.
     """
 
     specs: EnvironmentSpecs
@@ -45,6 +46,7 @@ class ValueBasedAgent:
     target_update: TargetUpdate = periodic(200)
 
     def __post_init__(self):
+        check_parts(self)
         name, action = type(self).__name__, self.specs.action
         if not isinstance(action, DiscreteSpec) or action.shape:
             raise ValueError(
@@ -54,6 +56,8 @@ class ValueBasedAgent:
             raise ValueError(f"{name}: expected n_step >= 1, got {self.n_step}")
         if isinstance(self.gamma, int | float) and not 0 <= self.gamma <= 1:
             raise ValueError(f"{name}: expected gamma in 0..1, got {self.gamma}")
+        if isinstance(self.epsilon, int | float) and not 0 <= self.epsilon <= 1:
+            raise ValueError(f"{name}: expected epsilon in 0..1, got {self.epsilon}")
         self._check_network()
 
     __str__ = describe
@@ -202,5 +206,8 @@ def check_values_network(network: Any, specs: EnvironmentSpecs, output_shape: tu
     expected = (2, 3, *((specs.action.num_values,) if output_shape is None else output_shape))
     if len(got) != len(expected) or any(want not in (None, size) for want, size in zip(expected, got, strict=True)):
         shape = ["K" if size is None else size for size in expected]
-        atoms = "QNetwork(num_atoms=K) gives outputs for each action" if None in expected else advice
-        raise ValueError(f"network: expected values {shape} for observations [2, 3, ...], got {list(got)}; {atoms}")
+        if len(got) == len(expected) and got[2] != expected[2]:
+            advice = f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
+        elif None in expected:
+            advice = "QNetwork(num_atoms=K) gives outputs for each action"
+        raise ValueError(f"network: expected values {shape} for observations [2, 3, ...], got {list(got)}; {advice}")

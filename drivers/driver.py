@@ -8,7 +8,7 @@ import numpy as np
 
 from ..envs.types import StepType, TimeStep, Trajectory, Tree, make_row, split_action_mask
 from ..envs.validation import check_mask
-from ..policies.policy import Policy, act, mismatch
+from ..policies.policy import Policy, act, check_acting, mismatch
 
 
 class Driver:
@@ -39,6 +39,9 @@ class Driver:
         key: jax.Array | None = None,
         seed: int | None = None,
     ):
+        check_acting(env, policy)
+        if callable(observers):
+            raise TypeError("observers: expected a list of functions of a row, such as [buffer.add], got a single one")
         self.env = env
         self.policy = policy
         self.observers = tuple(observers)

@@ -9,7 +9,7 @@ import numpy as np
 from ..drivers.episodes import play_episodes
 from ..envs import specs as specs_lib
 from ..envs.types import Array, TimeStep, Tree
-from ..policies.policy import Policy, act, mismatch
+from ..policies.policy import Policy, act, check_acting, mismatch
 
 
 class EndlessEpisode(RuntimeError):
@@ -40,11 +40,13 @@ def compute_returns(
       max_steps: the most steps that an episode may take.
 
     Raises:
+      TypeError: if `env` or `policy` is something else.
       ValueError: if `num_episodes` is less than 1, or the policy does not fit the environment.
       EndlessEpisode: if an episode takes more than `max_steps` steps.
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes: expected at least 1, got {num_episodes}")
+    check_acting(env, policy)
     num_envs = env.num_envs or 1
     wanted = np.bincount(np.arange(num_episodes) % num_envs, minlength=num_envs)
     returns: list[list[float]] = [[] for _ in range(num_envs)]

@@ -47,6 +47,20 @@ def act(policy: Policy, params: Tree, time_step: TimeStep, state: Tree, key: Arr
     return policy.action(params, time_step, state, jax.random.fold_in(key, row))
 
 
+def check_acting(env: Any, policy: Policy) -> None:
+    """Checks that these are an environment and a policy of the kind that drivers and evaluation take.
+
+    Raises:
+      TypeError: one is not; the message says what makes one of it.
+    """
+    if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
+        advice = "envs.gym.from_gym makes one of a gymnasium environment, envs.HostEnvironment of one in JAX"
+        raise TypeError(f"expected an environment such as envs.gym.make gives, got {type(env).__name__}; {advice}")
+    if not hasattr(policy, "action") or not hasattr(policy, "initial_state"):
+        advice = "; pass agent.policy or agent.collect_policy" if hasattr(policy, "collect_policy") else ""
+        raise TypeError(f"expected a policy such as agent.policy, got {type(policy).__name__}{advice}")
+
+
 def mismatch(env: Any, policy: Policy, params: Tree, error: Exception) -> str:
     """What to say where a policy raised `error` instead of acting in an environment with these parameters."""
     given = "the params given"

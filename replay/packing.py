@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.specs import SpecError, leaf_name, validate
+from ..envs.specs import EnvironmentSpecs, SpecError, leaf_name, validate
 from ..envs.types import Tree
 
 LARGE_LEAF_BYTES = 1024  # a leaf of this size keeps a column of its own, on device too
@@ -22,9 +22,14 @@ class RowLayout:
     Args:
       spec: a tree of specs of one row.
       large_leaf_bytes: leaves of at least this many bytes keep a column of their own (images compress better so).
+
+    Raises:
+      TypeError: `spec` is that of something else.
     """
 
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
+        if isinstance(spec, EnvironmentSpecs):
+            raise TypeError("spec: expected that of a row, agent.collect_data_spec, got an environment's EnvironmentSpecs")
         paths, treedef = jax.tree_util.tree_flatten_with_path(spec)
         self._treedef: Any = treedef
         self._spec = spec

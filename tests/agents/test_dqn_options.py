@@ -128,7 +128,10 @@ def test_clear_errors(frames, make_rows, data, make_dqn):
     refuses("one discrete action", lambda: make_dqn(EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec((2, 3)))))
     refuses("n_step >= 1, got 0", lambda: make_dqn(n_step=0))
     refuses("gamma in 0..1, got 99", lambda: make_dqn(gamma=99))
-    refuses(r"expected values \[2, 3, 2\].*got \[2, 3, 4\]", lambda: make_dqn(network=networks.QNetwork(4)))
+    refuses(
+        r"expected values \[2, 3, 2\].*got \[2, 3, 4\]; there are 2 actions, and QNetwork\(2\)",
+        lambda: make_dqn(network=networks.QNetwork(4)),
+    )
     image = EnvironmentSpecs(BoundedSpec((48, 48, 3), np.uint8, 0, 255), DiscreteSpec(2))
     refuses("default_encoder", lambda: make_dqn(image, networks.QNetwork(2)))
     leaves = EnvironmentSpecs({"a": ArraySpec((2,)), "b": ArraySpec((2,))}, DiscreteSpec(2))

@@ -223,3 +223,12 @@ def test_a_mask_that_forbids_everything_is_refused_but_on_last_rows():
     env.stuck = 1
     with pytest.raises(envs.SpecError, match=r"row \d+: action_mask forbids every action \(factor 0\) in environments \[1\]"):
         driver.run(num_rows=3)
+
+
+def test_what_a_driver_cannot_be_made_of():
+    with pytest.raises(TypeError, match=r"observers: expected a list .*\[buffer.add\], got a single one"):
+        Driver(Adder(3), RandomPolicy(DiscreteSpec(3)), print)
+    with pytest.raises(TypeError, match="got type"):
+        Driver(Adder(3), type)
+    with pytest.raises(TypeError, match="got str"):
+        Driver("CartPole-v1", RandomPolicy(DiscreteSpec(3)))

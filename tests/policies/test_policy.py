@@ -2,12 +2,18 @@
 
 import dataclasses
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
+from jax_agents import agents, envs, networks
+from jax_agents.envs import classic
 from jax_agents.envs.specs import DiscreteSpec
 from jax_agents.envs.types import PolicyStep, StepType, TimeStep
 from jax_agents.policies import RandomPolicy, act
+from jax_agents.policies.policy import check_acting
 
 STEP = TimeStep(jnp.full(64, StepType.MID), jnp.zeros(64), jnp.ones(64), jnp.zeros((64, 1)))
 
@@ -46,3 +52,23 @@ def test_it_compiles_once_for_each_policy_object_and_batch_shape():
         assert len(policy.traces) == 1
     act(policies[0], jnp.int32(2), STEP, policies[0].initial_state((2,)), jax.random.key(0), np.int32(0))
     assert len(policies[0].traces) == 2
+
+
+def test_what_is_no_environment_or_no_policy_is_told_what_makes_one(agent_and_env):
+    agent, env = agent_and_env
+    check_acting(env, agent.policy)
+    with pytest.raises(TypeError, match=r"got TimeLimit; envs.gym.from_gym makes one"):
+        check_acting(gymnasium.make("CartPole-v1"), agent.policy)
+    with pytest.raises(TypeError, match=r"got CartPole; .*envs.HostEnvironment of one in JAX"):
+        check_acting(classic.CartPole(), agent.policy)
+    with pytest.raises(TypeError, match=r"got DqnAgent; pass agent.policy or agent.collect_policy"):
+        check_acting(env, agent)
+    with pytest.raises(TypeError, match=r"such as agent.policy, got function$"):
+        check_acting(env, lambda observation: 0)
+
+
+@pytest.fixture
+def agent_and_env():
+    env = envs.gym.make("CartPole-v1")
+    yield agents.DqnAgent(env.specs, networks.QNetwork(2), optax.sgd(0.1)), env
+    env.close()

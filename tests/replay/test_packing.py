@@ -83,3 +83,8 @@ def test_leaves_checks_rows():
             layout.leaves(rows._replace(observation={"speed": rows.observation["speed"]}), batch_shape)
     with pytest.raises(SpecError, match=r"reward: .*\(3,\).*\(2,\)"):
         layout.leaves(random_rows(rng, SPEC, (3,))._replace(reward=np.zeros(2, np.float32)), (3,))
+
+
+def test_the_specs_of_an_environment_are_not_those_of_a_row():
+    with pytest.raises(TypeError, match=r"agent.collect_data_spec, got an environment's"):
+        RowLayout(EnvironmentSpecs(ArraySpec((4,)), DiscreteSpec(2)))
