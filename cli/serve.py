@@ -46,7 +46,7 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     except PolicyServerError as error:
         raise UserError(f"{address}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{address}: no answer ({error}); is a policy server running there?") from error
+        raise UserError(f"{address}: no answer ({getattr(error, 'strerror', None) or error})") from error
     finally:
         env.close()
         trainer.close()

@@ -23,10 +23,10 @@ class ParallelDriver:
     """n actors, each with its own environments, policy and `Driver`, which make rows in slices of `num_rows`.
 
     At the start of a slice an actor pulls the newest parameters, if they are newer than its own. (It does not ask for them if
-    this driver had published none when the slice was ordered, and it asked less than 0.1 s ago.) At the end the rows come back
-    as a `Block`; or, with `make_replay`, the actor writes them to a replay server itself, and the block only counts them. An
-    actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of its unfinished slice are lost,
-    and those of a block come once.
+    this driver had published no newer ones when the slice was ordered, and it asked less than 0.1 s ago.) At the end the rows
+    come back as a `Block`; or, with `make_replay`, the actor writes them to a replay server itself, and the block only counts
+    them. An actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of its unfinished slice
+    are lost, and those of a block come once.
 
     With 0 actors there is one in this process, and no Ray.
 

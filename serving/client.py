@@ -73,6 +73,7 @@ class PolicyClient:
             raise ValueError("local inference needs agent=..., built as the server's is; remote inference needs none")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
+        self.address = address
         self._prefix = parts.path.rstrip("/") + "/v1"
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
@@ -161,12 +162,15 @@ class PolicyClient:
             raise ValueError(f"{path.rpartition('/')[2]}: there is NaN or infinity in what is to be sent: {error}") from None
         if time.monotonic() - self._last_used > _IDLE:
             self._connection.close()
-        self._connection.request(method, self._prefix + path, data, self._headers)
         try:
+            self._connection.request(method, self._prefix + path, data, self._headers)
             response = self._connection.getresponse()
             answer = response.read()
-        except OSError:
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # a late answer must not be taken for the next one's
+            if isinstance(error, ConnectionRefusedError):
+                told = "connection refused; is a policy server running there? jax-agents serve RUN starts one"
+                raise ConnectionRefusedError(error.errno, told, self.address) from error
             raise
         self._last_used = time.monotonic()
         if response.status >= 400:

@@ -1,5 +1,6 @@
 """The client against a server at the loopback address: remote and local inference, and a policy that learns from it."""
 
+import socket
 import subprocess
 import sys
 
@@ -101,6 +102,18 @@ def test_errors_say_what_the_server_said(address):
     with pytest.raises(ValueError, match="NaN or infinity"):
         client.get_action(client.start_episode(), np.full(4, np.nan))
     assert client.health()["status"] == "serving"  # the connection is still good
+
+
+def test_where_no_server_is_and_then_is_one(dqn):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = PolicyClient(f"http://127.0.0.1:{port}")
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError, match=rf"jax-agents serve RUN starts one: 'http://127.0.0.1:{port}'"):
+            client.health()
+    with serve_in_background(PolicyService(*dqn, max_batch_size=1), port=port):
+        assert client.health()["status"] == "serving"
 
 
 def test_a_connection_that_was_closed_is_opened_again(address):
