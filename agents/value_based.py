@@ -175,6 +175,9 @@ def check_experience(
 
     What else a row's policy info holds, such as a version, is passed over. Costs nothing once traced.
     """
+    if not hasattr(experience, "step_type"):
+        advice = "; unpack it: experience, info = next(dataset)" if hasattr(experience, "experience") else ""
+        raise TypeError(f"experience: expected a Trajectory of rows [B, T, ...], got {type(experience).__name__}{advice}")
     shape = jnp.shape(experience.step_type)
     if len(shape) != 2 or sequence_length not in (None, shape[1]):
         raise ValueError(

@@ -15,6 +15,7 @@ from ..policies.policy import act
 from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
+from .checks import check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .on_device import importance_weights
 from .packed import Packing
@@ -61,6 +62,7 @@ class OffPolicyLoop:
         seed: int | None = None,
         state: TrainState | None = None,
     ):
+        check_loop(agent, env, on_policy=False, on_device=False)
         if min(batch_size, steps_per_iteration, updates_per_iteration) < 1:
             raise ValueError(f"expected at least 1: {batch_size=}, {steps_per_iteration=}, {updates_per_iteration=}")
         train_key, self._act_key, self._warm_up_key = jax.random.split(key, 3)

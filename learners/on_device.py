@@ -15,6 +15,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import Schedule, value_at
 from ..policies.simple import RandomPolicy
 from ..replay.device import DeviceReplay
+from .checks import check_loop
 
 
 @struct.dataclass
@@ -67,6 +68,7 @@ class OnDevice:
     importance_exponent: float | Schedule = 0.4
 
     def __post_init__(self):
+        check_loop(self.agent, self.env, on_policy=False, on_device=True)
         for name in ("num_envs", "rows_per_iteration", "updates_per_iteration", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"OnDevice: expected {name} >= 1, got {getattr(self, name)}")

@@ -11,6 +11,7 @@ from ..agents.agent import TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..drivers.rollout import RolloutState, rollout, start_rollout
 from ..envs.types import Array, Trajectory, Tree, bootstrap_row
+from .checks import check_loop
 from .on_device import count_returns, iterations_per_report
 from .shuffle import permutation
 
@@ -57,6 +58,7 @@ class OnPolicy:
     policy_lag: int = 0
 
     def __post_init__(self):
+        check_loop(self.agent, self.env, on_policy=True, on_device=True)
         for name, least in {"num_envs": 1, "num_rows": 1, "num_epochs": 1, "num_minibatches": 1, "policy_lag": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"OnPolicy: expected {name} >= {least}, got {getattr(self, name)}")

@@ -14,6 +14,7 @@ from ..drivers.driver import Driver
 from ..envs.specs import validate
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree, bootstrap_row
 from ..policies.policy import act
+from .checks import check_loop
 from .compiling import compiler_options, initial_state
 from .on_policy import learn
 from .packed import Packing
@@ -61,6 +62,7 @@ class OnPolicyLoop:
         seed: int | None = None,
         state: TrainState | None = None,
     ):
+        check_loop(agent, env, on_policy=True, on_device=False)
         if min(num_rows, num_epochs, num_minibatches) < 1:
             raise ValueError(f"expected at least 1: {num_rows=}, {num_epochs=}, {num_minibatches=}")
         train_key, _, self._act_key, self._key = jax.random.split(key, 4)  # the second one resets OnPolicy's environments

@@ -11,7 +11,7 @@ import pytest
 from jax_agents import agents, envs, learners, networks
 from jax_agents.agents import losses
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError
-from jax_agents.envs.types import StepType, TimeStep
+from jax_agents.envs.types import Sample, SampleInfo, StepType, TimeStep
 
 MASKED = EnvironmentSpecs({"observation": ArraySpec((2,)), "action_mask": ArraySpec((2,), np.bool_)}, DiscreteSpec(2))
 
@@ -120,6 +120,15 @@ def test_batches_of_dict_observations_and_images(make_rows):
 def refuses(match, call, error=ValueError):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_a_whole_sample_is_to_be_unpacked(data, make_dqn):
+    agent = make_dqn()
+    state, info = agent.init(jax.random.key(0)), SampleInfo(*np.zeros((5, 1)))
+    with pytest.raises(TypeError, match=r"got Sample; unpack it: experience, info = next\(dataset\)"):
+        agent.train(state, Sample(data, info))
+    with pytest.raises(TypeError, match=r"expected a Trajectory of rows \[B, T, ...\], got NoneType$"):
+        agent.train(state, None)
 
 
 def test_clear_errors(frames, make_rows, data, make_dqn):
