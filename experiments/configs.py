@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -57,7 +59,7 @@ class OffPolicyConfig:
     steps_per_report: int = 1_000
 
     def __post_init__(self):
-        check_numbers(self)
+        check_values(self)
 
     @property
     def num_iterations(self) -> int:
@@ -108,7 +110,7 @@ class OnPolicyConfig:
     iterations_per_report: int = 10
 
     def __post_init__(self):
-        check_numbers(self)
+        check_values(self)
         if self.steps_per_iteration % self.num_minibatches:
             raise ValueError(
                 f"config num_minibatches: expected a divisor of num_envs x num_rows = {self.steps_per_iteration}, "
@@ -167,10 +169,16 @@ def vectorized(config: Any, num_envs: int = 8) -> Any:
     return dataclasses.replace(config, num_envs=num_envs, steps_per_iteration=steps, updates_per_iteration=updates)
 
 
-def check_numbers(config: Any) -> None:
-    """Raises a ValueError unless a configuration's numbers are in their ranges; numbers that are traced are let through."""
+def check_values(config: Any) -> None:
+    """Raises a ValueError unless a configuration's values are of their types, and its numbers in their ranges.
+
+    A list becomes a tuple, 5e4 the integer that it is. Numbers that are traced, and arrays, are let through.
+    """
     for field in dataclasses.fields(config):
         name, value = field.name, getattr(config, field.name)
+        if value is None or isinstance(value, str | int | float | list | tuple):
+            value = convert(name, value, field.type)
+            object.__setattr__(config, name, value)
         if name == "max_episode_steps" and value == -1:  # no limit
             continue
         if isinstance(value, int) and not isinstance(value, bool) and field.type in (int, int | None):
@@ -187,3 +195,32 @@ def check_numbers(config: Any) -> None:
             raise ValueError(f"config {name}: expected a number from 0 to 1, got {value}")
         elif isinstance(value, int | float) and name in _POSITIVE and not value > 0:
             raise ValueError(f"config {name}: expected a positive number, got {value}")
+
+
+def convert(key: str, value: Any, hint: Any) -> Any:
+    """A setting's value, as it may come from JSON or a user, as the type that its field has.
+
+    Raises:
+      ValueError: it is of another one.
+    """
+    if isinstance(hint, types.UnionType):
+        if value is None and type(None) in hint.__args__:
+            return None
+        return convert(key, value, next(arg for arg in hint.__args__ if arg is not type(None)))
+    origin, expected = typing.get_origin(hint), getattr(hint, "__name__", str(hint))
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        expected = " or ".join(map(repr, typing.get_args(hint)))
+    elif origin is tuple:
+        expected = f"a list of {'whole ' if typing.get_args(hint)[0] is int else ''}numbers"
+        if isinstance(value, list | tuple):
+            return tuple(convert(key, item, typing.get_args(hint)[0]) for item in value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # 5e4 is a float in JSON
+    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        return value
+    expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(expected, expected)
+    raise ValueError(f"config {key}: expected {expected}, got {value!r}")

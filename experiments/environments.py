@@ -36,7 +36,8 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
                 "algorithms but ES have a runner 'loop', for every environment.)"
             )
         env = _ALL[env]()
-    elif not isinstance(env, JaxEnvironment):
+    _check_can_be_made_again(env)
+    if not isinstance(env, JaxEnvironment):
         raise ValueError(f"the device runner needs a JAX environment or the id of one, got {env!r}; use runner='loop'")
     return _with_limit(env, max_episode_steps)
 
@@ -54,12 +55,22 @@ def host_environment(
 
     Raises:
       ValueError: an unknown name, naming the nearest ones.
+      TypeError: a host environment itself.
     """
     if isinstance(env, str) and env in OWN_ENVIRONMENTS:
         env = OWN_ENVIRONMENTS[env]()
+    _check_can_be_made_again(env)
     if isinstance(env, str) or not isinstance(env, JaxEnvironment):
         return gym.make(env, num_envs, max_episode_steps=max_episode_steps, preprocess=preprocess)
     return HostEnvironment(_with_limit(env, max_episode_steps), num_envs)
+
+
+def _check_can_be_made_again(env: Any) -> None:
+    if not isinstance(env, type) and (hasattr(env, "num_envs") or hasattr(env, "action_space")):
+        raise TypeError(
+            "env: expected an id, a function that makes a gymnasium environment, or an environment in JAX, of which others are "
+            f"made for evaluation, got the environment {type(env).__name__} itself"
+        )
 
 
 def _with_limit(env: Any, max_episode_steps: int | None) -> Any:

@@ -7,7 +7,7 @@ import optax
 from ..agents.es import EsAgent
 from ..envs.specs import EnvironmentSpecs
 from ..networks import ActorNetwork, default_encoder
-from .configs import ACTIVATIONS, Activation, check_numbers
+from .configs import ACTIVATIONS, Activation, check_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class EsConfig:
     steps_per_report: int = 50_000
 
     def __post_init__(self):
-        check_numbers(self)
+        check_values(self)
 
     @property
     def num_envs(self) -> int:

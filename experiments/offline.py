@@ -7,7 +7,7 @@ import optax
 from ..agents.bc import BehavioralCloningAgent
 from ..envs.specs import EnvironmentSpecs
 from ..networks import ActorNetwork, default_encoder
-from .configs import ACTIVATIONS, Activation, check_numbers, linear
+from .configs import ACTIVATIONS, Activation, check_values, linear
 from .demonstrations import check_name
 
 
@@ -30,7 +30,7 @@ class BcConfig:
     steps_per_report: int = 25_600
 
     def __post_init__(self):
-        check_numbers(self)
+        check_values(self)
 
     @property
     def num_envs(self) -> int:

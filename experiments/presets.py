@@ -2,10 +2,8 @@
 
 import dataclasses
 import difflib
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from .continuous import (
     DdpgConfig,
@@ -174,8 +172,7 @@ def make_config(name: str, values: Mapping[str, Any]) -> Any:
 
 def with_values(defaults: Any, values: Mapping[str, Any], name: str) -> Any:
     """As `make_config`, of defaults of one's own; `name` is for errors."""
-    hints = typing.get_type_hints(type(defaults))
-    known = {field.name: hints[field.name] for field in dataclasses.fields(defaults)}
+    known = [field.name for field in dataclasses.fields(defaults)]
     for key in values:
         if key in ("num_workers", "num_gpus", "monitor"):
             raise ValueError(
@@ -184,7 +181,7 @@ def with_values(defaults: Any, values: Mapping[str, Any], name: str) -> Any:
             )
         if key not in known:
             raise ValueError(f"config of {name}: no key {key!r}; {nearest(key, known)}")
-    return dataclasses.replace(defaults, **{key: _convert(key, value, known[key]) for key, value in values.items()})
+    return dataclasses.replace(defaults, **values)  # checks them
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -200,27 +197,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(by_lower[other]) for other in near)}?"
     return f"there {'are' if len(by_lower) > 1 else 'is'} {', '.join(by_lower.values())}"
-
-
-def _convert(key: str, value: Any, hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None and type(None) in hint.__args__:
-            return None
-        return _convert(key, value, next(arg for arg in hint.__args__ if arg is not type(None)))
-    origin, expected = typing.get_origin(hint), getattr(hint, "__name__", str(hint))
-    if origin is Literal:
-        if value in typing.get_args(hint):
-            return value
-        expected = " or ".join(map(repr, typing.get_args(hint)))
-    elif origin is tuple:
-        expected = f"a list of {'whole ' if typing.get_args(hint)[0] is int else ''}numbers"
-        if isinstance(value, list | tuple):
-            return tuple(_convert(key, item, typing.get_args(hint)[0]) for item in value)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)  # 5e4 is a float in JSON
-    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
-        return value
-    expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(expected, expected)
-    raise ValueError(f"config {key}: expected {expected}, got {value!r}")

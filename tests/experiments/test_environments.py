@@ -102,3 +102,11 @@ def test_atari_frames_are_84_by_84():
     assert raw.shape == (210, 160, 3) and trainer.compute_action(raw) in range(6)
     assert len(trainer.evaluate(1)) == 1
     trainer.close()
+
+
+@pytest.mark.parametrize("make", [envs.gym.make, gymnasium.make])
+@pytest.mark.parametrize("runner", ["loop", "device"])
+def test_an_environment_itself_cannot_be_made_again(make, runner):
+    with pytest.raises(TypeError, match=r"^env: expected an id, a function .*, got the environment \w+ itself$"):
+        Trainer(PgConfig(), make("CartPole-v1"), runner=runner)
+    Trainer(PgConfig(), lambda: gymnasium.make("CartPole-v1")).close()
