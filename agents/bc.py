@@ -36,6 +36,7 @@ class BehavioralCloningAgent:
       optimizer: an optax transformation.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the network gives no distribution with a probability for each of the actions.
     """
 

@@ -46,6 +46,7 @@ class DiscreteSacAgent:
       target_update: how the target critics follow: `polyak(tau)` or `periodic(n)`.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the action spec or a network's output does not fit, or a number is out of its range.
     """
 

@@ -45,6 +45,7 @@ class EsAgent:
         that the members gathered.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the network does not fit the specs, or the population is no even number of at least 2.
     """
 

@@ -74,6 +74,7 @@ class OnPolicyAgent(abc.ABC):
         are then of the normalised rewards.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the network does not fit the specs.
     """
 

@@ -62,6 +62,7 @@ class Td3Agent:
       target_update: how the targets follow: `polyak(tau)` or `periodic(n)`.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the action spec or a network's output does not fit, or a number is out of its range.
     """
 

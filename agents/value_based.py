@@ -33,6 +33,7 @@ class ValueBasedAgent:
     uses the mean weights.
 
     Raises:
+      TypeError: if `specs`, the optimizer or a function is something else.
       ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or epsilon is outside 0..1.
     """
 

@@ -28,6 +28,9 @@ class Driver:
       time_step: the last time step; None before the first run.
       policy_state: the policy's recurrent state for it.
       num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are summed over environments.
+
+    Raises:
+      TypeError: if `env`, `policy` or `observers` is something else.
     """
 
     def __init__(

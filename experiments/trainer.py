@@ -55,6 +55,7 @@ class Trainer:
 
     Raises:
       ValueError: an unknown environment, or one that does not suit the algorithm or the runner.
+      TypeError: `config` is no preset's, or `env` an environment itself.
       ImportError: something that is asked for is not installed.
     """
 

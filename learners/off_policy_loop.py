@@ -44,6 +44,10 @@ class OffPolicyLoop:
       key: typed key of the run; `state` brings its own training key.
       seed: of the environment's first reset.
       state: to continue with; None starts afresh.
+
+    Raises:
+      TypeError: if another loop is for this agent or environment.
+      ValueError: if a number is less than 1, or a name in `metrics` is unknown.
     """
 
     def __init__(

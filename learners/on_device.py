@@ -51,6 +51,7 @@ class OnDevice:
       importance_exponent: beta of the importance weights of prioritised replay; a float, or a schedule of the update count.
 
     Raises:
+      TypeError: if another loop is for this agent or environment.
       ValueError: if a number is less than 1, or the warm-up is too short for one window.
     """
 

@@ -45,6 +45,7 @@ class OnPolicy:
       policy_lag: act with the parameters of so many iterations ago, as distributed actors do; for off-policy corrections.
 
     Raises:
+      TypeError: if another loop is for this agent or environment.
       ValueError: if a number is too small. (`run` raises one if `num_minibatches` does not divide the batch.)
     """
 

@@ -46,6 +46,7 @@ class OnPolicyLoop:
       num_iterations: iterations so far; the permutations of the next are drawn from this number and `key`.
 
     Raises:
+      TypeError: if another loop is for this agent or environment.
       ValueError: if a number is less than 1, or `num_minibatches` does not divide the batch.
     """
 

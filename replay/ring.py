@@ -68,6 +68,7 @@ class Ring:
         elif stream.count and stream.numbers[-1] >= oldest:
             previous = stream.numbers[-1] % self.capacity
             links[previous] = slot if links[previous] >= 0 else ~slot
+        # As `following`, without the microsecond that NumPy takes for a single number.
         stream.last = next_step_type if next_step_type != StepType.FIRST or step_type == StepType.LAST else -1
         stream.count += 1
         stream.numbers.append(number)
