@@ -19,6 +19,7 @@ class Assembler:
     def __init__(self, spec: Trajectory, num_rows: int, episodes: bool):
         self._spec, self._num_rows, self._episodes = spec, num_rows, episodes
         self.item_rows = num_rows + (2 if episodes else 1)
+        self._expected: np.ndarray  # the step types that continue the last rows, once there are any
         self._open: Trajectory | None = None  # the rows of the items under way, [n, T + 1, ...]
         self.num_rows_added = self.num_dropped = 0
 
@@ -47,7 +48,7 @@ class Assembler:
         shape = (n, self._num_rows + 1)
         self._open = jax.tree.map(lambda s: np.zeros((*shape, *s.shape), s.dtype), self._spec)
         self._length = np.zeros(n, np.int64)
-        self._expected = np.full(n, -1, np.int32)  # the step types that continue the last rows
+        self._expected = np.full(n, -1, np.int32)
 
     def _drop(self, which: np.ndarray) -> None:
         self.num_dropped += int(self._length[which].sum())
