@@ -1,3 +1,5 @@
-"""TF-Agents for JAX: agents, networks, policies, replay, drivers and environments to compose in a notebook."""
+"""TF-Agents for JAX: agents, networks, policies, replay, drivers and environments to compose in a
+notebook.
+"""
 
 __version__ = "0.1.0"

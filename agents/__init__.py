@@ -1,8 +1,10 @@
-"""Agents: what to learn. Frozen descriptions; their methods are pure functions of a `TrainState`."""
+"""Agents: what to learn. Frozen descriptions; their methods are pure functions of a
+`TrainState`.
+"""
 
 from . import losses, reductions, returns
 from .a2c import A2cAgent
-from .agent import Agent, LossInfo, Shard, TrainState, periodic, polyak
+from .agent import Agent, LossInfo, Shard, TrainState
 from .bc import BehavioralCloningAgent
 from .categorical import CategoricalDqnAgent
 from .discrete_sac import DiscreteSacAgent
@@ -16,6 +18,7 @@ from .rainbow import rainbow
 from .recurrent_dqn import RecurrentDqnAgent
 from .reinforce import ReinforceAgent
 from .sac import SacAgent
+from .targets import periodic, polyak
 from .td3 import DdpgAgent, Td3Agent
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""What every agent is: a frozen description, its `TrainState`, and the one function that applies a loss's gradient."""
+"""What every agent is: a frozen description, its `TrainState`, and the one function that applies a
+loss's gradient.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,17 +15,18 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from .targets import TargetUpdate
 
 Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
-TargetUpdate = Callable[[Tree, Tree, Array], Tree]
 
 
 @struct.dataclass
 class TrainState:
     """Everything about an agent that changes.
 
-    `params` and `target_params` are dicts by role (`{"q": ...}`); `step` counts optimizer updates (int32, scalar); `key` is
-    the typed random key of training; `extra` holds what else an algorithm keeps (normalisers, coefficients).
+    `params` and `target_params` are dicts by role (`{"q": ...}`); `step` counts optimizer updates
+    (int32, scalar); `key` is the typed random key of training; `extra` holds what else an algorithm
+    keeps (normalisers, coefficients).
     """
 
     params: Tree
@@ -35,7 +38,9 @@ class TrainState:
 
 
 class LossInfo(NamedTuple):
-    """A scalar `loss`, a dict of scalar `metrics`, and `per_example`, a dict of `[B]` arrays (`td_error` sets priorities)."""
+    """A scalar `loss`, a dict of scalar `metrics`, and `per_example`, a dict of `[B]` arrays
+    (`td_error` sets priorities).
+    """
 
     loss: Array
     metrics: dict[str, Array]
@@ -43,20 +48,24 @@ class LossInfo(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Stands for an axis name where a batch's parts are averaged outside the program, as `learners.LearnerGroup` does.
+    """Stands for an axis name where a batch's parts are averaged outside the program, as
+    `learners.LearnerGroup` does.
 
-    `mean` maps this part's (gradients, loss, metrics) to the whole batch's; `first` is the index of its first example there.
+    `mean` maps this part's (gradients, loss, metrics) to the whole batch's; `first` is the index of
+    its first example there.
     """
 
     mean: Callable[[Tree], Tree]
     first: Array | int = 0
 
 
-Axis: TypeAlias = str | Shard
+Shards: TypeAlias = str | Shard
 
 
 class Agent(Protocol):
-    """What to learn. A frozen dataclass (`eq=False`); all methods are pure and may be jitted, vmapped and scanned."""
+    """What to learn. A frozen dataclass (`eq=False`); all methods are pure and may be jitted,
+    vmapped and scanned.
+    """
 
     @property
     def specs(self) -> EnvironmentSpecs:
@@ -82,33 +91,56 @@ class Agent(Protocol):
         """A fresh state from a typed random key."""
 
     def policy_params(self, state: TrainState) -> Tree:
-        """What the policies need of the state (parameters, step): this is what is sent to actors."""
+        """What the policies need of the state (parameters, step): this is what is sent to
+        actors.
+        """
 
     def loss(
-        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Trajectory,
+        key: Array,
+        weights: Array | None = None,
     ) -> LossInfo:
-        """The loss of `params` on experience `[B, T, ...]`; `weights` `[B]` multiply the examples' losses."""
+        """The loss of `params` on experience `[B, T, ...]`; `weights` `[B]` multiply the examples'
+        losses.
+        """
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
+        self,
+        state: TrainState,
+        experience: Trajectory,
+        weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> tuple[TrainState, LossInfo]:
-        """One gradient step on experience `[B, T, ...]`; under `pmap`, `axis_name` averages it over devices.
+        """One gradient step on experience `[B, T, ...]`; under `pmap`, `shards` averages it over
+        devices.
 
-        What is averaged is up to `apply_loss`: hand `axis_name` on to it, and to `example_keys`.
+        What is averaged is up to `apply_loss`: hand `shards` on to it, and to `example_keys`.
         """
 
 
-def init_state(params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None) -> TrainState:
-    """A `TrainState` at step 0. `target_params` are copied, so that the state can be donated; None: there are none."""
+def init_state(
+    params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None
+) -> TrainState:
+    """A `TrainState` at step 0. `target_params` are copied, so that the state can be donated; None:
+    there are none.
+    """
     targets = jax.tree.map(jnp.copy, {} if target_params is None else target_params)
     opt_state = by_role(optimizer, params).init(params)
-    return TrainState(params, targets, opt_state, jnp.zeros((), jnp.int32), key, {} if extra is None else extra)
+    return TrainState(
+        params, targets, opt_state, jnp.zeros((), jnp.int32), key, {} if extra is None else extra
+    )
 
 
 def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientTransformation:
-    """The optimizer of a dict of parameters by role: one transformation for each role, or a dict of them.
+    """The optimizer of a dict of parameters by role: one transformation for each role, or a dict of
+    them.
 
-    Each role is transformed on its own, so that clipping by the global norm, say, is by the norm of a role.
+    Each role is transformed on its own, so that clipping by the global norm, say, is by the norm of
+    a role.
 
     Raises:
       ValueError: if a dict of optimizers does not name exactly the roles of `params`.
@@ -117,13 +149,16 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
         optimizer = dict.fromkeys(params, optimizer)
     if set(optimizer) != set(params):
         raise ValueError(
-            f"optimizer: expected one for each role {sorted(params)}, got {sorted(optimizer)}; name each role once"
+            f"optimizer: expected one for each role {sorted(params)}, got {sorted(optimizer)}; "
+            "name each role once"
         )
     if len(params) == 1:  # the same thing with fewer leaves to hand over in every call
         ((role, only),) = optimizer.items()
         return optax.GradientTransformation(
             lambda p: only.init(p[role]),
-            lambda g, s, p=None: _wrap(role, only.update(g[role], s, None if p is None else p[role])),
+            lambda g, s, p=None: _wrap(
+                role, only.update(g[role], s, None if p is None else p[role])
+            ),
         )
     return optax.multi_transform(dict(optimizer), {role: role for role in params})
 
@@ -133,17 +168,21 @@ def apply_loss(
     loss_fn: Callable[[Tree, Array], LossInfo],
     optimizer: Optimizer,
     target_update: TargetUpdate | None = None,
-    axis_name: Axis | None = None,
+    shards: Shards | None = None,
 ) -> tuple[TrainState, LossInfo]:
-    """The one update: gradient, mean over devices, optimizer, target networks, step counter, metrics.
+    """The one update: gradient, mean over devices, optimizer, target networks, step counter,
+    metrics.
 
     Args:
       state: the state to improve. Its key is split: one half stays, the other goes to the loss.
-      loss_fn: maps (params, key) to a `LossInfo` whose loss is a sum over examples divided by the fixed batch size, so
-        that the mean over devices of equal shards is the loss of the whole batch.
+      loss_fn: maps (params, key) to a `LossInfo` whose loss is a sum over examples divided by the
+        fixed batch size, so that the mean over devices of equal shards is the loss of the whole
+        batch.
       optimizer: one transformation, or a dict by role.
-      target_update: maps (params, target_params, step) to new target parameters; `step` already counts this update.
-      axis_name: the mapped device axis to average over, or a `Shard`; every device must hold the same state.
+      target_update: maps (params, target_params, step) to new target parameters; `step` already
+        counts this update.
+      shards: the mapped device axis to average over, or a `Shard`; every device must hold the
+        same state.
 
     Returns:
       The new state and the `LossInfo`, whose metrics now include `loss` and `grad_norm`.
@@ -155,56 +194,42 @@ def apply_loss(
         return info.loss, info
 
     grads, info = jax.grad(objective, has_aux=True)(state.params)
-    if axis_name is not None:
-        mean = axis_name.mean if isinstance(axis_name, Shard) else partial(jax.lax.pmean, axis_name=axis_name)
+    if shards is not None:
+        mean = (
+            shards.mean if isinstance(shards, Shard) else partial(jax.lax.pmean, axis_name=shards)
+        )
         grads, loss, metrics = mean((grads, info.loss, info.metrics))
         info = info._replace(loss=loss, metrics=metrics)
-    updates, opt_state = by_role(optimizer, state.params).update(grads, state.opt_state, state.params)
+    updates, opt_state = by_role(optimizer, state.params).update(
+        grads, state.opt_state, state.params
+    )
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
-    targets = target_update(params, state.target_params, step) if target_update else state.target_params
+    targets = (
+        target_update(params, state.target_params, step) if target_update else state.target_params
+    )
     metrics = {"loss": info.loss, "grad_norm": _norm(grads), **info.metrics}
-    state = dataclasses.replace(state, params=params, target_params=targets, opt_state=opt_state, step=step, key=key)
+    state = dataclasses.replace(
+        state, params=params, target_params=targets, opt_state=opt_state, step=step, key=key
+    )
     return state, info._replace(metrics=metrics)
 
 
-def polyak(tau: float) -> TargetUpdate:
-    """Target parameters that follow slowly: target <- (1 - tau) target + tau params, after every update; tau may be traced.
-
-    Raises:
-      ValueError: if tau is a number outside 0..1.
-    """
-    if isinstance(tau, int | float) and not 0 <= tau <= 1:
-        raise ValueError(f"polyak: expected tau in 0..1, got {tau}; 0.005 is usual")
-    return lambda params, targets, step: optax.incremental_update(params, targets, tau)
-
-
-def periodic(period: int) -> TargetUpdate:
-    """Target parameters that are copied from the parameters after every `period` updates.
-
-    Raises:
-      ValueError: if the period is less than 1.
-    """
-    if isinstance(period, int | float) and period < 1:
-        raise ValueError(f"periodic: expected a period of at least 1 update, got {period}")
-    return lambda params, targets, step: optax.periodic_update(params, targets, step, period)
-
-
-def example_keys(key: Array, batch_size: int, axis_name: Axis | None = None) -> Array:
+def example_keys(key: Array, batch_size: int, shards: Shards | None = None) -> Array:
     """One key per example `[batch_size]`, folded from its index in the whole batch.
 
     So noise in a loss is the same however the batch is split over devices.
     """
-    if isinstance(axis_name, Shard):
-        first = axis_name.first
+    if isinstance(shards, Shard):
+        first = shards.first
     else:
-        first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
+        first = 0 if shards is None else jax.lax.axis_index(shards) * batch_size
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch_size))
 
 
 def weighted_mean(values: Array, weights: Array | None = None) -> Array:
-    """Sum of weights x values divided by the number of values `[B]`, not by the sum of weights: a fixed denominator, so
-    that means over equal shards average to the mean over the batch."""
+    """Sum of weights x values divided by the number of values `[B]`, not by the sum of weights: a
+    fixed denominator, so that means over equal shards average to the mean over the batch."""
     return jnp.mean(values if weights is None else values * weights)
 
 

@@ -12,16 +12,19 @@ from .value_based import ValueBasedAgent
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CategoricalDqnAgent(ValueBasedAgent):
-    """Learns the distribution of the return, as probabilities of K evenly spaced atoms from `v_min` to `v_max`.
+    """Learns the distribution of the return, as probabilities of K evenly spaced atoms from `v_min`
+    to `v_max`.
 
-    The loss is the cross-entropy to the projected distribution of R + discount x Z_target(o', a*), where a* has the greatest
-    mean (double: by the network itself, as in Rainbow; Hessel et al. 2018). It is also `per_example["td_error"]`, so that
-    prioritised replay goes by it as Rainbow's does. Rainbow is this agent with `double` and `n_step`, a network
+    The loss is the cross-entropy to the projected distribution of R + discount x Z_target(o', a*),
+    where a* has the greatest mean (double: by the network itself, as in Rainbow; Hessel et al.
+    2018). It is also `per_example["td_error"]`, so that prioritised replay goes by it as Rainbow's
+    does. Rainbow is this agent with `double` and `n_step`, a network
     `QNetwork(dueling=True, num_atoms=51, noisy_sigma=0.5)` and prioritised replay.
 
     Args:
       specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
-      network: maps observations `[..., *shape]` to logits `[..., num_actions, K]`: `QNetwork(num_atoms=51)`.
+      network: maps observations `[..., *shape]` to logits `[..., num_actions, K]`:
+        `QNetwork(num_atoms=51)`.
       v_min: the least return that can be told apart, in units of reward.
       v_max: the greatest.
 
@@ -34,8 +37,15 @@ class CategoricalDqnAgent(ValueBasedAgent):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.v_min, int | float) and isinstance(self.v_max, int | float) and not self.v_min < self.v_max:
-            raise ValueError(f"CategoricalDqnAgent: expected v_min < v_max, got v_min={self.v_min} and v_max={self.v_max}")
+        if (
+            isinstance(self.v_min, int | float)
+            and isinstance(self.v_max, int | float)
+            and not self.v_min < self.v_max
+        ):
+            raise ValueError(
+                f"CategoricalDqnAgent: expected v_min < v_max, got v_min={self.v_min} and "
+                f"v_max={self.v_max}"
+            )
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:

@@ -12,42 +12,53 @@ from ..envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks.critic import Ensemble
 from ..policies.actor_policy import ActorPolicy
+from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import GreedyPolicy
 from . import losses
-from .actor_critic import check_network, check_numbers, follow
-from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, polyak, weighted_mean
-from .checks import check_parts
+from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state, weighted_mean
+from .checks import (
+    check_experience,
+    check_network,
+    check_numbers,
+    check_parts,
+    check_values_network,
+)
 from .describe import describe
 from .reductions import to_transition
-from .value_based import check_experience, check_values_network
+from .targets import TargetUpdate, follow, polyak
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiscreteSacAgent:
-    """SAC whose expectations over actions are exact sums, so that nothing is drawn in a loss. Otherwise as `SacAgent`.
+    """SAC whose expectations over actions are exact sums, so that nothing is drawn in a loss.
+    Otherwise as `SacAgent`.
 
-    Action masks in observations hold when acting, in targets and in both losses of the policy; forbidden actions count nothing.
+    Action masks in observations hold when acting, in targets and in both losses of the policy;
+    forbidden actions count nothing.
 
     Args:
       specs: the environment's; the action must be one `DiscreteSpec` with a single factor.
-      actor: maps observations `[..., *shape]`, with their action mask, to a `Categorical`, such as `networks.ActorNetwork`.
-      critic: maps observations without their mask to values `[..., num_actions]`, such as `networks.QNetwork`; there are
-        `num_critics` of it.
+      actor: maps observations `[..., *shape]`, with their action mask, to a `Categorical`, such as
+        `networks.ActorNetwork`.
+      critic: maps observations without their mask to values `[..., num_actions]`, such as
+        `networks.QNetwork`; there are `num_critics` of it.
       optimizer: an optax transformation, or a dict of them by role.
       gamma: discount factor per step; may be traced.
       n_step: steps n of a return; the rewards within it carry no entropy.
       num_critics: critics, of whose values targets and actor take the lowest.
       temperature: alpha; where it starts, if it is learned.
       learn_temperature: False keeps alpha as it is; then there is no role "alpha".
-      target_entropy_ratio: the entropy that alpha is learned for, as a part of the greatest possible: the logarithm of how many
-        actions an observation allows. The paper's is 0.98; lower ones make for a more decided policy.
-      td_loss: maps TD errors to losses, elementwise: `losses.squared` or `losses.huber`; summed over critics.
+      target_entropy_ratio: the entropy that alpha is learned for, as a part of the greatest
+        possible: the logarithm of how many actions an observation allows. The paper's is 0.98;
+        lower ones make for a more decided policy.
+      td_loss: maps TD errors to losses, elementwise: `losses.squared` or `losses.huber`; summed
+        over critics.
       target_update: how the target critics follow: `polyak(tau)` or `periodic(n)`.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is something else.
-      ValueError: if the action spec or a network's output does not fit, or a number is out of its range.
+      ValueError: if the action spec or a network's output does not fit, or a number is out of its
+        range.
     """
 
     specs: EnvironmentSpecs
@@ -68,10 +79,24 @@ class DiscreteSacAgent:
         action = self.specs.action
         if not isinstance(action, DiscreteSpec) or action.shape:
             raise ValueError(
-                f"DiscreteSacAgent: expected one discrete action (DiscreteSpec), got {action}; for continuous ones use SacAgent"
+                f"DiscreteSacAgent: expected one discrete action (DiscreteSpec), got {action}; "
+                "for continuous ones use SacAgent"
             )
-        check_numbers("DiscreteSacAgent", self.n_step, self.gamma, self.num_critics, self.temperature, self.learn_temperature)
-        check_network("actor", self.actor, (zeros(self.specs.observation),), (zeros(self.specs.observation, (2, 3)),), ())
+        check_numbers(
+            "DiscreteSacAgent",
+            self.n_step,
+            self.gamma,
+            self.num_critics,
+            self.temperature,
+            self.learn_temperature,
+        )
+        check_network(
+            "actor",
+            self.actor,
+            (zeros(self.specs.observation),),
+            (zeros(self.specs.observation, (2, 3)),),
+            (),
+        )
         check_values_network(self.critic, self.specs)
 
     __str__ = describe
@@ -106,10 +131,15 @@ class DiscreteSacAgent:
         return init_state(params, self.optimizer, key, target_params={"critic": critic})
 
     def policy_params(self, state: TrainState) -> Tree:
-        return {"params": {role: state.params[role] for role in ("actor", "critic")}, "step": state.step}
+        return {
+            "params": {role: state.params[role] for role in ("actor", "critic")},
+            "step": state.step,
+        }
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
-        """Q of every action by each critic, `[num_critics, ..., num_actions]`, from `policy_params`."""
+        """Q of every action by each critic, `[num_critics, ..., num_actions]`, from
+        `policy_params`.
+        """
         return self._critics.apply(params["params"]["critic"], split_action_mask(observation)[0])
 
     def value(self, params: Tree, observation: Tree) -> Array:
@@ -119,9 +149,15 @@ class DiscreteSacAgent:
         return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]
 
     def loss(
-        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Trajectory,
+        key: Array,
+        weights: Array | None = None,
     ) -> LossInfo:
-        """Mean losses of critics, actor and temperature, summed, on windows `[B, n_step + 1, ...]`; needs no randomness.
+        """Mean losses of critics, actor and temperature, summed, on windows `[B, n_step + 1, ...]`;
+        needs no randomness.
 
         `per_example["td_error"]` `[B]` is the mean of the critics' absolute TD errors.
         """
@@ -143,27 +179,45 @@ class DiscreteSacAgent:
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         policy = self.actor.apply(params["actor"], rows.observation)
-        actor_loss = mean(jax.vmap(losses.discrete_sac_actor, in_axes=(1, 0, None))(q_tm1, policy.log_probs, alpha))
+        actor_loss = mean(
+            jax.vmap(losses.discrete_sac_actor, in_axes=(1, 0, None))(
+                q_tm1, policy.log_probs, alpha
+            )
+        )
 
         entropy = policy.entropy()
         metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss}
         metrics |= {"q": mean(chosen.mean(axis=0)), "entropy": mean(entropy)}
         loss = critic_loss + actor_loss
         if self.learn_temperature:
-            allowed = self.specs.action.num_values if mask is None else jnp.maximum(jnp.sum(mask, axis=-1), 1)
-            alpha_loss = mean(losses.sac_temperature(params["alpha"], -entropy, self.target_entropy_ratio * jnp.log(allowed)))
+            allowed = (
+                self.specs.action.num_values
+                if mask is None
+                else jnp.maximum(jnp.sum(mask, axis=-1), 1)
+            )
+            alpha_loss = mean(
+                losses.sac_temperature(
+                    params["alpha"], -entropy, self.target_entropy_ratio * jnp.log(allowed)
+                )
+            )
             loss, metrics = loss + alpha_loss, metrics | {"alpha_loss": alpha_loss, "alpha": alpha}
         return LossInfo(loss, metrics, {"td_error": jnp.abs(td_error).mean(axis=0) * rows.mask})
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
+        self,
+        state: TrainState,
+        experience: Trajectory,
+        weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step of all roles on windows `[B, n_step + 1, ...]`.
 
         Raises:
-          ValueError: if the windows' length is not `train_sequence_length`, or weights are not `[B]`.
+          ValueError: if the windows' length is not `train_sequence_length`, or weights are not
+            `[B]`.
           SpecError: if the experience does not meet `collect_data_spec`.
         """
         check_experience(experience, self.collect_data_spec, self.train_sequence_length, weights)
         loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
-        return apply_loss(state, loss_fn, self.optimizer, follow(self.target_update), axis_name)
+        return apply_loss(state, loss_fn, self.optimizer, follow(self.target_update), shards)

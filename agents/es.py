@@ -1,4 +1,6 @@
-"""Evolution strategies (Salimans et al. 2017): learning from the returns of whole episodes, without gradients of a policy."""
+"""Evolution strategies (Salimans et al. 2017): learning from the returns of whole episodes, without
+gradients of a policy.
+"""
 
 import dataclasses
 from functools import cached_property
@@ -11,11 +13,11 @@ from ..envs.specs import EnvironmentSpecs, zeros
 from ..envs.types import Array, Tree
 from ..networks.normalizer import RunningStatistics, init_statistics, merge_statistics
 from ..policies.actor_policy import ActorPolicy
+from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import GreedyPolicy, Schedule, value_at
-from .actor_critic import check_network
+from ..policies.schedule import Schedule, value_at
 from .agent import LossInfo, Optimizer, TrainState, apply_loss, init_state
-from .checks import check_parts
+from .checks import check_network, check_parts
 from .describe import describe
 
 
@@ -28,25 +30,30 @@ class EsAgent:
         members = agent.ask(state)                # policy parameters [P, ...]
         state, info = agent.tell(state, fitness)  # mean returns [P]
 
-    Members 2k and 2k + 1 are mirror images, theta + sigma noise_k and theta - sigma noise_k. The step is along the sum of
-    noise x fitness / (P sigma), with the centred rank of each fitness in its place. `learners.Evolution` does it all on device.
+    Members 2k and 2k + 1 are mirror images, theta + sigma noise_k and theta - sigma noise_k. The
+    step is along the sum of noise x fitness / (P sigma), with the centred rank of each fitness in
+    its place. `learners.EvolutionScan` does it all on device.
 
-    A member is a function of `policy_params(state)` and its index alone, `member(params, index)`: send actors the former once
-    a generation, and only indices and fitness have to travel.
+    A member is a function of `policy_params(state)` and its index alone, `member(params, index)`:
+    send actors the former once a generation, and only indices and fitness have to travel.
 
     Args:
       specs: the environment's; the action must be one spec.
-      network: maps observations `[..., *shape]`, with their action mask, to a distribution whose mode is the action, such as
-        `networks.ActorNetwork` or `networks.DeterministicActor`. (A standard deviation in it means nothing here.)
-      optimizer: an optax transformation; weight decay, as in the paper, is `optax.chain(optax.add_decayed_weights(...), ...)`.
+      network: maps observations `[..., *shape]`, with their action mask, to a distribution whose
+        mode is the action, such as `networks.ActorNetwork` or `networks.DeterministicActor`. (A
+        standard deviation in it means nothing here.)
+      optimizer: an optax transformation; weight decay, as in the paper, is
+        `optax.chain(optax.add_decayed_weights(...), ...)`.
       population_size: P, members of a generation; even.
-      sigma: standard deviation of the perturbations; a float, or a schedule of the number of generations.
-      normalize_observations: normalise observations by their mean and variance, and clip to +-10; `tell` needs the statistics
-        that the members gathered.
+      sigma: standard deviation of the perturbations; a float, or a schedule of the number of
+        generations.
+      normalize_observations: normalise observations by their mean and variance, and clip to +-10;
+        `tell` needs the statistics that the members gathered.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is something else.
-      ValueError: if the network does not fit the specs, or the population is no even number of at least 2.
+      ValueError: if the network does not fit the specs, or the population is no even number of at
+        least 2.
     """
 
     specs: EnvironmentSpecs
@@ -60,7 +67,8 @@ class EsAgent:
         check_parts(self)
         if self.population_size < 2 or self.population_size % 2:
             raise ValueError(
-                f"EsAgent: expected an even population_size of at least 2, got {self.population_size}; members come in pairs"
+                "EsAgent: expected an even population_size of at least 2, got "
+                f"{self.population_size}; members come in pairs"
             )
         one, batch = (zeros(self.specs.observation),), (zeros(self.specs.observation, (2, 3)),)
         check_network("network", self.network, one, batch, self.specs.action.shape)
@@ -79,49 +87,73 @@ class EsAgent:
     def init(self, key: Array) -> TrainState:
         network_key, key = jax.random.split(key)
         params = {"actor": self.network.init(network_key, zeros(self.specs.observation))}
-        extra = {"observation_statistics": init_statistics(self.specs.observation)} if self.normalize_observations else {}
+        extra = (
+            {"observation_statistics": init_statistics(self.specs.observation)}
+            if self.normalize_observations
+            else {}
+        )
         return init_state(params, self.optimizer, key, extra=extra)
 
     def policy_params(self, state: TrainState) -> Tree:
         """What the policy needs, and `"noise_key"`, the key of the generation's perturbations."""
-        params = {"params": state.params, "step": state.step, "noise_key": jax.random.split(state.key)[1]}
+        params = {
+            "params": state.params,
+            "step": state.step,
+            "noise_key": jax.random.split(state.key)[1],
+        }
         return params | state.extra
 
     def member(self, params: Tree, index: Array) -> Tree:
-        """The policy parameters of member `index`, an integer from 0 to P - 1, from `policy_params`."""
+        """The policy parameters of member `index`, an integer from 0 to P - 1, from
+        `policy_params`.
+        """
         sign = jnp.where(index % 2 == 0, 1.0, -1.0) * value_at(self.sigma, params["step"])
-        perturbed = jax.tree.map(lambda x, noise: x + sign * noise, params["params"], _noise(params, index // 2))
+        perturbed = jax.tree.map(
+            lambda x, noise: x + sign * noise, params["params"], _noise(params, index // 2)
+        )
         return {**params, "params": perturbed}
 
     def ask(self, state: TrainState) -> Tree:
         """The policy parameters of all members: leaves `[P, ...]`."""
-        return jax.vmap(self.member, in_axes=(None, 0))(self.policy_params(state), jnp.arange(self.population_size))
+        return jax.vmap(self.member, in_axes=(None, 0))(
+            self.policy_params(state), jnp.arange(self.population_size)
+        )
 
     def tell(
         self, state: TrainState, fitness: Array, statistics: RunningStatistics | None = None
     ) -> tuple[TrainState, LossInfo]:
-        """One update from what the members that `ask` gave have earned; then there is a new generation.
+        """One update from what the members that `ask` gave have earned; then there is a new
+        generation.
 
         Args:
           state: the state that was asked.
           fitness: `[P]`, greater is better; NaN (a member that was lost) is below everything.
-          statistics: of the observations that the members saw, leaves `[n, ...]` from n sources, merged here
-            (`networks.update_statistics` makes them); needed if observations are normalised.
+          statistics: of the observations that the members saw, leaves `[n, ...]` from n sources,
+            merged here (`networks.update_statistics` makes them); needed if observations are
+            normalised.
 
         Raises:
           ValueError: if the fitness is not `[P]`, or statistics are missing or superfluous.
         """
         if jnp.shape(fitness) != (self.population_size,):
             expected, shape = [self.population_size], list(jnp.shape(fitness))
-            raise ValueError(f"fitness: expected one number for each member, {expected}, got {shape}")
+            raise ValueError(
+                f"fitness: expected one number for each member, {expected}, got {shape}"
+            )
         if (statistics is not None) != self.normalize_observations:
             got = "none" if statistics is None else "some"
-            raise ValueError(f"statistics: got {got}, but normalize_observations={self.normalize_observations}")
-        state, info = apply_loss(state, lambda params, key: self.loss(params, state, fitness, key), self.optimizer)
+            raise ValueError(
+                f"statistics: got {got}, but normalize_observations={self.normalize_observations}"
+            )
+        state, info = apply_loss(
+            state, lambda params, key: self.loss(params, state, fitness, key), self.optimizer
+        )
         if statistics is not None:
             old = state.extra["observation_statistics"]
             joined = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), old, statistics)
-            state = dataclasses.replace(state, extra={**state.extra, "observation_statistics": merge_statistics(joined)})
+            state = dataclasses.replace(
+                state, extra={**state.extra, "observation_statistics": merge_statistics(joined)}
+            )
         return state, info
 
     def loss(self, params: Tree, state: TrainState, fitness: Array, key: Array) -> LossInfo:
@@ -133,14 +165,18 @@ class EsAgent:
         draw = lambda pair: _noise({"params": params, "noise_key": key}, pair)
         noise = jax.lax.stop_gradient(jax.vmap(draw)(jnp.arange(self.population_size // 2)))
         weights = (ranks[0::2] - ranks[1::2]) / (self.population_size * sigma)
-        along = jax.tree.map(lambda x, n: jnp.vdot(x, jnp.tensordot(weights, n, axes=1)), params, noise)
+        along = jax.tree.map(
+            lambda x, n: jnp.vdot(x, jnp.tensordot(weights, n, axes=1)), params, noise
+        )
         along = jax.tree.reduce(jnp.add, along)
         metrics = {"best_fitness": jnp.nanmax(fitness), "sigma": jnp.asarray(sigma, jnp.float32)}
         return LossInfo(jax.lax.stop_gradient(along) - along - jnp.nanmean(fitness), metrics, {})
 
 
 def centred_ranks(fitness: Array) -> Array:
-    """Ranks from -0.5 (the least) to 0.5 (the greatest), `[P]`; equals share the mean of theirs, NaN is below everything."""
+    """Ranks from -0.5 (the least) to 0.5 (the greatest), `[P]`; equals share the mean of theirs,
+    NaN is below everything.
+    """
     fitness = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
     ordered = jnp.sort(fitness)
     below, up_to = (jnp.searchsorted(ordered, fitness, side) for side in ("left", "right"))
@@ -152,4 +188,6 @@ def _noise(params: Tree, pair: Array) -> Tree:
     treedef: Any
     leaves, treedef = jax.tree.flatten(params["params"])
     keys = jax.random.split(jax.random.fold_in(params["noise_key"], pair), len(leaves))
-    return treedef.unflatten([jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=True)])
+    return treedef.unflatten(
+        [jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=True)]
+    )

@@ -1,4 +1,6 @@
-"""IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al. 2018); and APPO."""
+"""IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al.
+2018); and APPO.
+"""
 
 import dataclasses
 from functools import partial
@@ -7,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Trajectory, Tree
-from ..policies.q_policy import Schedule, value_at
+from ..policies.schedule import Schedule, value_at
 from . import losses, returns
 from .agent import LossInfo, TrainState, weighted_mean
 from .on_policy import OnPolicyAgent
@@ -16,23 +18,26 @@ from .reductions import split_bootstrap, trace_lambda
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImpalaAgent(OnPolicyAgent):
-    """Learns from rows of somewhat older policies, whose log-probabilities were stored with the rows.
+    """Learns from rows of somewhat older policies, whose log-probabilities were stored with the
+    rows.
 
-    The loss is -log pi(a) x V-trace advantage + value_coefficient x (V - V-trace target)^2 - entropy_coefficient x entropy, a
-    mean over rows. Examples are whole sequences `[N, T + 1]`, since targets are of the current network. The arguments of
-    `OnPolicyAgent` come first.
+    The loss is -log pi(a) x V-trace advantage + value_coefficient x (V - V-trace target)^2 -
+    entropy_coefficient x entropy, a mean over rows. Examples are whole sequences `[N, T + 1]`,
+    since targets are of the current network. The arguments of `OnPolicyAgent` come first.
 
-    With a `clip_ratio` this is APPO: the first term is PPO's clipped surrogate of the ratio pi(a) / mu(a) to the policy mu that
-    acted, and of the advantage q - V, q being V-trace's estimate. That ratio stands in for the paper's min(rho-bar, rho), so
-    it is in no advantage: where nothing is clipped and rho <= 1, the gradient is IMPALA's. (RLlib's APPO clips the ratio to a
-    target network; here mu itself is what an update stays near.)
+    With a `clip_ratio` this is APPO: the first term is PPO's clipped surrogate of the ratio pi(a) /
+    mu(a) to the policy mu that acted, and of the advantage q - V, q being V-trace's estimate. That
+    ratio stands in for the paper's min(rho-bar, rho), so it is in no advantage: where nothing is
+    clipped and rho <= 1, the gradient is IMPALA's. (RLlib's APPO clips the ratio to a target
+    network; here mu itself is what an update stays near.)
 
     Args:
       lambda_: scales the trace; 1 is the paper's.
       clip_rho: the paper's rho-bar, for targets and for advantages.
       clip_c: the paper's c-bar.
       value_coefficient: weight of the squared error, which has no half.
-      clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the update count; None: IMPALA.
+      clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the
+        update count; None: IMPALA.
     """
 
     lambda_: float | Array = 1.0
@@ -42,13 +47,18 @@ class ImpalaAgent(OnPolicyAgent):
     clip_ratio: float | Array | Schedule | None = None
 
     def prepare(
-        self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Trajectory]:
         """The rows `[B, T + 1, ...]` themselves, normalised."""
-        return self.normalized(state, experience, axis_name)
+        return self.normalized(state, experience, shards)
 
     def loss(
-        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Trajectory,
+        key: Array,
+        weights: Array | None = None,
     ) -> LossInfo:
         """The loss on rows `[B, T + 1, ...]` from `prepare`; `weights` `[B]`."""
         distribution, values = self.apply(params, experience.observation, self.memory(experience))
@@ -57,7 +67,9 @@ class ImpalaAgent(OnPolicyAgent):
         log_prob = distribution.log_prob(steps.action)
         # An action on a boundary row means nothing, and may be a forbidden one.
         ratio = jnp.exp(jnp.where(mask > 0, log_prob - steps.policy_info["log_prob"], 0.0))
-        vtrace = partial(returns.vtrace, clip_rho=self.clip_rho, clip_c=self.clip_c, clip_pg_rho=self.clip_rho)
+        vtrace = partial(
+            returns.vtrace, clip_rho=self.clip_rho, clip_c=self.clip_c, clip_pg_rho=self.clip_rho
+        )
         discount, trace = self.gamma * steps.discount, trace_lambda(steps, self.lambda_)
         held_values, held_ratio = jax.lax.stop_gradient((values, ratio))
         estimates = jax.vmap(vtrace)(steps.reward, discount, trace, held_values, held_ratio)
@@ -67,10 +79,16 @@ class ImpalaAgent(OnPolicyAgent):
             surrogate = losses.policy_gradient(log_prob, estimates.advantages)
         else:
             epsilon = value_at(self.clip_ratio, state.step)
-            surrogate = losses.clipped_surrogate(ratio, estimates.q_estimate - held_values[:, :-1], epsilon)
+            surrogate = losses.clipped_surrogate(
+                ratio, estimates.q_estimate - held_values[:, :-1], epsilon
+            )
             metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
         policy_loss, entropy = mean(surrogate), mean(distribution.entropy())
         value_loss = mean(losses.squared(values[:, :-1] - estimates.targets))
-        loss = policy_loss + self.value_coefficient * value_loss - value_at(self.entropy_coefficient, state.step) * entropy
+        loss = (
+            policy_loss
+            + self.value_coefficient * value_loss
+            - value_at(self.entropy_coefficient, state.step) * entropy
+        )
         metrics |= {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
         return LossInfo(loss, metrics, {})

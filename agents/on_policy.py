@@ -1,7 +1,8 @@
 """What on-policy agents share: acting, running normalisers, and the two halves of learning.
 
-`prepare` turns fresh rows into a batch of examples once; `train`, the one update, may then be applied to parts of that batch as
-often as the algorithm allows. `learners.OnPolicy` does both on device.
+`prepare` turns fresh rows into a batch of examples once; `train`, the one update, may then be
+applied to parts of that batch as often as the algorithm allows. `learners.OnPolicyScan` does both
+on device.
 """
 
 import abc
@@ -15,27 +16,43 @@ import jax.numpy as jnp
 from ..envs.specs import EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, StepType, Trajectory, Tree
 from ..networks import recurrent
-from ..networks.normalizer import init_statistics, normalize, normalize_observation, update_statistics
+from ..networks.normalizer import (
+    init_statistics,
+    normalize,
+    normalize_observation,
+    update_statistics,
+)
 from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
+from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import GreedyPolicy, Schedule
 from ..policies.recurrent import RecurrentActorPolicy
+from ..policies.schedule import Schedule
 from . import returns
-from .agent import Axis, LossInfo, Optimizer, Shard, TrainState, apply_loss, init_state, weighted_mean
-from .checks import check_parts
+from .agent import (
+    LossInfo,
+    Optimizer,
+    Shard,
+    Shards,
+    TrainState,
+    apply_loss,
+    init_state,
+    weighted_mean,
+)
+from .checks import check_experience, check_parts
 from .describe import describe
 from .reductions import padding, resets, split_bootstrap, trace_lambda
-from .value_based import check_experience
 
 ROLE = "actor_value"
 
 
 class Examples(NamedTuple):
-    """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`; of a recurrent agent, sequences `[N, T, ...]`.
+    """What `prepare` makes of rows: N examples in any order, arrays `[N, ...]`; of a recurrent
+    agent, sequences `[N, T, ...]`.
 
-    `observation` is normalised if the agent does that; `action` is the one drawn, `log_prob` its log-probability then;
-    `advantage`, `target` (of the value) and `value` (before the updates) are estimates; `weight` is 0 for boundary rows;
-    `distribution` is the policy's before the updates, for agents that need it; `memory` is what `OnPolicyAgent.memory` says.
+    `observation` is normalised if the agent does that; `action` is the one drawn, `log_prob` its
+    log-probability then; `advantage`, `target` (of the value) and `value` (before the updates) are
+    estimates; `weight` is 0 for boundary rows; `distribution` is the policy's before the updates,
+    for agents that need it; `memory` is what `OnPolicyAgent.memory` says.
     """
 
     observation: Tree
@@ -49,29 +66,35 @@ class Examples(NamedTuple):
     memory: Tree = ()
 
     def mean(self, x: Array, weights: Array | None = None) -> Array:
-        """The mean over examples of weight x `x`, an array of `weight`'s shape; `weights` `[N]` multiply too."""
+        """The mean over examples of weight x `x`, an array of `weight`'s shape; `weights` `[N]`
+        multiply too.
+        """
         x = x * self.weight
         return weighted_mean(x if x.ndim == 1 else x.mean(axis=1), weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OnPolicyAgent(abc.ABC):
-    """An agent that learns from rows of its own recent policy; derive from this, and write `prepare` and `loss`.
+    """An agent that learns from rows of its own recent policy; derive from this, and write
+    `prepare` and `loss`.
 
-    With a recurrent network it remembers. Its examples are then whole sequences, over which the network is unrolled from the
-    carry that acting had at the first row, and reset where an episode begins.
+    With a recurrent network it remembers. Its examples are then whole sequences, over which the
+    network is unrolled from the carry that acting had at the first row, and reset where an episode
+    begins.
 
     Args:
       specs: the environment's; the action must be one spec.
-      network: maps observations to (distribution over actions, values `[...]`): `networks.ActorValueNetwork`; or with memory
-        maps (observations `[..., T, *shape]`, resets `[..., T]`, carry) to these and the next carry, and has
-        `initial_carry(batch_shape)`: `networks.RecurrentActorValueNetwork`.
+      network: maps observations to (distribution over actions, values `[...]`):
+        `networks.ActorValueNetwork`; or with memory maps (observations `[..., T, *shape]`, resets
+        `[..., T]`, carry) to these and the next carry, and has `initial_carry(batch_shape)`:
+        `networks.RecurrentActorValueNetwork`.
       optimizer: an optax transformation.
       gamma: discount factor per step; may be traced.
       entropy_coefficient: weight of the entropy bonus; a float, or a schedule of the update count.
-      normalize_observations: normalise observations by their running mean and variance, and clip to +-10.
-      normalize_rewards: divide rewards by the running standard deviation of their discounted sum, and clip to +-10. Values
-        are then of the normalised rewards.
+      normalize_observations: normalise observations by their running mean and variance, and clip to
+        +-10.
+      normalize_rewards: divide rewards by the running standard deviation of their discounted sum,
+        and clip to +-10. Values are then of the normalised rewards.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is something else.
@@ -136,54 +159,76 @@ class OnPolicyAgent(abc.ABC):
         return params
 
     def value(self, params: Tree, observation: Tree) -> Array:
-        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards if they are.
+        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards if they
+        are.
 
         With memory: at the first step of an episode.
         """
         observation = normalize_observation(params, observation)
         if not self.recurrent:
             return self.apply(params["params"], observation)[1]
-        return recurrent.first_step(self.network, params["params"][ROLE], observation, self.specs.observation)[1]
+        return recurrent.first_step(
+            self.network, params["params"][ROLE], observation, self.specs.observation
+        )[1]
 
     def apply(self, params: Tree, observation: Tree, memory: Tree = ()) -> tuple[Any, Array]:
-        """The network's distribution and values `[...]` for (normalised) observations; the latter None if it gives none."""
+        """The network's distribution and values `[...]` for (normalised) observations; the latter
+        None if it gives none.
+        """
         outputs = self.network.apply(params[ROLE], observation, *memory)
         outputs = outputs[0] if self.recurrent else outputs
         return outputs if isinstance(outputs, tuple) else (outputs, None)
 
     def memory(self, rows: Trajectory) -> Tree:
-        """What a recurrent network needs beside the observations of rows `[B, T, ...]`: where it is reset, `[B, T]`, and its
-        carry at row 0, `[B, ...]`. () for one without memory."""
+        """What a recurrent network needs beside the observations of rows `[B, T, ...]`: where it is
+        reset, `[B, T]`, and its carry at row 0, `[B, ...]`. () for one without memory."""
         if not self.recurrent:
             return ()
         return resets(rows), jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
 
-    def in_any_order(self, examples: Examples) -> Examples:
+    def flatten_time(self, examples: Examples) -> Examples:
         """Examples `[B, T, ...]` as B x T single ones; with memory the sequences that they are."""
         if self.recurrent:
             return examples
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
     @abc.abstractmethod
-    def prepare(self, state: TrainState, experience: Trajectory, *, axis_name: str | None = None) -> tuple[TrainState, Tree]:
-        """Rows `[B, T + 1, ...]`, of which row T only lends its observation, as a batch of examples `[N, ...]`; and the state
-        with its normalisers up to date."""
+    def prepare(
+        self, state: TrainState, experience: Trajectory, *, shards: str | None = None
+    ) -> tuple[TrainState, Tree]:
+        """Rows `[B, T + 1, ...]`, of which row T only lends its observation, as a batch of examples
+        `[N, ...]`; and the state with its normalisers up to date."""
 
     @abc.abstractmethod
-    def loss(self, params: Tree, state: TrainState, experience: Tree, key: Array, weights: Array | None = None) -> LossInfo:
-        """The loss of `params` on examples `[N, ...]` from `prepare`; `weights` `[N]` multiply their losses."""
+    def loss(
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Tree,
+        key: Array,
+        weights: Array | None = None,
+    ) -> LossInfo:
+        """The loss of `params` on examples `[N, ...]` from `prepare`; `weights` `[N]` multiply
+        their losses.
+        """
 
     def train(
-        self, state: TrainState, experience: Tree, weights: Array | None = None, *, axis_name: Axis | None = None
+        self,
+        state: TrainState,
+        experience: Tree,
+        weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on examples `[N, ...]`, all or a part of what `prepare` returned."""
         loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
-        return apply_loss(state, loss_fn, self.optimizer, axis_name=axis_name)
+        return apply_loss(state, loss_fn, self.optimizer, shards=shards)
 
     def normalized(
-        self, state: TrainState, experience: Trajectory, axis_name: str | None = None
+        self, state: TrainState, experience: Trajectory, shards: str | None = None
     ) -> tuple[TrainState, Trajectory]:
-        """Rows `[B, T + 1, ...]` with actions as drawn and observations and rewards normalised, by statistics that count them.
+        """Rows `[B, T + 1, ...]` with actions as drawn and observations and rewards normalised, by
+        statistics that count them.
 
         Raises:
           SpecError: if the rows do not meet `collect_data_spec`.
@@ -193,13 +238,20 @@ class OnPolicyAgent(abc.ABC):
         steps, _ = split_bootstrap(rows)  # row T comes again, as the next segment's first
         counted = jnp.where(padding(steps), 0.0, 1.0)
         if self.normalize_observations:
-            statistics = update_statistics(extra["observation_statistics"], steps.observation, counted, axis_name=axis_name)
+            statistics = update_statistics(
+                extra["observation_statistics"], steps.observation, counted, axis_name=shards
+            )
             rows = rows._replace(observation=normalize(statistics, rows.observation))
             extra["observation_statistics"] = statistics
         if self.normalize_rewards:
-            weights = jnp.where(steps.step_type == StepType.FIRST, 0.0, counted)  # a FIRST row came with no reward
+            weights = jnp.where(
+                steps.step_type == StepType.FIRST, 0.0, counted
+            )  # a FIRST row came with no reward
             statistics = update_statistics(
-                extra["return_statistics"], steps.policy_info["discounted_return"], weights, axis_name=axis_name
+                extra["return_statistics"],
+                steps.policy_info["discounted_return"],
+                weights,
+                axis_name=shards,
             )
             scale = jax.lax.rsqrt(statistics.variance + 1e-8)
             rows = rows._replace(reward=jnp.clip(rows.reward * scale, -10.0, 10.0))
@@ -211,11 +263,14 @@ class OnPolicyAgent(abc.ABC):
         return kind(self.network, self.specs.action, ROLE, info)
 
 
-def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Array | float, old: bool = False) -> Examples:
-    """Examples with generalised advantage estimates from normalised rows `[B, T + 1, ...]`, B x T of them or B sequences.
+def estimate(
+    agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Array | float, old: bool = False
+) -> Examples:
+    """Examples with generalised advantage estimates from normalised rows `[B, T + 1, ...]`, B x T
+    of them or B sequences.
 
-    Estimates bootstrap from the value of the final observation at a time limit, and from that of row T at the end. With `old`
-    the policy's distributions are kept too.
+    Estimates bootstrap from the value of the final observation at a time limit, and from that of
+    row T at the end. With `old` the policy's distributions are kept too.
     """
     distribution, values = agent.apply(params, rows.observation, agent.memory(rows))
     steps, mask = split_bootstrap(rows)
@@ -233,30 +288,33 @@ def estimate(agent: OnPolicyAgent, params: Tree, rows: Trajectory, lambda_: Arra
         distribution=kept,
         memory=agent.memory(steps),
     )
-    return agent.in_any_order(examples)
+    return agent.flatten_time(examples)
 
 
-def standardize(x: Array, weight: Array, axis_name: Axis | None = None) -> Array:
-    """(x - mean) / standard deviation over those elements of `x` whose weight is not 0, on all devices."""
+def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
+    """(x - mean) / standard deviation over those elements of `x` whose weight is not 0, on all
+    devices.
+    """
     counted = jnp.where(weight > 0, 1.0, 0.0)
-    count = jnp.maximum(total(counted, axis_name), 1.0)
-    mean = total(counted * x, axis_name) / count
-    variance = total(counted * jnp.square(x - mean), axis_name) / count
+    count = jnp.maximum(total(counted, shards), 1.0)
+    mean = total(counted * x, shards) / count
+    variance = total(counted * jnp.square(x - mean), shards) / count
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
-def total(x: Array, axis_name: Axis | None = None) -> Array:
+def total(x: Array, shards: Shards | None = None) -> Array:
     """The sum of an array's elements, on all devices.
 
     Raises:
       ValueError: for a `Shard`, whose gradients alone are averaged.
     """
-    if isinstance(axis_name, Shard):
+    if isinstance(shards, Shard):
         raise ValueError(
-            "an update that normalises over its batch cannot be split over the learners of a group: normalise the whole batch "
+            "an update that normalises over its batch cannot be split over the learners of a "
+            "group: normalise the whole batch "
             "beforehand (PpoAgent(advantages='batch') does so in prepare)"
         )
-    return jnp.sum(x) if axis_name is None else jax.lax.psum(jnp.sum(x), axis_name)
+    return jnp.sum(x) if shards is None else jax.lax.psum(jnp.sum(x), shards)
 
 
 def check_prepared(experience: Tree) -> None:
@@ -268,11 +326,16 @@ def check_prepared(experience: Tree) -> None:
         )
 
 
-def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True) -> None:
-    """Raises a ValueError unless a network maps observations `[2, 3, ...]` to (distribution over actions, values `[2, 3]`)."""
+def check_actor_value(
+    owner: str, network: Any, specs: EnvironmentSpecs, value: bool = True
+) -> None:
+    """Raises a ValueError unless a network maps observations `[2, 3, ...]` to (distribution over
+    actions, values `[2, 3]`).
+    """
     spec, batch = specs.observation, zeros(specs.observation, (2, 3))
     advice = (
-        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one (with memory: "
+        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one (with "
+        "memory: "
         "RecurrentActorValueNetwork); for images give both an encoder"
     )
 
@@ -288,15 +351,24 @@ def check_actor_value(owner: str, network: Any, specs: EnvironmentSpecs, value: 
         action = jax.eval_shape(lambda d: d.mode(), distribution)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{owner}: network cannot take observations {jax.tree.map(str, specs.observation)}: {error}; {advice}"
+            f"{owner}: network cannot take observations {jax.tree.map(str, specs.observation)}: "
+            f"{error}; {advice}"
         ) from error
-    if action.shape != (2, 3, *specs.action.shape) or (value and (values is None or values.shape != (2, 3))):
+    if action.shape != (2, 3, *specs.action.shape) or (
+        value and (values is None or values.shape != (2, 3))
+    ):
         got = None if values is None else list(values.shape)
         raise ValueError(
-            f"{owner}: expected a network that gives a distribution over actions {[2, 3, *specs.action.shape]} and values "
-            f"[2, 3] for observations [2, 3, ...], got actions {list(action.shape)} and values {got}; {advice}"
+            f"{owner}: expected a network that gives a distribution over actions "
+            f"{[2, 3, *specs.action.shape]} and values "
+            f"[2, 3] for observations [2, 3, ...], got actions {list(action.shape)} and values "
+            f"{got}; {advice}"
         )
 
 
 def _init_network(network: Any, key: Array, spec: Tree) -> Tree:
-    return recurrent.init(network, key, spec) if recurrent.is_recurrent(network) else network.init(key, zeros(spec))
+    return (
+        recurrent.init(network, key, spec)
+        if recurrent.is_recurrent(network)
+        else network.init(key, zeros(spec))
+    )

@@ -13,12 +13,14 @@ from .value_based import ValueBasedAgent
 class QrDqnAgent(ValueBasedAgent):
     """Learns K quantiles of the return, at (2 i + 1) / (2 K); the value of an action is their mean.
 
-    The loss is the quantile Huber loss on R + discount x each quantile of (o', a*), where a* has the greatest mean (double: by
-    the network itself). It is also `per_example["td_error"]`, for prioritised replay.
+    The loss is the quantile Huber loss on R + discount x each quantile of (o', a*), where a* has
+    the greatest mean (double: by the network itself). It is also `per_example["td_error"]`, for
+    prioritised replay.
 
     Args:
       specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
-      network: maps observations `[..., *shape]` to quantiles `[..., num_actions, K]`: `QNetwork(num_atoms=200)`.
+      network: maps observations `[..., *shape]` to quantiles `[..., num_actions, K]`:
+        `QNetwork(num_atoms=200)`.
       huber_param: kappa, where the Huber loss turns linear; 0 is plain quantile regression.
 
     Raises:
@@ -53,6 +55,14 @@ class QrDqnAgent(ValueBasedAgent):
         num_quantiles = outputs_tm1.shape[-1]
         tau = (2 * jnp.arange(num_quantiles) + 1) / (2 * num_quantiles)
         loss = losses.quantile_double_q_learning(
-            outputs_tm1, tau, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t, self.huber_param
+            outputs_tm1,
+            tau,
+            a_tm1,
+            r_t,
+            discount_t,
+            outputs_t,
+            q_t_selector,
+            mask_t,
+            self.huber_param,
         )
         return loss, loss

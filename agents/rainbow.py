@@ -1,4 +1,6 @@
-"""Rainbow (Hessel et al. 2018): what the value-based agents, networks and replay here offer, put together."""
+"""Rainbow (Hessel et al. 2018): what the value-based agents, networks and replay here offer, put
+together.
+"""
 
 from collections.abc import Sequence
 
@@ -6,8 +8,9 @@ from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array
 from ..networks.encoders import default_encoder
 from ..networks.q_network import QNetwork
-from .agent import Optimizer, TargetUpdate
+from .agent import Optimizer
 from .categorical import CategoricalDqnAgent
+from .targets import TargetUpdate
 
 
 def rainbow(
@@ -24,11 +27,13 @@ def rainbow(
     n_step: int = 3,
     target_update: TargetUpdate = CategoricalDqnAgent.target_update,
 ) -> CategoricalDqnAgent:
-    """C51 with double Q-learning, n-step returns and a dueling network of noisy layers, which explore in epsilon's place.
+    """C51 with double Q-learning, n-step returns and a dueling network of noisy layers, which
+    explore in epsilon's place.
 
-    The sixth part, prioritised replay, is the buffer's: `priority_exponent=0.5` (the paper's) of `learners.train_on_device`, of
-    `replay.HostReplay` or of `ReverbReplay`; the agent gives it the loss as the priority. For another network build a
-    `CategoricalDqnAgent` yourself; this function does nothing else.
+    The sixth part, prioritised replay, is the buffer's: `priority_exponent=0.5` (the paper's) of
+    `learners.train_on_device`, of `replay.HostReplay` or of `ReverbReplay`; the agent gives it the
+    loss as the priority. For another network build a `CategoricalDqnAgent` yourself; this function
+    does nothing else.
 
         agent = rainbow(env.specs, optax.adam(1e-3), v_min=0.0, v_max=100.0)
         state, metrics = train_on_device(agent, env, key, num_iterations=10_000, priority_exponent=0.5)
@@ -38,7 +43,8 @@ def rainbow(
       optimizer: an optax transformation.
       v_min: the least return that can be told apart, in units of reward.
       v_max: the greatest.
-      hidden: sizes of the dense layers that value and advantages share, after the observation's default encoder.
+      hidden: sizes of the dense layers that value and advantages share, after the observation's
+        default encoder.
       head_hidden: sizes of the dense layers of each of the two.
       num_atoms: atoms of a return's distribution.
       noisy_sigma: initial noise.

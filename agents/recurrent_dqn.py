@@ -1,4 +1,6 @@
-"""Recurrent DQN: Q-learning with memory from replayed sequences (Hausknecht and Stone 2015; Kapturowski et al. 2019, R2D2)."""
+"""Recurrent DQN: Q-learning with memory from replayed sequences (Hausknecht and Stone 2015;
+Kapturowski et al. 2019, R2D2).
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,8 +12,8 @@ import jax.numpy as jnp
 from ..envs.specs import trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
+from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import EpsilonGreedyPolicy
 from ..policies.recurrent import RecurrentQPolicy
 from . import losses
 from .agent import LossInfo, TrainState, weighted_mean
@@ -21,22 +23,25 @@ from .value_based import ValueBasedAgent
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecurrentDqnAgent(ValueBasedAgent):
-    """Learns action values that remember, from sequences of burn_in + sequence_length + n_step rows.
+    """Learns action values that remember, from sequences of burn_in + sequence_length + n_step
+    rows.
 
-    The networks are unrolled over a sequence from its first row. The first `burn_in` rows only warm up the carry, which then
-    goes on without gradient; each of the next `sequence_length` rows is learned from, by the n-step target of `DqnAgent`; the
-    last `n_step` only bootstrap. Sequences may span episodes: the carry is reset where one begins, and boundary rows count
-    nothing. A sequence's loss is the mean over its rows; its priority, `per_example["td_error"]`, is
-    0.9 max + 0.1 mean of the absolute TD errors (Kapturowski et al. 2019, section 2.3).
+    The networks are unrolled over a sequence from its first row. The first `burn_in` rows only warm
+    up the carry, which then goes on without gradient; each of the next `sequence_length` rows is
+    learned from, by the n-step target of `DqnAgent`; the last `n_step` only bootstrap. Sequences
+    may span episodes: the carry is reset where one begins, and boundary rows count nothing. A
+    sequence's loss is the mean over its rows; its priority, `per_example["td_error"]`, is 0.9 max +
+    0.1 mean of the absolute TD errors (Kapturowski et al. 2019, section 2.3).
 
     Args:
       specs, optimizer, gamma, n_step, double, epsilon, target_update, td_loss: as in `DqnAgent`.
-      network: called as (observations `[..., T, *shape]`, resets `[..., T]`, carry), gives (values `[..., T, num_actions]`,
-        carry), and has `initial_carry(batch_shape)`: `networks.RecurrentQNetwork`.
+      network: called as (observations `[..., T, *shape]`, resets `[..., T]`, carry), gives (values
+        `[..., T, num_actions]`, carry), and has `initial_carry(batch_shape)`:
+        `networks.RecurrentQNetwork`.
       sequence_length: rows of a sequence that are learned from.
       burn_in: rows before them.
-      stored_carry: start with the carry that acting had, which is then stored with each row (warm up with
-        `agent.collect_policy`, since other policies have none); otherwise with zeros.
+      stored_carry: start with the carry that acting had, which is then stored with each row (warm
+        up with `agent.collect_policy`, since other policies have none); otherwise with zeros.
 
     Raises:
       ValueError: as `DqnAgent`, and if sequence_length < 1 or burn_in < 0.
@@ -65,7 +70,9 @@ class RecurrentDqnAgent(ValueBasedAgent):
         q_t_selector: Array,
         mask_t: Array | None,
     ) -> tuple[Array, Array]:
-        td_error = losses.double_q_learning(outputs_tm1, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t)
+        td_error = losses.double_q_learning(
+            outputs_tm1, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t
+        )
         return self.td_loss(td_error), td_error
 
     @property
@@ -74,7 +81,9 @@ class RecurrentDqnAgent(ValueBasedAgent):
 
     @cached_property
     def collect_policy(self) -> Policy:
-        return EpsilonGreedyPolicy(RecurrentQPolicy(self.network, store_carry=self.stored_carry), self.epsilon)
+        return EpsilonGreedyPolicy(
+            RecurrentQPolicy(self.network, store_carry=self.stored_carry), self.epsilon
+        )
 
     @cached_property
     def collect_data_spec(self) -> Trajectory:
@@ -91,22 +100,40 @@ class RecurrentDqnAgent(ValueBasedAgent):
         return False
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
-        """Q of every action `[..., num_actions]` at the first step of an episode, from `policy_params`."""
-        inputs, spec = split_action_mask(observation)[0], split_action_mask(self.specs.observation)[0]
+        """Q of every action `[..., num_actions]` at the first step of an episode, from
+        `policy_params`.
+        """
+        inputs, spec = (
+            split_action_mask(observation)[0],
+            split_action_mask(self.specs.observation)[0],
+        )
         return recurrent.first_step(self.network, params["params"]["q"], inputs, spec)
 
     def loss(
-        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Trajectory,
+        key: Array,
+        weights: Array | None = None,
     ) -> LossInfo:
-        """The mean of weight x loss over sequences `[B, train_sequence_length, ...]`; `per_example["td_error"]` is `[B]`."""
-        outputs = self._unroll(params["q"], experience), self._unroll(state.target_params["q"], experience)
-        # From here on a row's observation is what the two networks made of it, so that windows reduce as they always do.
+        """The mean of weight x loss over sequences `[B, train_sequence_length, ...]`;
+        `per_example["td_error"]` is `[B]`.
+        """
+        outputs = (
+            self._unroll(params["q"], experience),
+            self._unroll(state.target_params["q"], experience),
+        )
+        # From here on a row's observation is what the two networks made of it, so that windows
+        # reduce as they always do.
         mask = split_action_mask(experience.observation)[1]
         rows = experience._replace(observation=mask, policy_info=())
         rows = jax.tree.map(lambda x: x[:, self.burn_in :], rows)
         rows = rows._replace(observation=(*outputs, rows.observation))
         starts = jnp.arange(self.sequence_length)[:, None] + jnp.arange(self.n_step + 1)
-        windows = jax.tree.map(lambda x: x[:, starts].reshape(-1, self.n_step + 1, *x.shape[2:]), rows)
+        windows = jax.tree.map(
+            lambda x: x[:, starts].reshape(-1, self.n_step + 1, *x.shape[2:]), rows
+        )
         steps = to_transition(windows, self.gamma)
         outputs_tm1 = steps.observation[0]
         selector, outputs_t, next_mask = steps.next_observation
@@ -120,7 +147,9 @@ class RecurrentDqnAgent(ValueBasedAgent):
             next_mask,
         )
         q = jax.vmap(losses.index)(outputs_tm1, steps.action)
-        loss, td_error, q = ((x * steps.mask).reshape(-1, self.sequence_length) for x in (loss, jnp.abs(td_error), q))
+        loss, td_error, q = (
+            (x * steps.mask).reshape(-1, self.sequence_length) for x in (loss, jnp.abs(td_error), q)
+        )
         priority = 0.9 * td_error.max(axis=1) + 0.1 * td_error.mean(axis=1)
         metrics = {"q": weighted_mean(q.mean(axis=1), weights)}
         return LossInfo(weighted_mean(loss.mean(axis=1), weights), metrics, {"td_error": priority})
@@ -152,10 +181,12 @@ class RecurrentDqnAgent(ValueBasedAgent):
             got = jax.eval_shape(call, jax.random.key(0)).shape
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
-                f"network: cannot take (observations, resets, carry) for observations {self.specs.observation}: {error}; "
+                "network: cannot take (observations, resets, carry) for observations "
+                f"{self.specs.observation}: {error}; "
                 "networks.RecurrentQNetwork can, with an encoder where observations are not vectors"
             ) from error
         if got != (2, 3, *self.output_shape):
             raise ValueError(
-                f"network: expected values {[2, 3, *self.output_shape]} for observations [2, 3, ...], got {list(got)}"
+                f"network: expected values {[2, 3, *self.output_shape]} for observations [2, 3, "
+                f"...], got {list(got)}"
             )

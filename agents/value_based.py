@@ -1,4 +1,6 @@
-"""What agents over discrete actions share that learn values from replay: DQN, C51, QR-DQN and recurrent DQN."""
+"""What agents over discrete actions share that learn values from replay: DQN, C51, QR-DQN and
+recurrent DQN.
+"""
 
 import dataclasses
 from functools import cached_property
@@ -7,34 +9,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec, validate, zeros
+from ..envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks.distributions import Categorical
 from ..networks.noisy import apply_network, draws_noise
+from ..policies.greedy import EpsilonGreedyPolicy, GreedyPolicy
 from ..policies.noisy import NoisyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, Schedule
+from ..policies.q_policy import QPolicy
+from ..policies.schedule import Schedule
 from . import losses
-from .agent import Axis, LossInfo, Optimizer, TargetUpdate, TrainState, apply_loss, init_state, periodic, weighted_mean
-from .checks import check_parts
+from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state, weighted_mean
+from .checks import check_experience, check_parts, check_values_network
 from .describe import describe
 from .reductions import to_transition
+from .targets import TargetUpdate, periodic
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ValueBasedAgent:
-    """Replayed windows of n + 1 rows, a network and its target, and policies over action values. An abstract base.
+    """Replayed windows of n + 1 rows, a network and its target, and policies over action values. An
+    abstract base.
 
-    A subclass says what the network's outputs mean: `output_shape`, `values` and `example_loss`. The arguments are those of
-    `DqnAgent`, but for its `td_loss`.
+    A subclass says what the network's outputs mean: `output_shape`, `values` and `example_loss`.
+    The arguments are those of `DqnAgent`, but for its `td_loss`.
 
-    With noisy layers in the network (`QNetwork(noisy_sigma=0.5)`), collecting draws noise for each row of each environment, an
-    update once for each network that it applies (one draw for the whole batch, as in Fortunato et al. 2018), and evaluation
-    uses the mean weights.
+    With noisy layers in the network (`QNetwork(noisy_sigma=0.5)`), collecting draws noise for each
+    row of each environment, an update once for each network that it applies (one draw for the whole
+    batch, as in Fortunato et al. 2018), and evaluation uses the mean weights.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is something else.
-      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or epsilon is outside 0..1.
+      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or
+        epsilon is outside 0..1.
     """
 
     specs: EnvironmentSpecs
@@ -51,7 +58,8 @@ class ValueBasedAgent:
         name, action = type(self).__name__, self.specs.action
         if not isinstance(action, DiscreteSpec) or action.shape:
             raise ValueError(
-                f"{name}: expected one discrete action (DiscreteSpec), got {action}; for continuous actions use SAC"
+                f"{name}: expected one discrete action (DiscreteSpec), got {action}; for "
+                "continuous actions use SAC"
             )
         if self.n_step < 1:
             raise ValueError(f"{name}: expected n_step >= 1, got {self.n_step}")
@@ -84,8 +92,12 @@ class ValueBasedAgent:
         q_t_selector: Array,
         mask_t: Array | None,
     ) -> tuple[Array, Array]:
-        """The loss of one transition, and its TD error or what else its priority in replay is to be."""
-        raise NotImplementedError(f"{type(self).__name__} must define example_loss, as DqnAgent does")
+        """The loss of one transition, and its TD error or what else its priority in replay is to
+        be.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define example_loss, as DqnAgent does"
+        )
 
     # -- what they share
 
@@ -133,85 +145,64 @@ class ValueBasedAgent:
         return jnp.take_along_axis(values, best[..., None], axis=-1)[..., 0]
 
     def loss(
-        self, params: Tree, state: TrainState, experience: Trajectory, key: Array, weights: Array | None = None
+        self,
+        params: Tree,
+        state: TrainState,
+        experience: Trajectory,
+        key: Array,
+        weights: Array | None = None,
     ) -> LossInfo:
-        """The mean of weight x loss over windows `[B, n_step + 1, ...]`; `per_example["td_error"]` is `[B]`."""
+        """The mean of weight x loss over windows `[B, n_step + 1, ...]`; `per_example["td_error"]`
+        is `[B]`.
+        """
         rows = to_transition(experience, self.gamma)
         next_observation, next_mask = split_action_mask(rows.next_observation)
         keys = jax.random.split(key, 3) if self._noisy else (None, None, None)
-        outputs_tm1 = apply_network(self.network, params["q"], split_action_mask(rows.observation)[0], keys[0])
+        outputs_tm1 = apply_network(
+            self.network, params["q"], split_action_mask(rows.observation)[0], keys[0]
+        )
         outputs_t = apply_network(self.network, state.target_params["q"], next_observation, keys[1])
-        selector = apply_network(self.network, params["q"], next_observation, keys[2]) if self.double else outputs_t
+        selector = (
+            apply_network(self.network, params["q"], next_observation, keys[2])
+            if self.double
+            else outputs_t
+        )
         loss, td_error = jax.vmap(self.example_loss)(
-            outputs_tm1, rows.action, rows.reward, rows.discount, outputs_t, self.values(selector), next_mask
+            outputs_tm1,
+            rows.action,
+            rows.reward,
+            rows.discount,
+            outputs_t,
+            self.values(selector),
+            next_mask,
         )
         q = jax.vmap(losses.index)(self.values(outputs_tm1), rows.action)
         metrics = {"q": weighted_mean(q * rows.mask, weights)}
-        return LossInfo(weighted_mean(loss * rows.mask, weights), metrics, {"td_error": td_error * rows.mask})
+        return LossInfo(
+            weighted_mean(loss * rows.mask, weights), metrics, {"td_error": td_error * rows.mask}
+        )
 
     def train(
-        self, state: TrainState, experience: Trajectory, weights: Array | None = None, *, axis_name: Axis | None = None
+        self,
+        state: TrainState,
+        experience: Trajectory,
+        weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> tuple[TrainState, LossInfo]:
         """One gradient step on windows `[B, train_sequence_length, ...]`.
 
         Raises:
-          ValueError: if the windows' length is not `train_sequence_length`, or weights are not `[B]`.
+          ValueError: if the windows' length is not `train_sequence_length`, or weights are not
+            `[B]`.
           SpecError: if the experience does not meet `collect_data_spec`.
         """
         check_experience(experience, self.collect_data_spec, self.train_sequence_length, weights)
         loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
-        return apply_loss(state, loss_fn, self.optimizer, self.target_update, axis_name)
+        return apply_loss(state, loss_fn, self.optimizer, self.target_update, shards)
 
     def _init_network(self, key: Array) -> Tree:
         return self.network.init(key, split_action_mask(zeros(self.specs.observation))[0])
 
     def _check_network(self) -> None:
         check_values_network(self.network, self.specs, self.output_shape)
-
-
-def check_experience(
-    experience: Trajectory, spec: Trajectory, sequence_length: int | None, weights: Array | None = None
-) -> None:
-    """Raises for experience that is not `[B, T, ...]` of `spec` with T = `sequence_length`, or weights that are not `[B]`.
-
-    What else a row's policy info holds, such as a version, is passed over. Costs nothing once traced.
-    """
-    if not hasattr(experience, "step_type"):
-        advice = "; unpack it: experience, info = next(dataset)" if hasattr(experience, "experience") else ""
-        raise TypeError(f"experience: expected a Trajectory of rows [B, T, ...], got {type(experience).__name__}{advice}")
-    shape = jnp.shape(experience.step_type)
-    if len(shape) != 2 or sequence_length not in (None, shape[1]):
-        raise ValueError(
-            f"experience: expected step types [B, T={sequence_length}], got {list(shape)}; build the replay with "
-            "sequence_length=agent.train_sequence_length and sample batches from it"
-        )
-    if weights is not None and jnp.shape(weights) != shape[:1]:
-        raise ValueError(f"weights: expected one for each window, shape {list(shape[:1])}, got {list(jnp.shape(weights))}")
-    info = experience.policy_info
-    if isinstance(info, dict):
-        experience = experience._replace(policy_info={name: leaf for name, leaf in info.items() if name in spec.policy_info})
-    validate(experience, spec, batch_ndim=2)
-
-
-def check_values_network(network: Any, specs: EnvironmentSpecs, output_shape: tuple[int | None, ...] | None = None) -> None:
-    """Raises a ValueError if a network does not map observations `[2, 3, *shape]` to `[2, 3, *output_shape]`.
-
-    A None in `output_shape` stands for any size; without it, the outputs are to be action values `[2, 3, num_actions]`.
-    """
-    observation, _ = split_action_mask(zeros(specs.observation))
-    batch, _ = split_action_mask(zeros(specs.observation, (2, 3)))
-    advice = "networks.default_encoder(env.specs.observation) gives QNetwork an encoder that fits"
-    try:
-        variables = jax.eval_shape(network.init, jax.random.key(0), observation)
-        got = jax.eval_shape(network.apply, variables, batch).shape
-    except (TypeError, ValueError, AttributeError) as error:
-        described = jax.tree.map(str, specs.observation)
-        raise ValueError(f"network: cannot take observations {described}: {error}; {advice}") from error
-    expected = (2, 3, *((specs.action.num_values,) if output_shape is None else output_shape))
-    if len(got) != len(expected) or any(want not in (None, size) for want, size in zip(expected, got, strict=True)):
-        shape = ["K" if size is None else size for size in expected]
-        if len(got) == len(expected) and got[2] != expected[2]:
-            advice = f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
-        elif None in expected:
-            advice = "QNetwork(num_atoms=K) gives outputs for each action"
-        raise ValueError(f"network: expected values {shape} for observations [2, 3, ...], got {list(got)}; {advice}")

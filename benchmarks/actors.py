@@ -3,8 +3,9 @@
     python benchmarks/actors.py scaling      # about 2 minutes: 1, 8 and 32 actors, and a learner beside the 32
     python benchmarks/actors.py overhead     # about 2 minutes: the same rows into the same buffer, in one process and on actors
 
-Run nothing else beside it. Scaling: environments that sleep 50 ms a step. Overhead: 8 environments that cost nothing in each
-actor, so that all there is are the policy's call, the driver, and the way of the rows to the buffer.
+Run nothing else beside it. Scaling: environments that sleep 50 ms a step. Overhead: 8 environments
+that cost nothing in each actor, so that all there is are the policy's call, the driver, and the way
+of the rows to the buffer.
 """
 
 import os
@@ -15,6 +16,7 @@ from functools import partial
 import jax
 import numpy as np
 import optax
+
 from jax_agents.agents import DqnAgent
 from jax_agents.drivers import BlockWriter, Driver, ParallelDriver
 from jax_agents.drivers.ray_runtime import import_ray
@@ -35,7 +37,9 @@ class Sleeping:
         self.specs, self.num_envs, self.seconds, self.rows = SPECS, num_envs, seconds, 0
         shape = () if num_envs is None else (num_envs,)
         ones, observation = np.ones(shape, np.float32), np.zeros((*shape, 4), np.float32)
-        self.time_steps = [TimeStep(np.full(shape, kind, np.int32), ones, ones, observation) for kind in (0, 1, 2)]
+        self.time_steps = [
+            TimeStep(np.full(shape, kind, np.int32), ones, ones, observation) for kind in (0, 1, 2)
+        ]
 
     def reset(self, seed: int | None = None) -> TimeStep:
         return self.time_steps[0]
@@ -55,10 +59,14 @@ def make_agent(specs: EnvironmentSpecs) -> DqnAgent:
     return DqnAgent(specs, QNetwork(2, (64, 64)), optax.adam(1e-3))
 
 
-def make_driver(num_actors: int, num_envs: int | None, seconds: float, num_rows: int) -> ParallelDriver:
+def make_driver(
+    num_actors: int, num_envs: int | None, seconds: float, num_rows: int
+) -> ParallelDriver:
     """A driver whose actors have compiled, and are at work."""
     policy = lambda specs: make_agent(specs).collect_policy
-    driver = ParallelDriver(partial(Sleeping, num_envs, seconds), policy, num_actors=num_actors, num_rows=num_rows)
+    driver = ParallelDriver(
+        partial(Sleeping, num_envs, seconds), policy, num_actors=num_actors, num_rows=num_rows
+    )
     agent = make_agent(SPECS)
     driver.publish(0, agent.policy_params(agent.init(jax.random.key(0))))
     slices = [0] * max(1, num_actors)
@@ -69,21 +77,32 @@ def make_driver(num_actors: int, num_envs: int | None, seconds: float, num_rows:
 
 
 def scaling() -> None:
-    """Steps per second of 1, 8 and 32 actors; then of 32 with a learner in this process, and the learner's updates alone."""
+    """Steps per second of 1, 8 and 32 actors; then of 32 with a learner in this process, and the
+    learner's updates alone.
+    """
     rates = {}
     for num_actors in (1, 8, 32):
         with make_driver(num_actors, None, 0.05, 8) as driver:
             rates[num_actors] = measure(driver)
             print(
-                f"{num_actors:3d} actors: {rates[num_actors]:7.1f} steps/s, {rates[num_actors] / rates[1]:5.2f} x one",
+                f"{num_actors:3d} actors: {rates[num_actors]:7.1f} steps/s, "
+                f"{rates[num_actors] / rates[1]:5.2f} x one",
                 flush=True,
             )
             if num_actors == 32:
-                print(f"an actor: {np.mean([megabytes(pid) for pid in driver.supervisor.pids()]):.0f} MB")
+                print(
+                    f"an actor: {np.mean([megabytes(pid) for pid in driver.supervisor.pids()]):.0f} MB"
+                )
                 alone, _ = learn(None)
                 beside, steps = learn(driver)
-                print(f"a learner alone: {alone:.0f} updates/s; beside 32 actors: {beside:.0f} ({beside / alone - 1:+.1%})")
-                print(f"32 actors beside the learner: {steps:.1f} steps/s, {steps / rates[1]:.2f} x one")
+                print(
+                    f"a learner alone: {alone:.0f} updates/s; beside 32 actors: {beside:.0f} "
+                    f"({beside / alone - 1:+.1%})"
+                )
+                print(
+                    f"32 actors beside the learner: {steps:.1f} steps/s, {steps / rates[1]:.2f} x "
+                    "one"
+                )
 
 
 def megabytes(pid: int | None) -> float:
@@ -100,12 +119,22 @@ def measure(driver: ParallelDriver, seconds: float = SECONDS) -> float:
 
 
 def learn(driver: ParallelDriver | None) -> tuple[float, float]:
-    """DQN updates per second on batches of 128 from the buffer; with a driver, its blocks go there meanwhile. And its steps."""
+    """DQN updates per second on batches of 128 from the buffer; with a driver, its blocks go there
+    meanwhile. And its steps.
+    """
     agent = make_agent(SPECS)
     learner = Learner(agent)
-    state, buffer = learner.init(jax.random.key(0)), HostReplay(agent.collect_data_spec, capacity=10_000)
-    Driver(Sleeping(8, 0.0), agent.collect_policy, [buffer.add]).run(num_rows=1_000, params=agent.policy_params(state))
-    dataset, write = buffer.as_dataset(128), BlockWriter(partial(buffer.writer, 1))  # blocks are of one environment
+    state, buffer = (
+        learner.init(jax.random.key(0)),
+        HostReplay(agent.collect_data_spec, capacity=10_000),
+    )
+    Driver(Sleeping(8, 0.0), agent.collect_policy, [buffer.add]).run(
+        num_rows=1_000, params=agent.policy_params(state)
+    )
+    dataset, write = (
+        buffer.as_dataset(128),
+        BlockWriter(partial(buffer.writer, 1)),
+    )  # blocks are of one environment
     state, _ = learner.train(state, next(dataset).experience)
     start, updates, steps = time.perf_counter(), 0, driver.num_steps if driver else 0
     while time.perf_counter() - start < SECONDS:
@@ -122,7 +151,9 @@ def learn(driver: ParallelDriver | None) -> tuple[float, float]:
 
 
 def overhead() -> None:
-    """Steps per second into a HostReplay: a Driver in this process, and blocks from 1 and 2 actors."""
+    """Steps per second into a HostReplay: a Driver in this process, and blocks from 1 and 2
+    actors.
+    """
     agent = make_agent(SPECS)
     params = agent.policy_params(agent.init(jax.random.key(0)))
     buffer = HostReplay(agent.collect_data_spec, capacity=100_000)

@@ -1,8 +1,9 @@
 """What the comparisons share: environments for the peers, and two programs that take turns.
 
-`dqn.py`, `ppo.py` and `sac.py` each list their pairs and call `main`. Both programs of a pair are warmed up, then take turns,
-one window each, so that a drift of the machine's speed meets both; the ratio is taken round by round. Each library runs
-in an environment of its own under `--cache-dir`, made from the pins.
+`dqn.py`, `ppo.py` and `sac.py` each list their pairs and call `main`. Both programs of a pair are
+warmed up, then take turns, one window each, so that a drift of the machine's speed meets both; the
+ratio is taken round by round. Each library runs in an environment of its own under `--cache-dir`,
+made from the pins.
 """
 
 import argparse
@@ -21,12 +22,15 @@ HERE = Path(__file__).resolve().parent
 NEWEST_JAX = ["jax==0.12.0.1", "jaxlib==0.12.0.1", "flax==0.12.12", "optax==0.2.8", "chex==0.1.92"]
 NEW_PYTHONS = ["3.13", "3.12", "3.14"]
 INSTALL_TIMEOUT = 1200  # seconds
-WINDOW_TIMEOUT = 180  # seconds; covers the imports, the compilation and the warm-up of a slow machine
+WINDOW_TIMEOUT = (
+    180  # seconds; covers the imports, the compilation and the warm-up of a slow machine
+)
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: its folder's name, the Python versions that will do (the first found), and what to install.
+    """A virtual environment: its folder's name, the Python versions that will do (the first found),
+    and what to install.
 
     With `ours`, this clone itself is installed beside the requirements.
     """
@@ -39,7 +43,9 @@ class Environment:
 
 @dataclass(frozen=True)
 class Pair:
-    """Our script beside a peer's, both called with `settings`, the peer's with more. `ours_in` None: this interpreter."""
+    """Our script beside a peer's, both called with `settings`, the peer's with more. `ours_in`
+    None: this interpreter.
+    """
 
     title: str
     ours: str
@@ -56,23 +62,35 @@ OURS_NEWEST = Environment("ours-newest", NEW_PYTHONS, NEWEST_JAX, ours=True)
 
 def parser(description: str, pairs: list[Pair], rounds: int = 7) -> argparse.ArgumentParser:
     """The options that every comparison has."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--cache-dir", type=Path, default=Path.home() / ".cache" / "jax_agents_benchmarks")
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--cache-dir", type=Path, default=Path.home() / ".cache" / "jax_agents_benchmarks"
+    )
     options.add_argument("--rounds", type=int, default=rounds, help="windows of each program")
     options.add_argument("--seconds", type=float, default=2.0, help="length of a window")
     names = sorted({Path(pair.peer).stem for pair in pairs})
-    options.add_argument("--only", nargs="+", choices=names, help="peers to measure, by their scripts' names")
+    options.add_argument(
+        "--only", nargs="+", choices=names, help="peers to measure, by their scripts' names"
+    )
     options.add_argument("--json", type=Path, help="also write every window to this file")
     return options
 
 
 def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
-    """Installs what is missing, measures each pair, and prints a table; `unit` is what is counted per second."""
+    """Installs what is missing, measures each pair, and prints a table; `unit` is what is counted
+    per second.
+    """
     programs = []
     for pair in pairs:  # first all installations, so that none runs during a measurement
         if arguments.only and Path(pair.peer).stem not in arguments.only:
             continue
-        ours = Path(sys.executable) if pair.ours_in is None else make_environment(pair.ours_in, arguments.cache_dir)
+        ours = (
+            Path(sys.executable)
+            if pair.ours_in is None
+            else make_environment(pair.ours_in, arguments.cache_dir)
+        )
         programs.append((pair, ours, make_environment(pair.peer_in, arguments.cache_dir)))
     results = []
     for pair, ours, peer in programs:
@@ -80,30 +98,48 @@ def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
         print_table(results[-1:])
         if arguments.json:
             arguments.json.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\n{unit} per second (median of the windows), and the ratio round by round (median, lowest to highest):\n")
+    print(
+        f"\n{unit} per second (median of the windows), and the ratio round by round (median, "
+        "lowest to highest):\n"
+    )
     print_table(results)
 
 
 def find_python(versions: list[str]) -> str:
-    """The first interpreter found among these versions: on the PATH, or one that pyenv or uv knows."""
+    """The first interpreter found among these versions: on the PATH, or one that pyenv or uv
+    knows.
+    """
     for version in versions:
         if version == ".".join(map(str, sys.version_info[:2])):
             return sys.executable
         pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-        candidates = [shutil.which(f"python{version}"), *map(str, pyenv.glob(f"{version}.*/bin/python"))]
+        candidates = [
+            shutil.which(f"python{version}"),
+            *map(str, pyenv.glob(f"{version}.*/bin/python")),
+        ]
         if shutil.which("uv"):
             command = ["uv", "python", "find", "--no-python-downloads", version]
-            candidates.append(subprocess.run(command, capture_output=True, text=True).stdout.strip())
+            candidates.append(
+                subprocess.run(command, capture_output=True, text=True).stdout.strip()
+            )
         for candidate in filter(None, candidates):
-            if subprocess.run([candidate, "-c", "import ensurepip"], capture_output=True).returncode == 0:
+            if (
+                subprocess.run(
+                    [candidate, "-c", "import ensurepip"], capture_output=True
+                ).returncode
+                == 0
+            ):
                 return candidate
     raise SystemExit(
-        f"expected one of Python {', '.join(versions)} on the PATH or known to pyenv or uv, found none; install one"
+        f"expected one of Python {', '.join(versions)} on the PATH or known to pyenv or uv, found "
+        "none; install one"
     )
 
 
 def make_environment(environment: Environment, cache_dir: Path) -> Path:
-    """Makes the environment unless it is there with these very requirements; returns its interpreter."""
+    """Makes the environment unless it is there with these very requirements; returns its
+    interpreter.
+    """
     folder = cache_dir / environment.name
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(environment.requirements) + "\n"
@@ -129,13 +165,24 @@ class Program:
     def __init__(self, python: Path, script: Path, seconds: float, settings: dict[str, Any]):
         command = [str(python), str(HERE / "measure.py"), str(script), "--seconds", str(seconds)]
         command += ["--settings", json.dumps(settings)]
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONPATH", "VIRTUAL_ENV")
+        }
         self._script = script
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self._errors: list[str] = []
-        self._reader = threading.Thread(target=self._errors.extend, args=(self._process.stderr,), daemon=True)
+        self._reader = threading.Thread(
+            target=self._errors.extend, args=(self._process.stderr,), daemon=True
+        )
         self._reader.start()
 
     def read(self) -> dict:
@@ -147,7 +194,9 @@ class Program:
         if not line:
             code = self._process.wait()
             self._reader.join()
-            raise SystemExit(f"{self._script} ended with code {code}:\n{''.join(self._errors[-20:])}")
+            raise SystemExit(
+                f"{self._script} ended with code {code}:\n{''.join(self._errors[-20:])}"
+            )
         return json.loads(line)
 
     def window(self) -> float:
@@ -165,7 +214,9 @@ class Program:
             self._process.wait()
 
 
-def measure_pair(pair: Pair, ours_python: Path, peer_python: Path, rounds: int, seconds: float) -> dict:
+def measure_pair(
+    pair: Pair, ours_python: Path, peer_python: Path, rounds: int, seconds: float
+) -> dict:
     """Warms up both programs one after the other, then lets them take turns."""
     programs: list[Program] = []
     reports: list[dict] = []
@@ -197,10 +248,16 @@ def print_table(results: list[dict]) -> None:
         ratios = [a / b for a, b in zip(ours, peer, strict=True)]
         ratio = statistics.median(ratios)
         verdict = "reached" if ratio >= result["target"] else "missed"
-        versions = ", ".join(f"{name} {version}" for name, version in result["peer"]["versions"].items() if name != "python")
+        versions = ", ".join(
+            f"{name} {version}"
+            for name, version in result["peer"]["versions"].items()
+            if name != "python"
+        )
         print(
-            f"| {result['title']} | {result['peer']['name']} ({versions}) | {statistics.median(ours):,.0f} | "
-            f"{statistics.median(peer):,.0f} | {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+            f"| {result['title']} | {result['peer']['name']} ({versions}) | "
+            f"{statistics.median(ours):,.0f} | "
+            f"{statistics.median(peer):,.0f} | {ratio:.2f} ({min(ratios):.2f} to "
+            f"{max(ratios):.2f}) | "
             f"{result['target']:g}: {verdict} |",
             flush=True,
         )

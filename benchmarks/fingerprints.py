@@ -1,12 +1,15 @@
-"""Fingerprints of training: what each preset's parameters are after a few hundred updates from seed 0, in each runner.
+"""Fingerprints of training: what each preset's parameters are after a few hundred updates from seed
+0, in each runner.
 
-A change of structure must leave them as they are. Record before it, compare after it, on the same machine and JAX:
+A change of structure must leave them as they are. Record before it, compare after it, on the same
+machine and JAX:
 
     python benchmarks/fingerprints.py record before.json
     python benchmarks/fingerprints.py compare before.json
 
-`compare` says for each run whether the parameters are the same bit for bit, and if not, how far apart they are after the
-first updates and after all of them. It exits with status 1 if a run differs by more than 1e-5 after its first updates.
+`compare` says for each run whether the parameters are the same bit for bit, and if not, how far
+apart they are after the first updates and after all of them. It exits with status 1 if a run
+differs by more than 1e-5 after its first updates.
 """
 
 import argparse
@@ -34,10 +37,16 @@ _HIDDEN_VELOCITIES = ("R2D2", "RECURRENT_PPO")
 def runs(folder: Path) -> Iterator[tuple[str, Any, str, str, int]]:
     """Name, configuration, environment, runner and number of updates of each run."""
     configs = {name: preset.config for name, preset in PRESETS.items()}
-    configs["DQN_PRIORITISED_NOISY"] = DqnConfig(n_step=3, priority_exponent=0.6, noisy_sigma=0.5, updates_per_iteration=2)
-    configs["PPO_KL"] = PpoConfig(kl_target=0.01, clip_ratio=None, advantages="batch", normalize_observations=True)
+    configs["DQN_PRIORITISED_NOISY"] = DqnConfig(
+        n_step=3, priority_exponent=0.6, noisy_sigma=0.5, updates_per_iteration=2
+    )
+    configs["PPO_KL"] = PpoConfig(
+        kl_target=0.01, clip_ratio=None, advantages="batch", normalize_observations=True
+    )
     configs["PPO_REWARDS"] = PpoConfig(normalize_rewards=True, num_minibatches=1)
-    configs["SAC_FIXED"] = SacConfig(learn_temperature=False, temperature=0.2, n_step=2, hidden=(32, 32))
+    configs["SAC_FIXED"] = SacConfig(
+        learn_temperature=False, temperature=0.2, n_step=2, hidden=(32, 32)
+    )
     for name, config in configs.items():
         env = "CartPole-v1"
         if name.startswith(_CONTINUOUS):
@@ -55,12 +64,20 @@ def runs(folder: Path) -> Iterator[tuple[str, Any, str, str, int]]:
                 if runner == "vector":
                     continue
                 dataset = "controller" if runner == "device" else str(_rows(folder))
-                one = dataclasses.replace(config, dataset=dataset, steps_per_report=config.batch_size)
+                one = dataclasses.replace(
+                    config, dataset=dataset, steps_per_report=config.batch_size
+                )
             elif "warmup_steps" in fields:
                 warmup = min(config.warmup_steps, 400)
-                changes: dict[str, Any] = {"warmup_steps": warmup, "steps_per_report": config.steps_per_iteration}
+                changes: dict[str, Any] = {
+                    "warmup_steps": warmup,
+                    "steps_per_report": config.steps_per_iteration,
+                }
                 if runner == "vector" and config.num_envs == 1:
-                    changes |= {"num_envs": 4, "steps_per_iteration": -(-config.steps_per_iteration // 4) * 4}
+                    changes |= {
+                        "num_envs": 4,
+                        "steps_per_iteration": -(-config.steps_per_iteration // 4) * 4,
+                    }
                 one = dataclasses.replace(config, **changes)
             else:
                 one = dataclasses.replace(config, iterations_per_report=1)
@@ -69,7 +86,9 @@ def runs(folder: Path) -> Iterator[tuple[str, Any, str, str, int]]:
 
 
 def fingerprint(config: Any, env: str, runner: str, num_updates: int) -> dict[str, Any]:
-    """The hash, and each leaf's sum and norm, of the parameters after the first report with updates and after all."""
+    """The hash, and each leaf's sum and norm, of the parameters after the first report with updates
+    and after all.
+    """
     trainer = Trainer(config, env, seed=0, runner=runner, replay="host")
     try:
         result = trainer.train()
@@ -78,7 +97,14 @@ def fingerprint(config: Any, env: str, runner: str, num_updates: int) -> dict[st
         first = _summary(trainer.train_state.params)
         while result["num_updates_lifetime"] < num_updates:
             result = trainer.train()
-        counts = [result[key] for key in ("num_updates_lifetime", "num_env_steps_sampled_lifetime", "num_episodes_lifetime")]
+        counts = [
+            result[key]
+            for key in (
+                "num_updates_lifetime",
+                "num_env_steps_sampled_lifetime",
+                "num_episodes_lifetime",
+            )
+        ]
         return {"first": first, "last": _summary(trainer.train_state.params), "counts": counts}
     finally:
         trainer.close()
@@ -87,7 +113,10 @@ def fingerprint(config: Any, env: str, runner: str, num_updates: int) -> dict[st
 def _summary(params: Any) -> dict[str, Any]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()[:16]
-    numbers = [(float(np.sum(leaf, dtype=np.float64)), float(np.linalg.norm(np.float64(leaf)))) for leaf in leaves]
+    numbers = [
+        (float(np.sum(leaf, dtype=np.float64)), float(np.linalg.norm(np.float64(leaf))))
+        for leaf in leaves
+    ]
     return {"hash": digest, "numbers": numbers}
 
 
@@ -109,7 +138,9 @@ def _distance(before: dict[str, Any], after: dict[str, Any]) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("record", "compare"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", default="", help="a part of the names of the runs to make")
@@ -128,12 +159,18 @@ def main() -> int:
                 continue
             before, after = old[name], made[name]
             if before == after:
-                print(f"{name}: the same bit for bit after {after['counts'][0]} updates", flush=True)
+                print(
+                    f"{name}: the same bit for bit after {after['counts'][0]} updates", flush=True
+                )
                 continue
             first, last = (_distance(before[part], after[part]) for part in ("first", "last"))
             failed |= first > 1e-5 or before["counts"] != after["counts"]
-            print(f"{name}: DIFFERS by {first:.2g} after the first updates, {last:.2g} after all; counts {before['counts']} and "
-                  f"{after['counts']}", flush=True)
+            print(
+                f"{name}: DIFFERS by {first:.2g} after the first updates, {last:.2g} after all; "
+                f"counts {before['counts']} and "
+                f"{after['counts']}",
+                flush=True,
+            )
     return int(failed)
 
 

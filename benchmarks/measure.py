@@ -1,14 +1,15 @@
-"""Times one benchmark script by the interpreter that runs this file; needs the standard library alone.
+"""Times one benchmark script by the interpreter that runs this file; needs the standard library
+alone.
 
-A script (`peers/*.py`, `ours/*.py`) holds three names: `NAME`, `PACKAGES` (whose versions are reported) and
-`setup(**settings) -> run`, where `run(n)` does at least n iterations and returns how many it did. Compilation and the first
-thousands of iterations are warm-up and not timed.
+A script (`peers/*.py`, `ours/*.py`) holds three names: `NAME`, `PACKAGES` (whose versions are
+reported) and `setup(**settings) -> run`, where `run(n)` does at least n iterations and returns how
+many it did. Compilation and the first thousands of iterations are warm-up and not timed.
 
     python benchmarks/measure.py benchmarks/peers/sb3.py --windows 5
 
-prints one JSON line with the iterations per second of each window. Without `--windows`, a window is measured for each line
-read from standard input, so that `beside.py` can let two programs take turns; the first line printed then says that the
-script is warm.
+prints one JSON line with the iterations per second of each window. Without `--windows`, a window is
+measured for each line read from standard input, so that `beside.py` can let two programs take
+turns; the first line printed then says that the script is warm.
 """
 
 import argparse
@@ -25,9 +26,15 @@ from collections.abc import Callable
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times one benchmark script.")
     parser.add_argument("script")
-    parser.add_argument("--windows", type=int, help="how many windows to time; default: one for each line of standard input")
+    parser.add_argument(
+        "--windows",
+        type=int,
+        help="how many windows to time; default: one for each line of standard input",
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long a window lasts")
-    parser.add_argument("--settings", type=json.loads, default={}, help="what to call setup with, as JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="what to call setup with, as JSON"
+    )
     arguments = parser.parse_args()
 
     # Libraries print as they please; the reports have standard output to themselves.
@@ -37,7 +44,9 @@ def main() -> None:
     script = runpy.run_path(arguments.script)
     run = script["setup"](**arguments.settings)
     iterations = warm_up(run, arguments.seconds)
-    versions = {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in script["PACKAGES"]}
+    versions = {"python": platform.python_version()} | {
+        p: importlib.metadata.version(p) for p in script["PACKAGES"]
+    }
     report = {"name": script["NAME"], "versions": versions}
     if arguments.windows is not None:
         rates = [measure_window(run, iterations) for _ in range(arguments.windows)]
@@ -45,7 +54,11 @@ def main() -> None:
         return
     print(json.dumps(report), file=reports, flush=True)
     for _ in sys.stdin:
-        print(json.dumps({"iterations_per_second": measure_window(run, iterations)}), file=reports, flush=True)
+        print(
+            json.dumps({"iterations_per_second": measure_window(run, iterations)}),
+            file=reports,
+            flush=True,
+        )
 
 
 def warm_up(run: Callable[[int], int], seconds: float) -> int:

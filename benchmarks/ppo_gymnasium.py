@@ -1,8 +1,10 @@
-"""PPO in a Python loop over gymnasium beside Stable-Baselines3's, side by side in one run (about a minute, once installed).
+"""PPO in a Python loop over gymnasium beside Stable-Baselines3's, side by side in one run (about a
+minute, once installed).
 
-8 CartPole-v1 environments in one process, 128 rows of each between updates, 4 epochs of 4 minibatches of 256, two networks of
-64-64 with tanh, Adam with its gradient's norm clipped. Environment steps per second are counted; our boundary rows, one an
-episode, are not. `beside.py` says how it is measured. Run it by the interpreter that has `jax-agents`; its JAX is measured.
+8 CartPole-v1 environments in one process, 128 rows of each between updates, 4 epochs of 4
+minibatches of 256, two networks of 64-64 with tanh, Adam with its gradient's norm clipped.
+Environment steps per second are counted; our boundary rows, one an episode, are not. `beside.py`
+says how it is measured. Run it by the interpreter that has `jax-agents`; its JAX is measured.
 """
 
 from beside import Environment, Pair, main, parser
@@ -13,7 +15,9 @@ PAIRS = [
         "ppo_loop.py",
         None,
         "sb3_ppo.py",
-        Environment("sb3", ["3.11"], ["stable-baselines3==2.9.2", "torch==2.13.0", "gymnasium==1.4.0"]),
+        Environment(
+            "sb3", ["3.11"], ["stable-baselines3==2.9.2", "torch==2.13.0", "gymnasium==1.4.0"]
+        ),
         target=2.0,
     ),
 ]

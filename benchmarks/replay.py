@@ -1,7 +1,9 @@
-"""What replay costs: rows written and items sampled per second, memory, and the loop that does both.
+"""What replay costs: rows written and items sampled per second, memory, and the loop that does
+both.
 
-Run `python benchmarks/replay.py` (about a minute). Rows are CartPole's (36 bytes), windows have two. "bare Reverb" is its own
-dataset in the fastest configuration known, without unpacking: two workers, four batches in flight, two prefetched.
+Run `python benchmarks/replay.py` (about a minute). Rows are CartPole's (36 bytes), windows have
+two. "bare Reverb" is its own dataset in the fastest configuration known, without unpacking: two
+workers, four batches in flight, two prefetched.
 """
 
 import gc
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
 from jax_agents.envs import specs
 from jax_agents.envs.types import Trajectory
 from jax_agents.replay import HostReplay, has_reverb
@@ -24,9 +27,14 @@ def cartpole_rows(num: int) -> list[Trajectory]:
     rng = np.random.default_rng(0)
     drift = np.cumsum(rng.normal(scale=0.01, size=(num, 4)), axis=0).astype(np.float32)
     actions = rng.integers(0, 2, num, dtype=np.int32)
-    step_type = np.where(np.arange(num + 1) % 21 == 0, 0, np.where(np.arange(num + 1) % 21 == 20, 2, 1)).astype(np.int32)
+    step_type = np.where(
+        np.arange(num + 1) % 21 == 0, 0, np.where(np.arange(num + 1) % 21 == 20, 2, 1)
+    ).astype(np.int32)
     one = np.float32(1)
-    return [Trajectory(step_type[i], drift[i], actions[i], (), step_type[i + 1], one, one) for i in range(num)]
+    return [
+        Trajectory(step_type[i], drift[i], actions[i], (), step_type[i + 1], one, one)
+        for i in range(num)
+    ]
 
 
 def resident() -> int:
@@ -55,7 +63,10 @@ def bare_dataset(replay: Any, batch_size: int) -> Iterator[Any]:
     import reverb
 
     dataset = reverb.TrajectoryDataset.from_table_signature(
-        replay.address, replay.table, max_in_flight_samples_per_worker=4 * batch_size, num_workers_per_iterator=2
+        replay.address,
+        replay.table,
+        max_in_flight_samples_per_worker=4 * batch_size,
+        num_workers_per_iterator=2,
     )
     return dataset.batch(batch_size, drop_remainder=True).prefetch(2).as_numpy_iterator()
 
@@ -89,7 +100,12 @@ def measure(kind: type, rows: list[Trajectory]) -> list[tuple[str, str]]:
         replay.add(rows[next(count) % len(rows)])
         next(dataset)
 
-    lines.append((f"{name}: us per {{add a row, next batch of 64}}", f"{1e6 / rates({'loop': (iteration, 1)})['loop']:,.0f}"))
+    lines.append(
+        (
+            f"{name}: us per {{add a row, next batch of 64}}",
+            f"{1e6 / rates({'loop': (iteration, 1)})['loop']:,.0f}",
+        )
+    )
     replay.close()
     return lines
 

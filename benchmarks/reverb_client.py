@@ -1,7 +1,9 @@
-"""Our Reverb client beside Reverb's own: time to a first confirmed row, rows written and items sampled per second.
+"""Our Reverb client beside Reverb's own: time to a first confirmed row, rows written and items
+sampled per second.
 
-Run `python benchmarks/reverb_client.py` where Reverb is installed (about two minutes). The server is a process of its own
-(`jax-agents replay-server`), as both clients use it. Rows are CartPole's (36 bytes) in one packed column, windows have two.
+Run `python benchmarks/reverb_client.py` where Reverb is installed (about two minutes). The server
+is a process of its own (`jax-agents replay-server`), as both clients use it. Rows are CartPole's
+(36 bytes) in one packed column, windows have two.
 """
 
 import os
@@ -11,7 +13,6 @@ import time
 
 from jax_agents.replay.packing import RowLayout
 from jax_agents.replay.remote import RemoteReplay, ReverbClient
-
 from replay import SPEC, cartpole_rows, rates
 
 ROWS, BATCH = 40_000, 256
@@ -38,7 +39,8 @@ def start_up(address: str) -> None:
         begin, before = time.perf_counter(), os.times().children_user
         subprocess.run([sys.executable, "-c", code, address], check=True, stderr=subprocess.DEVNULL)
         print(
-            f"start to first row, {name}: {time.perf_counter() - begin:.1f} s, {os.times().children_user - before:.1f} s of CPU"
+            f"start to first row, {name}: {time.perf_counter() - begin:.1f} s, "
+            f"{os.times().children_user - before:.1f} s of CPU"
         )
 
 
@@ -61,7 +63,9 @@ def write(address: str) -> None:
     reference, step = sw.create_reference_step([None]), sw.Condition.step_index
     configs = [
         sw.create_config([reference[0][-2:]], "experience", [step() >= 1]),
-        sw.create_config([reference[0][-16:]], "experience", [step() <= -1]),  # never: lets chunks grow
+        sw.create_config(
+            [reference[0][-16:]], "experience", [step() <= -1]
+        ),  # never: lets chunks grow
     ]
     theirs = reverb.Client(address).structured_writer(configs)
     begin = time.perf_counter()
@@ -70,7 +74,10 @@ def write(address: str) -> None:
         if i % 24 == 0:
             theirs.flush(24)
     theirs.flush()
-    print(f"rows written/s, Reverb's StructuredWriter: {ROWS / (time.perf_counter() - begin):,.0f}", flush=True)
+    print(
+        f"rows written/s, Reverb's StructuredWriter: {ROWS / (time.perf_counter() - begin):,.0f}",
+        flush=True,
+    )
     replay = RemoteReplay(SPEC, address)
     trajectories = cartpole_rows(ROWS)
     begin = time.perf_counter()
@@ -99,7 +106,10 @@ def sample(address: str) -> None:
             num_workers_per_iterator=workers,
         )
         iterator = theirs.batch(BATCH, drop_remainder=True).prefetch(2).as_numpy_iterator()
-        candidates[f"Reverb's dataset, {workers} worker(s)"] = (lambda iterator=iterator: next(iterator), BATCH)
+        candidates[f"Reverb's dataset, {workers} worker(s)"] = (
+            lambda iterator=iterator: next(iterator),
+            BATCH,
+        )
     for name, value in rates(candidates).items():
         print(f"items sampled/s, {name}: {value:,.0f}", flush=True)
     replay.close()
@@ -107,7 +117,9 @@ def sample(address: str) -> None:
 
 def main() -> None:
     command = [sys.executable, "-m", "jax_agents", "replay-server", "--capacity", "200000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         try:
             address = server.stdout.readline().split()[3].rstrip(":")
             start_up(address)

@@ -1,15 +1,30 @@
-"""SAC on Pendulum-v1 beside other libraries, side by side in one run: `python benchmarks/sac.py` (about 3 minutes, installed).
+"""SAC on Pendulum-v1 beside other libraries, side by side in one run: `python benchmarks/sac.py`
+(about 3 minutes, installed).
 
-An iteration is one environment step and one update on a batch of 256. In the Python loop, over gymnasium: networks of 256-256
-with ReLU, as in Stable-Baselines3. On device: rejax's configuration of Pendulum-v1, 64-64 with swish, observations as they
-are. `beside.py` says how it is measured. Both sides have the same JAX: the newest on device, 0.10 in the Python loop, since SBX
-0.28 asks for less than 0.12.
+An iteration is one environment step and one update on a batch of 256. In the Python loop, over
+gymnasium: networks of 256-256 with ReLU, as in Stable-Baselines3. On device: rejax's configuration
+of Pendulum-v1, 64-64 with swish, observations as they are. `beside.py` says how it is measured.
+Both sides have the same JAX: the newest on device, 0.10 in the Python loop, since SBX 0.28 asks for
+less than 0.12.
 """
 
 from beside import NEW_PYTHONS, NEWEST_JAX, OURS_NEWEST, Environment, Pair, main, parser
 
-SBX = ["sbx-rl==0.28.0", "stable-baselines3==2.9.2", "torch==2.13.0", "jax==0.10.2", "gymnasium==1.4.0"]  # as in dqn.py
-OURS = ["jax==0.10.2", "jaxlib==0.10.2", "flax==0.12.8", "optax==0.2.8", "chex==0.1.91", "gymnasium==1.4.0"]
+SBX = [
+    "sbx-rl==0.28.0",
+    "stable-baselines3==2.9.2",
+    "torch==2.13.0",
+    "jax==0.10.2",
+    "gymnasium==1.4.0",
+]  # as in dqn.py
+OURS = [
+    "jax==0.10.2",
+    "jaxlib==0.10.2",
+    "flax==0.12.8",
+    "optax==0.2.8",
+    "chex==0.1.91",
+    "gymnasium==1.4.0",
+]
 PAIRS = [
     Pair(
         "Python loop, in-process replay",
@@ -24,7 +39,9 @@ PAIRS = [
         "sac_on_device.py",
         OURS_NEWEST,
         "rejax_sac.py",
-        Environment("rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]),  # gymnax 1.0 breaks rejax 0.1.3
+        Environment(
+            "rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]
+        ),  # gymnax 1.0 breaks rejax 0.1.3
         target=1.2,
     ),
 ]

@@ -1,10 +1,12 @@
-"""Latency and throughput of a policy server under 64 clients at a time, batched and one request by one.
+"""Latency and throughput of a policy server under 64 clients at a time, batched and one request by
+one.
 
     python benchmarks/serving.py [--clients 64] [--seconds 5]
 
-starts a server in a process of its own for each row, and asks it for actions over as many connections, each waiting for its
-answer before it asks again, from an asyncio load generator that costs little beside the server. Two policies: a DQN for
-CartPole (64-64 units), and one that only takes 5 ms, whatever the batch. Prints a table and one JSON line.
+starts a server in a process of its own for each row, and asks it for actions over as many
+connections, each waiting for its answer before it asks again, from an asyncio load generator that
+costs little beside the server. Two policies: a DQN for CartPole (64-64 units), and one that only
+takes 5 ms, whatever the batch. Prints a table and one JSON line.
 """
 
 import argparse
@@ -19,7 +21,8 @@ import numpy as np
 
 _POLICIES = ("cartpole", "sleep")
 _LINE = (
-    "{policy:>9}, batches of at most {max_batch_size:>2}: {requests_per_second:>7.0f} requests/s, median {p50_ms:.1f} ms, "
+    "{policy:>9}, batches of at most {max_batch_size:>2}: {requests_per_second:>7.0f} requests/s, "
+    "median {p50_ms:.1f} ms, "
     "99th percentile {p99_ms:.1f} ms, mean batch {batch_size_mean}"
 )
 _OBSERVATION = b'{"observation": [0.01, -0.02, 0.03, 0.04]}'
@@ -37,14 +40,23 @@ def main() -> None:
     rows = []
     for policy in _POLICIES:
         for batch in (1, 64):
-            rows.append({"policy": policy, "max_batch_size": batch} | measure(policy, batch, arguments))
+            rows.append(
+                {"policy": policy, "max_batch_size": batch} | measure(policy, batch, arguments)
+            )
             print(_LINE.format(**rows[-1]), flush=True)
     gains = {
         p: round(rows[2 * i + 1]["requests_per_second"] / rows[2 * i]["requests_per_second"], 2)
         for i, p in enumerate(_POLICIES)
     }
     print(
-        json.dumps({"clients": arguments.clients, "rows": rows, "throughput_gain": gains, "cpus": len(os.sched_getaffinity(0))})
+        json.dumps(
+            {
+                "clients": arguments.clients,
+                "rows": rows,
+                "throughput_gain": gains,
+                "cpus": len(os.sched_getaffinity(0)),
+            }
+        )
     )
 
 
@@ -52,6 +64,7 @@ def serve(policy: str, max_batch_size: int) -> None:
     """The server's process: prints its address, and serves until it is told to end."""
     import jax
     import optax
+
     from jax_agents import agents, networks, serving
     from jax_agents.envs import classic
     from jax_agents.envs.types import PolicyStep
@@ -63,7 +76,9 @@ def serve(policy: str, max_batch_size: int) -> None:
     specs = classic.CartPole().specs
     agent = agents.DqnAgent(specs, networks.QNetwork(2, hidden=(64, 64)), optax.adam(1e-3))
     act = sleeping if policy == "sleep" else None
-    service = serving.PolicyService(agent, agent.init(jax.random.key(0)), max_batch_size=max_batch_size, act=act)
+    service = serving.PolicyService(
+        agent, agent.init(jax.random.key(0)), max_batch_size=max_batch_size, act=act
+    )
     serving.run_server(service, port=0, on_listening=lambda address: print(address, flush=True))
 
 
@@ -80,14 +95,18 @@ def measure(policy: str, max_batch_size: int, arguments: argparse.Namespace) -> 
 
 
 async def load(host: str, port: int, clients: int, seconds: float) -> dict[str, float]:
-    """Asks for actions over `clients` connections, one second to warm up and then `seconds` that count."""
+    """Asks for actions over `clients` connections, one second to warm up and then `seconds` that
+    count.
+    """
     connections = [await asyncio.open_connection(host, port) for _ in range(clients)]
     latencies: list[float] = []
     counted = [False]
     stop = asyncio.Event()
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        episode = json.loads(await exchange(reader, writer, request("POST", "/v1/episodes", b"{}")))["episode_id"]
+        episode = json.loads(
+            await exchange(reader, writer, request("POST", "/v1/episodes", b"{}"))
+        )["episode_id"]
         wanted = request("POST", f"/v1/episodes/{episode}/action", _OBSERVATION)
         while not stop.is_set():
             start = time.perf_counter()
@@ -122,7 +141,9 @@ def request(method: str, path: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> bytes:
+async def exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes
+) -> bytes:
     """Sends a request and reads the body of its answer, which must be a good one."""
     writer.write(data)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()

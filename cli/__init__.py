@@ -1,4 +1,6 @@
-"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot what was trained."""
+"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot what was
+trained.
+"""
 
 import argparse
 import os
@@ -7,7 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import inspect, replay_server, serve, train
+from . import replay_server, serve, train
+from . import results as inspect
 from .errors import UserError
 
 _EXAMPLES = """examples:
@@ -28,10 +31,14 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130 (interrupted; saved)."""
+    """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130
+    (interrupted; saved).
+    """
     arguments = _parser().parse_args(argv)
     if "" not in sys.path:
-        sys.path.append("")  # the working directory, where `--env MODULE:ID` finds a module of the user's
+        sys.path.append(
+            ""
+        )  # the working directory, where `--env MODULE:ID` finds a module of the user's
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -49,13 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SpecError):
             raise
-        print(f"jax-agents: error: {error}", file=sys.stderr)  # the environment breaks what its spaces promise
+        print(
+            f"jax-agents: error: {error}", file=sys.stderr
+        )  # the environment breaks what its spaces promise
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():  # `jax-agents list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        where = "" if error.filename is None or str(error.filename) in str(error.strerror) else f": {error.filename}"
+        where = (
+            ""
+            if error.filename is None or str(error.filename) in str(error.strerror)
+            else f": {error.filename}"
+        )
         print(f"jax-agents: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     finally:
@@ -72,7 +85,10 @@ def _nobody_reads() -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="jax-agents", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="jax-agents",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train.add_command(commands, _EXAMPLES)

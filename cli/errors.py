@@ -12,12 +12,19 @@ class UserError(Exception):
 
 def checked(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls what checks a user's input; its complaints become one line and exit status 2."""
-    from ..experiments.run_folder import RunFolderError
+    from ..experiments.trained.run_folder import RunFolderError
     from ..learners.checkpoints import CheckpointError
 
     try:
         return function(*arguments)
-    except (ValueError, TypeError, ImportError, FileNotFoundError, CheckpointError, RunFolderError) as error:
+    except (
+        ValueError,
+        TypeError,
+        ImportError,
+        FileNotFoundError,
+        CheckpointError,
+        RunFolderError,
+    ) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
@@ -28,10 +35,13 @@ def read_json(text: str | None, option: str) -> dict[str, Any]:
     try:
         value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
     except ValueError as error:
-        raise UserError(f"{option}: not JSON ({error}); quote it for the shell, as in {option} '{{\"key\": 1}}'") from error
+        raise UserError(
+            f"{option}: not JSON ({error}); quote it for the shell, as in {option} '{{\"key\": 1}}'"
+        ) from error
     except OSError as error:
         raise UserError(
-            f"{option}: expected JSON such as '{{\"key\": 1}}' or a JSON file, got {text!r} ({error.strerror})"
+            f"{option}: expected JSON such as '{{\"key\": 1}}' or a JSON file, got {text!r} "
+            f"({error.strerror})"
         ) from error
     if not isinstance(value, dict):
         raise UserError(f"{option}: expected a JSON object, got {text!r}")
@@ -41,4 +51,6 @@ def read_json(text: str | None, option: str) -> dict[str, Any]:
 def at_least(least: int, value: int | None, option: str) -> None:
     """Raises a UserError if an option was given a smaller number."""
     if value is not None and value < least:
-        raise UserError(f"{option}: expected {'0 or more' if least == 0 else f'at least {least}'}, got {value}")
+        raise UserError(
+            f"{option}: expected {'0 or more' if least == 0 else f'at least {least}'}, got {value}"
+        )

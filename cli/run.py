@@ -34,9 +34,12 @@ def run_job(
     """
     import jax
 
-    from ..experiments import callbacks, reports, run_folder
+    from ..experiments.trained import run_folder
+    from ..experiments.training import callbacks, reports
 
-    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update(
+        "jax_cpu_enable_async_dispatch", False
+    )  # docs/performance.md, "In a Python loop on a CPU"
     trainer = checked(make_trainer, params, folder)  # before a folder is made
     is_new = folder is None
     if folder is None:
@@ -56,7 +59,10 @@ def run_job(
                 out.rmdir()
         raise
     run_folder.write_params(folder, params)
-    print(f"{params['run']} on {params['env']}, {params['runner']} runner; replay: {trainer.replay_reason}")
+    print(
+        f"{params['run']} on {params['env']}, {params['runner']} runner; replay: "
+        f"{trainer.replay_reason}"
+    )
     print(f"run folder: {folder}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopper(trainer))
@@ -69,14 +75,25 @@ def run_job(
     try:
         if trainer.checkpointer.latest() is not None:
             checked(trainer.restore, step)
-            print(f"resumed after {trainer.num_steps:,} steps, from report {trainer.training_iteration}", flush=True)
+            print(
+                f"resumed after {trainer.num_steps:,} steps, from report "
+                f"{trainer.training_iteration}",
+                flush=True,
+            )
             if reports.reached(params["stop"], trainer.result):
-                print(f"it has ended there: {json.dumps(params['stop'])}; train longer with --steps or --stop", flush=True)
+                print(
+                    f"it has ended there: {json.dumps(params['stop'])}; train longer with --steps "
+                    "or --stop",
+                    flush=True,
+                )
         trainer.run(params["stop"], params["checkpoint_freq"])
         for callback in trainer.callbacks:
             callback.on_end(trainer)
         if trainer.interrupted:
-            print(f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  jax-agents train --resume {folder}")
+            print(
+                f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  "
+                f"jax-agents train --resume {folder}"
+            )
             return 130
         for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
             signal.signal(number, signal.default_int_handler)
@@ -110,7 +127,7 @@ def check(params: dict[str, Any]) -> None:
 
 def restored(path: str, acting_only: bool = True) -> "Trainer":
     """A trainer with what was trained, to act with or, unless `acting_only`, to train on."""
-    from ..experiments import run_folder
+    from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
     params = checked(run_folder.read_params, folder)
@@ -118,12 +135,16 @@ def restored(path: str, acting_only: bool = True) -> "Trainer":
         params["replay"] = "host"  # not used for acting
     trainer = checked(make_trainer, params, folder)
     checked(lambda: trainer.restore(step, acting_only=acting_only))
-    print(f"{params['run']} on {params['env']}, {trainer.checkpointer.path(step or trainer.checkpointer.latest())}")
+    print(
+        f"{params['run']} on {params['env']}, "
+        f"{trainer.checkpointer.path(step or trainer.checkpointer.latest())}"
+    )
     return trainer
 
 
 def use_gpus(number: float | None) -> None:
-    """Holds JAX to the CPU (0), a part of a GPU's memory (0.2), or a GPU (1); None leaves the choice to JAX.
+    """Holds JAX to the CPU (0), a part of a GPU's memory (0.2), or a GPU (1); None leaves the
+    choice to JAX.
 
     Raises:
       UserError: there is no GPU that JAX can use, or more than one is asked for.
@@ -131,9 +152,14 @@ def use_gpus(number: float | None) -> None:
     if number is None:
         return
     if not 0 <= number <= 1:
-        raise UserError(f"--num-gpus: expected a number from 0 to 1, since a run trains on one device, got {number:g}")
+        raise UserError(
+            "--num-gpus: expected a number from 0 to 1, since a run trains on one device, got "
+            f"{number:g}"
+        )
     if 0 < number < 1:
-        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(number)  # read when JAX first uses the GPU
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(
+            number
+        )  # read when JAX first uses the GPU
     import jax
 
     if number == 0:
@@ -141,7 +167,8 @@ def use_gpus(number: float | None) -> None:
     elif jax.default_backend() == "cpu":
         os.environ.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)
         raise UserError(
-            f"--num-gpus {number:g}: JAX sees no GPU here, only {jax.devices()[0].device_kind}; leave it out to train on the "
+            f"--num-gpus {number:g}: JAX sees no GPU here, only {jax.devices()[0].device_kind}; "
+            "leave it out to train on the "
             'CPU, or install JAX for your GPU, such as pip install "jax[cuda12]"'
         )
 
@@ -150,17 +177,28 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
     """What a finished run ends with: the greedy average return, the curve and the video."""
     from ..evaluation import EndlessEpisode, plot_learning_curve
     from ..evaluation.video import NO_VIDEO
-    from ..experiments import reports, run_folder
+    from ..experiments.trained import run_folder
+    from ..experiments.training import reports
 
     try:
         returns = trainer.evaluate()
     except EndlessEpisode as error:
         raise UserError(f"trained, and saved in {folder}, but not evaluated: {error}") from error
-    mean, each = reports.finite(float(returns.mean())), [reports.finite(x) for x in returns.tolist()]  # JSON has no NaN
+    mean, each = (
+        reports.finite(float(returns.mean())),
+        [reports.finite(x) for x in returns.tolist()],
+    )  # JSON has no NaN
     evaluation = {"return_mean": mean, "returns": each, "num_env_steps": trainer.num_steps}
     run_folder.write_file(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
-    print(f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes ({returns.min():g} to {returns.max():g})")
-    points = [result for result in run_folder.read_results(folder) if result["episode_return_mean"] is not None]
+    print(
+        f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes "
+        f"({returns.min():g} to {returns.max():g})"
+    )
+    points = [
+        result
+        for result in run_folder.read_results(folder)
+        if result["episode_return_mean"] is not None
+    ]
     if points:
         plot_learning_curve(
             [point["num_env_steps_sampled_lifetime"] for point in points],
@@ -181,7 +219,9 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
 
 
 def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first signal ends the report under way and saves, a second one ends at once."""
+    """A signal handler: the first signal ends the report under way and saves, a second one ends at
+    once.
+    """
 
     def stop(number: int, frame: Any) -> None:
         if trainer.interrupted:

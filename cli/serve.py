@@ -13,25 +13,37 @@ _TOKEN = "JAX_AGENTS_TOKEN"  # better than an option, which other users of the m
 
 def add_command(commands: Any) -> None:
     """Adds the command and its options."""
-    serve = commands.add_parser("serve", help="let other programs act with a trained policy, over HTTP, and teach it")
-    serve.add_argument("path", metavar="RUN_OR_CHECKPOINT", help="a run folder (its newest checkpoint), or a checkpoint")
+    serve = commands.add_parser(
+        "serve", help="let other programs act with a trained policy, over HTTP, and teach it"
+    )
+    serve.add_argument(
+        "path",
+        metavar="RUN_OR_CHECKPOINT",
+        help="a run folder (its newest checkpoint), or a checkpoint",
+    )
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (%(default)s)")
     serve.add_argument("--port", type=int, default=8000, help="0: any free one (%(default)s)")
     add_token(serve)
-    serve.add_argument("--train", action="store_true", help="learn from the clients' episodes, and save at the end")
+    serve.add_argument(
+        "--train", action="store_true", help="learn from the clients' episodes, and save at the end"
+    )
     serve.set_defaults(command=_serve)
 
 
 def add_token(command: argparse.ArgumentParser) -> None:
     """Adds the option for the server's secret."""
-    command.add_argument("--token", default=os.environ.get(_TOKEN), help=f"the server's secret (the variable {_TOKEN})")
+    command.add_argument(
+        "--token",
+        default=os.environ.get(_TOKEN),
+        help=f"the server's secret (the variable {_TOKEN})",
+    )
 
 
 def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     """Episodes in the run's environment, in which a server chooses the actions."""
-    from ..experiments import run_folder
+    from ..experiments.trained import run_folder
     from ..serving import PolicyClient, PolicyServerError
-    from ..serving.command import remote_returns
+    from ..serving.from_trainer import remote_returns
 
     if arguments.video:
         raise UserError("--video: films what a checkpoint does; leave out --address")
@@ -46,7 +58,9 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     except PolicyServerError as error:
         raise UserError(f"{address}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{address}: no answer ({getattr(error, 'strerror', None) or error})") from error
+        raise UserError(
+            f"{address}: no answer ({getattr(error, 'strerror', None) or error})"
+        ) from error
     finally:
         env.close()
         trainer.close()
@@ -54,17 +68,28 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from ..experiments import run_folder
-    from ..serving import command
+    from ..experiments.trained import run_folder
+    from ..serving import from_trainer as command
 
     trainer = restored(arguments.path, acting_only=not arguments.train)
     held = checked(run_folder.lock, trainer.run_folder) if arguments.train else None
-    announce = lambda address: print(f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True)
-    options = {"host": arguments.host, "port": arguments.port, "token": arguments.token, "train": arguments.train}
+    announce = lambda address: print(
+        f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
+    )
+    options = {
+        "host": arguments.host,
+        "port": arguments.port,
+        "token": arguments.token,
+        "train": arguments.train,
+    }
     try:
         path = checked(lambda: command.serve(trainer, **options, on_listening=announce))
         if arguments.train:
-            print(f"checkpoint: {path}" if path else "nothing was learned, so there is no new checkpoint")
+            print(
+                f"checkpoint: {path}"
+                if path
+                else "nothing was learned, so there is no new checkpoint"
+            )
     finally:
         trainer.close()
         if held is not None:

@@ -15,46 +15,100 @@ _FIXED = ("run", "env", "seed", "runner", "replay", "config", "file", "num_seeds
 def add_command(commands: Any, examples: str) -> None:
     """Adds the command and its options."""
     train = commands.add_parser(
-        "train", help="train an agent", epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+        "train",
+        help="train an agent",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     train.set_defaults(command=_train)
-    train.add_argument("--run", metavar="NAME", help="the algorithm, such as DQN (see: jax-agents list)")
-    train.add_argument("--env", metavar="ID", help="a gymnasium environment, such as CartPole-v1, or MODULE:ID of your own")
-    train.add_argument("--config", metavar="JSON", help="settings of the algorithm, as JSON or the name of a JSON file")
     train.add_argument(
-        "-f", "--file", metavar="TUNED", help="a tuned example (see: jax-agents list), or a YAML file of your own"
+        "--run", metavar="NAME", help="the algorithm, such as DQN (see: jax-agents list)"
+    )
+    train.add_argument(
+        "--env",
+        metavar="ID",
+        help="a gymnasium environment, such as CartPole-v1, or MODULE:ID of your own",
+    )
+    train.add_argument(
+        "--config",
+        metavar="JSON",
+        help="settings of the algorithm, as JSON or the name of a JSON file",
+    )
+    train.add_argument(
+        "-f",
+        "--file",
+        metavar="TUNED",
+        help="a tuned example (see: jax-agents list), or a YAML file of your own",
     )
     stop = train.add_mutually_exclusive_group()
     stop.add_argument(
-        "--stop", metavar="JSON", help="when to stop, such as '{\"episode_return_mean\": 450}'; the first that is met"
+        "--stop",
+        metavar="JSON",
+        help="when to stop, such as '{\"episode_return_mean\": 450}'; the first that is met",
     )
     stop.add_argument("--steps", type=int, metavar="N", help="stop after N environment steps")
     train.add_argument("--seed", type=int, help="of everything that is drawn (0)")
-    train.add_argument("--num-seeds", type=int, metavar="N", help="train with so many seeds, one after the other (1)")
+    train.add_argument(
+        "--num-seeds",
+        type=int,
+        metavar="N",
+        help="train with so many seeds, one after the other (1)",
+    )
     train.add_argument(
         "--runner",
         choices=["loop", "vector", "device", "ray"],
         help="a Python loop (the default), the same of several environments at once, JAX environments on device, or Ray actors",
     )
-    train.add_argument("--replay", choices=["auto", "reverb", "host"], help="of the Python loop (auto: Reverb where installed)")
     train.add_argument(
-        "--num-workers", type=int, metavar="N", help="Ray actors, in processes of their own (2, with --runner ray)"
+        "--replay",
+        choices=["auto", "reverb", "host"],
+        help="of the Python loop (auto: Reverb where installed)",
     )
-    train.add_argument("--num-gpus", type=float, metavar="X", help="0: the CPU; 0.2: a fifth of a GPU's memory; 1: all of it")
+    train.add_argument(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="Ray actors, in processes of their own (2, with --runner ray)",
+    )
+    train.add_argument(
+        "--num-gpus",
+        type=float,
+        metavar="X",
+        help="0: the CPU; 0.2: a fifth of a GPU's memory; 1: all of it",
+    )
     saving = train.add_mutually_exclusive_group()
-    saving.add_argument("--checkpoint-freq", type=int, metavar="N", help="reports from checkpoint to checkpoint (10)")
-    saving.add_argument("--checkpoint-at-end", action="store_true", help="save at the end alone (as --checkpoint-freq 0)")
+    saving.add_argument(
+        "--checkpoint-freq",
+        type=int,
+        metavar="N",
+        help="reports from checkpoint to checkpoint (10)",
+    )
+    saving.add_argument(
+        "--checkpoint-at-end",
+        action="store_true",
+        help="save at the end alone (as --checkpoint-freq 0)",
+    )
     train.add_argument("--monitor", action="store_true", help="film an episode at each checkpoint")
-    train.add_argument("--out", default="runs", metavar="FOLDER", help="where run folders are made (runs)")
-    train.add_argument("--resume", metavar="RUN", help="go on with a run folder, or from one of its checkpoints")
+    train.add_argument(
+        "--out", default="runs", metavar="FOLDER", help="where run folders are made (runs)"
+    )
+    train.add_argument(
+        "--resume", metavar="RUN", help="go on with a run folder, or from one of its checkpoints"
+    )
     train.add_argument("--no-video", action="store_true", help="do not film the trained policy")
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from ..experiments import tuned_examples
+    from ..experiments.tuned import examples as tuned_examples
     from . import run
 
-    for name, least in (("checkpoint_freq", 0), ("steps", 1), ("num_seeds", 1), ("num_workers", 0), ("seed", 0)):
+    for name, least in (
+        ("checkpoint_freq", 0),
+        ("steps", 1),
+        ("num_seeds", 1),
+        ("num_workers", 0),
+        ("seed", 0),
+    ):
         at_least(least, getattr(arguments, name), f"--{name.replace('_', '-')}")
     if arguments.checkpoint_at_end:
         arguments.checkpoint_freq = 0
@@ -65,7 +119,10 @@ def _train(arguments: argparse.Namespace) -> int:
             setattr(arguments, name, config.pop(name))
     if arguments.num_workers:
         if arguments.runner not in (None, "ray"):
-            raise UserError(f"--num-workers {arguments.num_workers}: these are actors of --runner ray, got {arguments.runner}")
+            raise UserError(
+                f"--num-workers {arguments.num_workers}: these are actors of --runner ray, got "
+                f"{arguments.runner}"
+            )
         arguments.runner = "ray"
     run.use_gpus(arguments.num_gpus)
     video = not arguments.no_video
@@ -82,16 +139,22 @@ def _train(arguments: argparse.Namespace) -> int:
     return run.run_job(params, folder=folder, step=step, video=video)
 
 
-def _run_all(jobs: list[Any], folder: Path | None, arguments: argparse.Namespace, video: bool) -> int:
-    """Runs jobs (label, parameters) one after the other, in folders below one, and sums up; finished ones are left alone."""
-    from ..experiments import run_folder
+def _run_all(
+    jobs: list[Any], folder: Path | None, arguments: argparse.Namespace, video: bool
+) -> int:
+    """Runs jobs (label, parameters) one after the other, in folders below one, and sums up;
+    finished ones are left alone.
+    """
+    from ..experiments.trained import run_folder
     from . import run
 
     if folder is None:
         for _, params in jobs:
             checked(run.check, params)  # all, before the first takes its time
         name = arguments.file and Path(arguments.file).stem
-        folder = run_folder.create_run_folder(arguments.out, name or jobs[0][1]["run"], jobs[0][1]["env"])
+        folder = run_folder.create_run_folder(
+            arguments.out, name or jobs[0][1]["run"], jobs[0][1]["env"]
+        )
         run_folder.write_file(folder / PLAN, json.dumps(jobs, indent=2) + "\n")
     print(f"{len(jobs)} runs in {folder}")
     for label, params in jobs:
@@ -109,7 +172,7 @@ def _run_all(jobs: list[Any], folder: Path | None, arguments: argparse.Namespace
 
 def _summarise(folder: Path, labels: list[str]) -> None:
     from ..evaluation import summarize
-    from ..experiments import run_folder
+    from ..experiments.trained import run_folder
 
     scores: dict[str, list[float]] = {}
     for label in labels:
@@ -117,23 +180,33 @@ def _summarise(folder: Path, labels: list[str]) -> None:
         variant = label.rpartition("seed_")[0].rstrip("_") or "all seeds"
         mean = evaluation["return_mean"]
         scores.setdefault(variant, []).append(float("nan") if mean is None else mean)
-    summary = {variant: summarize(values) | {"seeds": len(values)} for variant, values in scores.items()}
+    summary = {
+        variant: summarize(values) | {"seeds": len(values)} for variant, values in scores.items()
+    }
     run_folder.write_file(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     print("\ngreedy average returns: interquartile mean over seeds [95 % interval], worst")
     for variant, s in summary.items():
-        print(f"  {variant}: {s['iqm']:.1f} [{s['low']:.1f}, {s['high']:.1f}], {s['min']:.1f} ({s['seeds']} seeds)")
+        print(
+            f"  {variant}: {s['iqm']:.1f} [{s['low']:.1f}, {s['high']:.1f}], {s['min']:.1f} "
+            f"({s['seeds']} seeds)"
+        )
     print(f"summary: {folder / SUMMARY}")
 
 
-def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _new_jobs(
+    arguments: argparse.Namespace, config: Mapping[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
     """What is to be run: labels and parameters, for each variant and seed."""
-    from ..experiments import search_space
-    from ..experiments import tuned_examples as tuned
+    from ..experiments.sweeps import search_space
+    from ..experiments.tuned import examples as tuned
     from . import run
 
     if arguments.file is None:
         if arguments.run is None or arguments.env is None:
-            raise UserError("train needs --run and --env, such as --run DQN --env CartPole-v1 (or -f TUNED, or --resume RUN)")
+            raise UserError(
+                "train needs --run and --env, such as --run DQN --env CartPole-v1 (or -f TUNED, "
+                "or --resume RUN)"
+            )
         experiments = [tuned.Experiment("", arguments.run, arguments.env)]
     else:
         if arguments.run is not None or arguments.env is not None:
@@ -152,11 +225,14 @@ def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[
     return jobs
 
 
-def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str, Any], seed: int) -> dict[str, Any]:
+def _parameters(
+    arguments: argparse.Namespace, experiment: Any, values: dict[str, Any], seed: int
+) -> dict[str, Any]:
     from .. import __version__
-    from ..experiments import presets, reports
-    from ..experiments.configs import vectorized
-    from ..experiments.evolution import EsConfig
+    from ..experiments.configs import presets
+    from ..experiments.configs.base import vectorized
+    from ..experiments.configs.evolution import EsConfig
+    from ..experiments.training import reports
 
     stop = experiment.stop
     if arguments.steps is not None:  # schedules follow the length of the run
@@ -164,7 +240,11 @@ def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str
     config = checked(presets.make_config, experiment.run, values)
     if arguments.stop is not None:
         stop = read_json(arguments.stop, "--stop")
-    runner = arguments.runner or experiment.runner or ("device" if isinstance(config, EsConfig) else "loop")
+    runner = (
+        arguments.runner
+        or experiment.runner
+        or ("device" if isinstance(config, EsConfig) else "loop")
+    )
     num_workers = experiment.num_workers if arguments.num_workers is None else arguments.num_workers
     if runner == "vector":
         config = vectorized(config)
@@ -185,7 +265,8 @@ def _parameters(arguments: argparse.Namespace, experiment: Any, values: dict[str
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int | None]:
-    from ..experiments import reports, run_folder
+    from ..experiments.trained import run_folder
+    from ..experiments.training import reports
 
     folder, step = checked(run_folder.find_run, arguments.resume)
     params = checked(run_folder.read_params, folder)
@@ -203,4 +284,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int |
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], holds: Path) -> None:
     for name in names:
         if getattr(arguments, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')} cannot be changed when resuming ({holds} holds); leave it out")
+            raise UserError(
+                f"--{name.replace('_', '-')} cannot be changed when resuming ({holds} holds); "
+                "leave it out"
+            )

@@ -1,4 +1,6 @@
-"""Drivers: a Python loop over a host environment, the same step scanned on device, whole episodes there, and Ray actors."""
+"""Drivers: a Python loop over a host environment, the same step scanned on device, whole episodes
+there, and Ray actors.
+"""
 
 from .actor import Answer, Failure
 from .balance import Balance

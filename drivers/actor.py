@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 class Failure(NamedTuple):
     """How an actor failed, and the traceback or other account of it.
 
-    `cause` is "error" (what it runs has raised), "died" (its process has ended) or "hung" (it did not answer in time).
+    `cause` is "error" (what it runs has raised), "died" (its process has ended) or "hung" (it did
+    not answer in time).
     """
 
     actor: int
@@ -20,7 +21,9 @@ class Failure(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What call number `call` returned; if the actor failed before it answered, `failure` says how."""
+    """What call number `call` returned; if the actor failed before it answered, `failure` says
+    how.
+    """
 
     actor: int
     generation: int
@@ -53,12 +56,21 @@ def told(failure: Failure) -> str:
 
 
 def host_class() -> type:
-    """The class of all actors; made here, since cloudpickle sends what is made in a function by value."""
+    """The class of all actors; made here, since cloudpickle sends what is made in a function by
+    value.
+    """
 
     class Host:
         """What an actor runs: it builds the object, and calls its methods."""
 
-        def build(self, make: Callable[[int, int], Any], actor: int, generation: int, where: str, timeout: float) -> int:
+        def build(
+            self,
+            make: Callable[[int, int], Any],
+            actor: int,
+            generation: int,
+            where: str,
+            timeout: float,
+        ) -> int:
             self.made = make(actor, generation)
             self.timeout = timeout
             try:

@@ -23,10 +23,12 @@ _PULL_SECONDS = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """What one slice of one actor made. Iterating over it gives the T rows `[n, ...]` in their order.
+    """What one slice of one actor made. Iterating over it gives the T rows `[n, ...]` in their
+    order.
 
     Attributes:
-      rows: leaves `[T, n, ...]`, NumPy, not to be written to; None where the actor wrote them to a replay server.
+      rows: leaves `[T, n, ...]`, NumPy, not to be written to; None where the actor wrote them to a
+        replay server.
       time_step: `[n, ...]`, what follows the last row.
       actor, generation: who made it.
       number: of the slice, counted by who made it from 0.
@@ -51,7 +53,9 @@ class Block:
             yield jax.tree.map(lambda x, t=t: x[t], rows)
 
     def segments(self) -> Trajectory:
-        """The rows and a bootstrap row, `[n, T + 1, ...]`, as on-policy agents' `prepare` takes them."""
+        """The rows and a bootstrap row, `[n, T + 1, ...]`, as on-policy agents' `prepare` takes
+        them.
+        """
         rows = self._rows()
         last = bootstrap_row(self.time_step, jax.tree.map(lambda x: x[-1], rows))
         join = lambda x, y: np.moveaxis(np.concatenate([x, y[None]]), 0, 1)
@@ -59,12 +63,15 @@ class Block:
 
     def _rows(self) -> Trajectory:
         if self.rows is None:
-            raise ValueError("this block only counts rows: its actor wrote them to a replay server (make_replay)")
+            raise ValueError(
+                "this block only counts rows: its actor wrote them to a replay server (make_replay)"
+            )
         return self.rows
 
 
 class Collector:
-    """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which generation it is.
+    """Makes slices of rows; the arguments are those of `ParallelDriver`, and which actor of which
+    generation it is.
 
     Attributes:
       actor: which one it is.
@@ -89,7 +96,9 @@ class Collector:
         seed: int = 0,
     ):
         self.env = make_env()
-        wrap: Callable[[Policy], Policy] = VersionedPolicy if row_versions else (lambda policy: policy)
+        wrap: Callable[[Policy], Policy] = (
+            VersionedPolicy if row_versions else (lambda policy: policy)
+        )
         self.policy = wrap(make_policy(self.env.specs))
         self.actor, self._generation = actor, generation
         self._parameters, self._num_rows = parameters, num_rows
@@ -100,8 +109,15 @@ class Collector:
         self._episodes = _Episodes(self.env.num_envs or 1)
         seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
         self._key, random_key = jax.random.split(jax.random.key(int(seeds[0])))
-        observers: list[Any] = [self._episodes, self._rows.append if self._replay is None else self._replay.add]
-        policy, key, self._warmup_steps = self.policy, self._key, warmup_steps if generation == 0 else 0
+        observers: list[Any] = [
+            self._episodes,
+            self._rows.append if self._replay is None else self._replay.add,
+        ]
+        policy, key, self._warmup_steps = (
+            self.policy,
+            self._key,
+            warmup_steps if generation == 0 else 0,
+        )
         if self._warmup_steps:
             policy, key = wrap(RandomPolicy(self.env.specs.action)), random_key
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
@@ -119,14 +135,18 @@ class Collector:
         """The next slice.
 
         Args:
-          newest: the newest version that the caller has published: who has it asks for newer ones every 0.1 s only, since that
-            takes as long as many rows do.
+          newest: the newest version that the caller has published: who has it asks for newer ones
+            every 0.1 s only, since that takes as long as many rows do.
 
         Raises:
           TimeoutError: no parameters were published.
         """
         driver, steps = self._driver, self._driver.num_steps
-        if newest is None or self._version < max(newest, 0) or time.monotonic() > self._pulled_at + _PULL_SECONDS:
+        if (
+            newest is None
+            or self._version < max(newest, 0)
+            or time.monotonic() > self._pulled_at + _PULL_SECONDS
+        ):
             self.pull()
         if self._warmup_steps and driver.num_steps >= self._warmup_steps:
             driver.set_policy(self.policy, self._key)
@@ -179,26 +199,36 @@ class Collector:
             if self._version >= 0:
                 return
             if time.monotonic() > deadline or isinstance(self._parameters, ParameterServer):
-                raise TimeoutError("no parameters were published: call driver.publish(0, agent.policy_params(state)) first")
+                raise TimeoutError(
+                    "no parameters were published: call driver.publish(0, "
+                    "agent.policy_params(state)) first"
+                )
             time.sleep(0.05)
 
 
 class _Episodes:
-    """An observer that gives the returns and lengths of the episodes that ended since they were last taken.
+    """An observer that gives the returns and lengths of the episodes that ended since they were
+    last taken.
 
-    It keeps what it needs of the rows, and looks at all of them at once: to sum row by row takes several times as long.
+    It keeps what it needs of the rows, and looks at all of them at once: to sum row by row takes
+    several times as long.
     """
 
     def __init__(self, num_envs: int) -> None:
         self._rows: list[tuple[Any, Any, Any]] = []
-        self._return, self._length = np.zeros(num_envs), np.zeros(num_envs, np.int64)  # of the episodes under way
+        self._return, self._length = (
+            np.zeros(num_envs),
+            np.zeros(num_envs, np.int64),
+        )  # of the episodes under way
 
     def __call__(self, row: Trajectory) -> None:
         self._rows.append((row.step_type, row.next_step_type, row.reward))
 
     def take(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(self._rows), len(self._return))
-        step_type, next_step_type, reward = (np.reshape(leaves, shape) for leaves in zip(*self._rows, strict=True))
+        step_type, next_step_type, reward = (
+            np.reshape(leaves, shape) for leaves in zip(*self._rows, strict=True)
+        )
         self._rows.clear()
         live = step_type != StepType.LAST
         earned = np.where(live, reward, 0.0).astype(np.float64)
@@ -206,9 +236,13 @@ class _Episodes:
         ended: list[tuple[float, int]] = []
         for t, i in np.argwhere(live & (next_step_type == StepType.LAST)):
             rows = slice(begin[i], t + 1)
-            ended.append((self._return[i] + earned[rows, i].sum(), self._length[i] + live[rows, i].sum()))
+            ended.append(
+                (self._return[i] + earned[rows, i].sum(), self._length[i] + live[rows, i].sum())
+            )
             self._return[i], self._length[i], begin[i] = 0.0, 0, t + 1
         under_way = np.arange(shape[0])[:, None] >= begin
         self._return += np.sum(earned, axis=0, where=under_way)
         self._length += np.sum(live, axis=0, where=under_way)
-        return np.array([r for r, _ in ended], np.float64), np.array([n for _, n in ended], np.int64)
+        return np.array([r for r, _ in ended], np.float64), np.array(
+            [n for _, n in ended], np.int64
+        )

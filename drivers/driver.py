@@ -14,8 +14,9 @@ from ..policies.policy import Policy, act, check_acting, mismatch
 class Driver:
     """Steps an environment with a policy; every run continues where the last one stopped.
 
-    Observers get each row as NumPy, single or `[n]`, boundary rows (LAST -> FIRST) included; these are not counted as steps.
-    The key of row r is `fold_in(key, r)`, for all n environments, where r counts the driver's rows from its first one.
+    Observers get each row as NumPy, single or `[n]`, boundary rows (LAST -> FIRST) included; these
+    are not counted as steps. The key of row r is `fold_in(key, r)`, for all n environments, where r
+    counts the driver's rows from its first one.
 
     Args:
       env: a host environment, unbatched or of n environments.
@@ -27,7 +28,8 @@ class Driver:
     Attributes:
       time_step: the last time step; None before the first run.
       policy_state: the policy's recurrent state for it.
-      num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are summed over environments.
+      num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are
+        summed over environments.
 
     Raises:
       TypeError: if `env`, `policy` or `observers` is something else.
@@ -44,7 +46,10 @@ class Driver:
     ):
         check_acting(env, policy)
         if callable(observers):
-            raise TypeError("observers: expected a list of functions of a row, such as [buffer.add], got a single one")
+            raise TypeError(
+                "observers: expected a list of functions of a row, such as [buffer.add], got a "
+                "single one"
+            )
         self.env = env
         self.policy = policy
         self.observers = tuple(observers)
@@ -63,11 +68,13 @@ class Driver:
         num_rows: int | None = None,
         params: Tree = None,
     ) -> TimeStep:
-        """Runs until the first of the given limits is reached, and returns the time step where it stopped.
+        """Runs until the first of the given limits is reached, and returns the time step where it
+        stopped.
 
         Args:
           num_steps: environment steps, boundary rows not counted, summed over environments.
-          num_episodes: episodes that end, each counted with its boundary row, summed over environments.
+          num_episodes: episodes that end, each counted with its boundary row, summed over
+            environments.
           num_rows: rows (batches of them), boundary rows counted.
           params: what the policy needs, `agent.policy_params(state)`.
 
@@ -85,7 +92,9 @@ class Driver:
         return self.time_step
 
     def start(self) -> tuple[TimeStep, Tree]:
-        """Resets the environment if no run has yet; returns the time step and the policy's state to act on."""
+        """Resets the environment if no run has yet; returns the time step and the policy's state to
+        act on.
+        """
         if self.time_step is None:
             self.time_step = self.env.reset(self._seed)
             self.policy_state = self.policy.initial_state(self._batch_shape)
@@ -97,20 +106,30 @@ class Driver:
         self.policy_state = policy.initial_state(self._batch_shape)
 
     def step(self, params: Tree = None) -> Trajectory:
-        """Makes one row (a batch of n), shows it to the observers and returns it; call `start` first.
+        """Makes one row (a batch of n), shows it to the observers and returns it; call `start`
+        first.
 
         Raises:
           ValueError: if the policy cannot act with these parameters.
           SpecError: if the environment's action mask forbids every action where one is to be taken.
         """
         try:
-            policy_step = act(self.policy, params, self.time_step, self.policy_state, self._key, np.int32(self.num_rows))
+            policy_step = act(
+                self.policy,
+                params,
+                self.time_step,
+                self.policy_state,
+                self._key,
+                np.int32(self.num_rows),
+            )
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(mismatch(self.env, self.policy, params, error)) from error
         return self.take(policy_step)
 
     def take(self, policy_step: Any) -> Trajectory:
-        """Makes the row of an action that was chosen already, as `step` does; for loops that fuse acting with training."""
+        """Makes the row of an action that was chosen already, as `step` does; for loops that fuse
+        acting with training.
+        """
         mask = split_action_mask(self.time_step.observation)[1]
         if mask is not None:
             acting = np.asarray(self.time_step.step_type) != StepType.LAST
@@ -118,7 +137,9 @@ class Driver:
         self.policy_state = policy_step.state
         action, info = jax.tree.map(np.asarray, (policy_step.action, policy_step.info))
         next_time_step = self.env.step(action)
-        row = make_row(self.time_step, policy_step._replace(action=action, info=info), next_time_step)
+        row = make_row(
+            self.time_step, policy_step._replace(action=action, info=info), next_time_step
+        )
         self.time_step = next_time_step
         self.num_rows += 1
         boundaries = int(np.count_nonzero(row.is_last()))

@@ -1,4 +1,6 @@
-"""Whole episodes of a JAX environment on device: to evaluate a policy, and as the fitness of evolution."""
+"""Whole episodes of a JAX environment on device: to evaluate a policy, and as the fitness of
+evolution.
+"""
 
 from typing import Any, NamedTuple
 
@@ -23,12 +25,21 @@ class Episodes(NamedTuple):
 
 
 def play_episodes(
-    env: Any, policy: Policy, params: Tree, key: Array, num_episodes: int, max_steps: int, *, statistics: bool = False
+    env: Any,
+    policy: Policy,
+    params: Tree,
+    key: Array,
+    num_episodes: int,
+    max_steps: int,
+    *,
+    statistics: bool = False,
 ) -> Episodes:
-    """Plays the first episode of each of `num_episodes` environments, until all have ended or `max_steps` have been taken.
+    """Plays the first episode of each of `num_episodes` environments, until all have ended or
+    `max_steps` have been taken.
 
-    Which episodes count is so fixed beforehand: a number of them, taken as they end, would favour short ones. An episode that
-    lasts longer counts with what it has earned by then. A pure function: jit it, and vmap it over `params` and `key`.
+    Which episodes count is so fixed beforehand: a number of them, taken as they end, would favour
+    short ones. An episode that lasts longer counts with what it has earned by then. A pure
+    function: jit it, and vmap it over `params` and `key`.
 
     Args:
       env: a JAX environment.
@@ -43,12 +54,16 @@ def play_episodes(
       ValueError: if a number is less than 1.
     """
     if num_episodes < 1 or max_steps < 1:
-        raise ValueError(f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}")
+        raise ValueError(
+            f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}"
+        )
     reset_key, act_key = jax.random.split(key)
     env_state, time_step = reset_batch(env, reset_key, num_episodes)
     running = jnp.ones(num_episodes, bool)
     seen = init_statistics(env.specs.observation) if statistics else None
-    episodes = Episodes(jnp.zeros(num_episodes, jnp.float32), jnp.zeros(num_episodes, jnp.int32), seen)
+    episodes = Episodes(
+        jnp.zeros(num_episodes, jnp.float32), jnp.zeros(num_episodes, jnp.int32), seen
+    )
 
     def unfinished(carry: tuple) -> Array:
         return (carry[0] < max_steps) & carry[-1].any()
@@ -62,7 +77,21 @@ def play_episodes(
         env_state, time_step = step_batch(env, env_state, decision.action, num_episodes)
         returns = episodes.returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
         episodes = Episodes(returns, episodes.lengths + running, seen)
-        return row + 1, env_state, time_step, decision.state, episodes, running & ~time_step.is_last()
+        return (
+            row + 1,
+            env_state,
+            time_step,
+            decision.state,
+            episodes,
+            running & ~time_step.is_last(),
+        )
 
-    carry = (jnp.int32(0), env_state, time_step, policy.initial_state((num_episodes,)), episodes, running)
+    carry = (
+        jnp.int32(0),
+        env_state,
+        time_step,
+        policy.initial_state((num_episodes,)),
+        episodes,
+        running,
+    )
     return jax.lax.while_loop(unfinished, step, carry)[-2]

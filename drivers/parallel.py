@@ -1,4 +1,6 @@
-"""Drivers on Ray actors: each steps environments of its own with the newest parameters, a bounded slice at a time."""
+"""Drivers on Ray actors: each steps environments of its own with the newest parameters, a bounded
+slice at a time.
+"""
 
 import collections
 import pickle
@@ -20,13 +22,15 @@ from .supervision import Supervisor
 
 
 class ParallelDriver:
-    """n actors, each with its own environments, policy and `Driver`, which make rows in slices of `num_rows`.
+    """n actors, each with its own environments, policy and `Driver`, which make rows in slices of
+    `num_rows`.
 
-    At the start of a slice an actor pulls the newest parameters, if they are newer than its own. (It does not ask for them if
-    this driver had published no newer ones when the slice was ordered, and it asked less than 0.1 s ago.) At the end the rows
-    come back as a `Block`; or, with `make_replay`, the actor writes them to a replay server itself, and the block only counts
-    them. An actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of its unfinished slice
-    are lost, and those of a block come once.
+    At the start of a slice an actor pulls the newest parameters, if they are newer than its own.
+    (It does not ask for them if this driver had published no newer ones when the slice was ordered,
+    and it asked less than 0.1 s ago.) At the end the rows come back as a `Block`; or, with
+    `make_replay`, the actor writes them to a replay server itself, and the block only counts them.
+    An actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of
+    its unfinished slice are lost, and those of a block come once.
 
     With 0 actors there is one in this process, and no Ray.
 
@@ -35,25 +39,32 @@ class ParallelDriver:
             for block in driver.run(num_steps=100_000):
                 ...
 
-    What is given to make things is sent by cloudpickle: it should build what it needs rather than refer to it, and hold no JAX
-    arrays.
+    What is given to make things is sent by cloudpickle: it should build what it needs rather than
+    refer to it, and hold no JAX arrays.
 
     Args:
-      make_env: builds an actor's host environment, of n environments (they act in one call) or unbatched.
-      make_policy: builds its policy from the environment's specs: the agent's collect policy, usually.
+      make_env: builds an actor's host environment, of n environments (they act in one call) or
+        unbatched.
+      make_policy: builds its policy from the environment's specs: the agent's collect policy,
+        usually.
       num_actors: 0, or the number of actors.
       num_rows: rows of a slice, in each environment; it should take an actor 10 ms at least.
-      make_replay: builds the buffer that rows are written to, in the actor: `lambda: RemoteReplay(spec, address)`.
+      make_replay: builds the buffer that rows are written to, in the actor:
+        `lambda: RemoteReplay(spec, address)`.
       actor_params: a dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
       warmup_steps: environment steps that each actor makes with random actions first.
-      row_versions: have each row's `policy_info` say the `"version"` of the parameters that acted, int32, wherever rows go;
-        their tables then have the spec `policies.with_version(agent.collect_data_spec)`.
+      row_versions: have each row's `policy_info` say the `"version"` of the parameters that acted,
+        int32, wherever rows go; their tables then have the spec
+        `policies.with_version(agent.collect_data_spec)`.
       parameters: where they are published; None: a server of the driver's own, which it closes.
-      max_in_flight: slices of an actor that may be unfinished or queued. 1 for `gather`, 2 so that no actor idles.
-      max_staleness: blocks whose parameters are more versions behind the published ones are dropped; None: none are.
+      max_in_flight: slices of an actor that may be unfinished or queued. 1 for `gather`, 2 so that
+        no actor idles.
+      max_staleness: blocks whose parameters are more versions behind the published ones are
+        dropped; None: none are.
       timeout: seconds for a slice, after which an actor hangs; compilation counts.
       max_restarts, backoff, options, on_failure: as for `Supervisor`.
-      seed: of environments and draws; actors have different ones, and so has each that is made anew.
+      seed: of environments and draws; actors have different ones, and so has each that is made
+        anew.
 
     Attributes:
       num_actors: as given.
@@ -88,11 +99,19 @@ class ParallelDriver:
     ):
         actors = max(1, num_actors)
         if num_rows < 1 or warmup_steps < 0:
-            raise ValueError(f"expected num_rows >= 1 and warmup_steps >= 0, got {num_rows=}, {warmup_steps=}")
+            raise ValueError(
+                f"expected num_rows >= 1 and warmup_steps >= 0, got {num_rows=}, {warmup_steps=}"
+            )
         if actor_params is not None and len(actor_params) != actors:
-            raise ValueError(f"actor_params: expected one dict for each of {actors} actors, got {len(actor_params)}")
+            raise ValueError(
+                f"actor_params: expected one dict for each of {actors} actors, got "
+                f"{len(actor_params)}"
+            )
         if num_actors and isinstance(parameters, ParameterServer):
-            raise ValueError("parameters: actors cannot reach a ParameterServer in this process; use RemoteParameterServer")
+            raise ValueError(
+                "parameters: actors cannot reach a ParameterServer in this process; use "
+                "RemoteParameterServer"
+            )
         self.num_actors = num_actors
         self._own_parameters = parameters is None
         self.parameters: ParameterServer | RemoteParameterServer = parameters or (
@@ -139,17 +158,19 @@ class ParallelDriver:
         self.close()
 
     def publish(self, version: int, params: Tree, *, wait: bool = False) -> None:
-        """Has the next slices act with these parameters; versions grow. Without `wait` it may be left out, if the last one is
-        still on its way: then the next one is published."""
+        """Has the next slices act with these parameters; versions grow. Without `wait` it may be
+        left out, if the last one is still on its way: then the next one is published."""
         if self.parameters.push(version, params, wait=wait or self.version < 0):
             self.version = version
 
     def poll(self, timeout: float = 0.0, *, start: bool = True) -> list[Block]:
-        """Starts slices on all actors that take one, and returns the blocks that are there; none, after `timeout` seconds.
+        """Starts slices on all actors that take one, and returns the blocks that are there; none,
+        after `timeout` seconds.
 
         Args:
           timeout: seconds to wait for the first.
-          start: False only collects, so that actors that have nothing to do wait: for a learner that is behind.
+          start: False only collects, so that actors that have nothing to do wait: for a learner
+            that is behind.
 
         Raises:
           ActorError: an actor failed too often in a row; all are ended.
@@ -159,12 +180,16 @@ class ParallelDriver:
         early, self._early = self._early, []
         answers = self.supervisor.collect(0.0 if early else timeout)
         blocks = early + [answer.value for answer in answers if answer.failure is None]
-        if start and self.num_actors:  # in this process a slice is made at once: not before it is asked for
+        if (
+            start and self.num_actors
+        ):  # in this process a slice is made at once: not before it is asked for
             self._start()
         return [block for block in blocks if self._count(block)]
 
     def run(self, num_steps: int) -> Iterator[Block]:
-        """Blocks in the order in which they come, until they make up `num_steps` more environment steps of all actors."""
+        """Blocks in the order in which they come, until they make up `num_steps` more environment
+        steps of all actors.
+        """
         if num_steps < 1:
             raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
         stop = self.num_steps + num_steps
@@ -172,9 +197,11 @@ class ParallelDriver:
             yield from self.poll(timeout=1.0)
 
     def gather(self) -> list[Block]:
-        """One block of each actor, in their order, all of the parameters published last: for synchronous learning.
+        """One block of each actor, in their order, all of the parameters published last: for
+        synchronous learning.
 
-        A slice that is lost to a failure is made again. Needs `max_in_flight=1`, and no slices left over from `run` or `poll`.
+        A slice that is lost to a failure is made again. Needs `max_in_flight=1`, and no slices left
+        over from `run` or `poll`.
         """
         blocks: dict[int, Block] = {}
         waiting = set(range(len(self.supervisor)))
@@ -185,7 +212,9 @@ class ParallelDriver:
             for answer in self.supervisor.collect(timeout=1.0):
                 if answer.failure is not None:
                     waiting.add(answer.actor)
-                elif answer.value.version < self.version:  # the server has lost the newest, and Ray has made it anew
+                elif (
+                    answer.value.version < self.version
+                ):  # the server has lost the newest, and Ray has made it anew
                     if isinstance(self.parameters, RemoteParameterServer):
                         self.parameters.repeat()
                     waiting.add(answer.actor)
@@ -194,12 +223,15 @@ class ParallelDriver:
         return [blocks[actor] for actor in sorted(blocks)]
 
     def foreach_actor(self, function: Callable[[Collector], Any]) -> list[Any]:
-        """Calls a function with each actor's `Collector`, between two slices, and returns what it gives, in the actors' order.
+        """Calls a function with each actor's `Collector`, between two slices, and returns what it
+        gives, in the actors' order.
 
-        Parameters must have been published. An actor that is lost meanwhile is asked again when it was made anew.
+        Parameters must have been published. An actor that is lost meanwhile is asked again when it
+        was made anew.
 
         Raises:
-          RuntimeError: the function has raised in an actor, or what it gives cannot be sent; the message has the traceback.
+          RuntimeError: the function has raised in an actor, or what it gives cannot be sent; the
+            message has the traceback.
         """
         send = partial(_pickled, function) if self.num_actors else function
         values: dict[int, Any] = {}
@@ -224,8 +256,8 @@ class ParallelDriver:
         return [pickle.loads(values[actor][0]) for actor in sorted(values)]
 
     def report(self) -> dict[str, float]:
-        """What all actors did: steps, episodes, the mean return of the last 100 of them, staleness (published version minus
-        a block's, of the last 1000 blocks), and what was lost."""
+        """What all actors did: steps, episodes, the mean return of the last 100 of them, staleness
+        (published version minus a block's, of the last 1000 blocks), and what was lost."""
         failures = self.supervisor.num_failures
         staleness = np.array(self._staleness) if self._staleness else np.zeros(1)
         return {
@@ -242,7 +274,9 @@ class ParallelDriver:
         }
 
     def close(self) -> None:
-        """Ends the actors, and the parameter server if it is the driver's own; may be called twice."""
+        """Ends the actors, and the parameter server if it is the driver's own; may be called
+        twice.
+        """
         self.supervisor.close()
         self._close_parameters()
 
@@ -273,8 +307,12 @@ class ParallelDriver:
         return fresh
 
 
-def _pickled(function: Callable[[Collector], Any], collector: Collector) -> tuple[bytes, str | None]:
-    """In an actor: what a function gives, pickled, or the traceback of what it raised, which is no failure of the actor."""
+def _pickled(
+    function: Callable[[Collector], Any], collector: Collector
+) -> tuple[bytes, str | None]:
+    """In an actor: what a function gives, pickled, or the traceback of what it raised, which is no
+    failure of the actor.
+    """
     from ray import cloudpickle
 
     try:
@@ -284,24 +322,32 @@ def _pickled(function: Callable[[Collector], Any], collector: Collector) -> tupl
 
 
 class BlockWriter:
-    """An observer of blocks: each actor's rows go to writers of their own, as streams that other actors do not interrupt.
+    """An observer of blocks: each actor's rows go to writers of their own, as streams that other
+    actors do not interrupt.
 
     Args:
-      make_writer: a writer for the n streams of one actor: `partial(buffer.writer, num_envs=n)`, or `queue.writer`.
+      make_writer: a writer for the n streams of one actor: `partial(buffer.writer, num_envs=n)`, or
+        `queue.writer`.
     """
 
     def __init__(self, make_writer: Callable[[], Observer]):
         self._make_writer = make_writer
         self._writers: dict[int, Observer] = {}
-        self._last: dict[int, tuple[int, int]] = {}  # by actor, generation and number of its last block
+        self._last: dict[
+            int, tuple[int, int]
+        ] = {}  # by actor, generation and number of its last block
 
     def __call__(self, block: Block) -> None:
-        """Writes a block's rows, in their order; where the actor's last block is not the one before, rows begin new windows."""
+        """Writes a block's rows, in their order; where the actor's last block is not the one
+        before, rows begin new windows.
+        """
         writer = self._writers.get(block.actor)
         if writer is None:
             writer = self._writers[block.actor] = self._make_writer()
         elif block.number and self._last[block.actor] != (block.generation, block.number - 1):
-            writer(break_row(next(iter(block))))  # number 0 begins with FIRST, which continues no episode
+            writer(
+                break_row(next(iter(block)))
+            )  # number 0 begins with FIRST, which continues no episode
         self._last[block.actor] = (block.generation, block.number)
         for row in block:
             writer(row)

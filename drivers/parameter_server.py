@@ -1,4 +1,6 @@
-"""The newest parameters for acting, published once per version: in this process, or in a Ray actor that outlives failures."""
+"""The newest parameters for acting, published once per version: in this process, or in a Ray actor
+that outlives failures.
+"""
 
 import contextlib
 import os
@@ -20,8 +22,9 @@ _PULL_SECONDS = 5.0  # after which an actor goes on with what it has
 class ParameterServer:
     """Keeps the newest version of the parameters, and gives it to whoever has an older one.
 
-    A version is any number that grows, such as the number of updates. With `path` it writes snapshots there, and starts from
-    the last one. A snapshot is a pickle: let it be read where you trust the file.
+    A version is any number that grows, such as the number of updates. With `path` it writes
+    snapshots there, and starts from the last one. A snapshot is a pickle: let it be read where you
+    trust the file.
 
     Args:
       path: a file for snapshots; None: there are none.
@@ -36,23 +39,29 @@ class ParameterServer:
         self._params: Tree = None
         self._path = None if path is None else Path(path)
         self._save_seconds, self._saved_at = save_seconds, float("-inf")
-        self._least = -1  # the first version pushed here may be older than the snapshot's: a learner that resumes
+        self._least = (
+            -1
+        )  # the first version pushed here may be older than the snapshot's: a learner that resumes
         if self._path is not None and self._path.exists():
             with open(self._path, "rb") as file:
                 self.version, self._params = pickle.load(file)
 
     def push(self, version: int, params: Tree, *, wait: bool = True) -> bool:
-        """Publishes `params` (copied, as NumPy) as `version`; whether it did: the version already pushed is passed over.
+        """Publishes `params` (copied, as NumPy) as `version`; whether it did: the version already
+        pushed is passed over.
 
-        The first push after a start is taken even if a snapshot is newer, since a learner may resume from before it. `wait`
-        is for `RemoteParameterServer`.
+        The first push after a start is taken even if a snapshot is newer, since a learner may
+        resume from before it. `wait` is for `RemoteParameterServer`.
 
         Raises:
           ValueError: the version is older than the last one pushed, or negative.
           TypeError: a leaf is a typed random key.
         """
         if version < max(0, self._least):
-            raise ValueError(f"version {version} is older than {self._least}, which was pushed before; versions must grow")
+            raise ValueError(
+                f"version {version} is older than {self._least}, which was pushed before; "
+                "versions must grow"
+            )
         if version == self._least:
             return False
         self._params = to_host(params)
@@ -62,11 +71,14 @@ class ParameterServer:
         return True
 
     def pull_if_newer(self, have: int = -1) -> tuple[int, Tree] | None:
-        """The newest version and its parameters (NumPy, not to be written to), or None if `have` is not older than that."""
+        """The newest version and its parameters (NumPy, not to be written to), or None if `have` is
+        not older than that.
+        """
         return (self.version, self._params) if self.version > have else None
 
     def save(self) -> None:
-        """Writes a snapshot: the file is replaced in one step, when the new one is whole and on the disk.
+        """Writes a snapshot: the file is replaced in one step, when the new one is whole and on the
+        disk.
 
         Raises:
           ValueError: there is no path.
@@ -93,10 +105,11 @@ class ParameterServer:
 
 
 class RemoteParameterServer:
-    """A `ParameterServer` in a Ray actor. The object can be sent to other actors, which then pull from the same one.
+    """A `ParameterServer` in a Ray actor. The object can be sent to other actors, which then pull
+    from the same one.
 
-    Ray makes the actor anew if its process dies: then it has its last snapshot, or nothing until the next push. Who cannot
-    reach it goes on with the parameters that they have.
+    Ray makes the actor anew if its process dies: then it has its last snapshot, or nothing until
+    the next push. Who cannot reach it goes on with the parameters that they have.
 
     Args:
       path: of snapshots, on the machine of the actor.
@@ -109,9 +122,17 @@ class RemoteParameterServer:
       num_unreachable: pulls here that got no answer.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0, timeout: float = 120.0):
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        save_seconds: float = 5.0,
+        timeout: float = 120.0,
+    ):
         ray = import_ray()
-        actor: Any = ray.remote(_Server).options(num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()})
+        actor: Any = ray.remote(_Server).options(
+            num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()}
+        )
         self._actor: Any = actor.remote(path, save_seconds=save_seconds)
         self._timeout = timeout
         self.version = -1
@@ -120,11 +141,18 @@ class RemoteParameterServer:
         self._params: Tree = None  # the last pushed
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "version": -1, "num_skipped": 0, "num_unreachable": 0, "_pushing": None, "_params": None}
+        return {
+            **self.__dict__,
+            "version": -1,
+            "num_skipped": 0,
+            "num_unreachable": 0,
+            "_pushing": None,
+            "_params": None,
+        }
 
     def push(self, version: int, params: Tree, *, wait: bool = True) -> bool:
-        """Publishes, and returns whether it did: with `wait=False` it returns at once, and a push is left out while the last
-        one is unfinished.
+        """Publishes, and returns whether it did: with `wait=False` it returns at once, and a push
+        is left out while the last one is unfinished.
 
         Raises:
           ValueError, TypeError: as `ParameterServer.push`.
@@ -133,7 +161,10 @@ class RemoteParameterServer:
         import ray
 
         if version < max(0, self.version):
-            raise ValueError(f"version {version} is older than {self.version}, which was pushed before; versions must grow")
+            raise ValueError(
+                f"version {version} is older than {self.version}, which was pushed before; "
+                "versions must grow"
+            )
         if version == self.version:
             return False
         if self._pushing is not None:
@@ -149,7 +180,8 @@ class RemoteParameterServer:
         return True
 
     def repeat(self, pushing: Any = None) -> None:
-        """Sees to it that the server has what was pushed last here, which it may have lost with its process.
+        """Sees to it that the server has what was pushed last here, which it may have lost with its
+        process.
 
         Raises:
           TimeoutError: the server did not take it in time.
@@ -160,13 +192,22 @@ class RemoteParameterServer:
         deadline = time.monotonic() + self._timeout
         while self.version >= 0:
             try:
-                pushing = self._actor.push.remote(self.version, self._params) if pushing is None else pushing
+                pushing = (
+                    self._actor.push.remote(self.version, self._params)
+                    if pushing is None
+                    else pushing
+                )
                 ray.get(pushing, timeout=max(0.0, deadline - time.monotonic()))
                 self._pushing = None
                 return
-            except (exceptions.GetTimeoutError, exceptions.RayActorError) as error:  # it may be made anew just now
+            except (
+                exceptions.GetTimeoutError,
+                exceptions.RayActorError,
+            ) as error:  # it may be made anew just now
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"the parameter server did not answer in {self._timeout:g} s") from error
+                    raise TimeoutError(
+                        f"the parameter server did not answer in {self._timeout:g} s"
+                    ) from error
                 time.sleep(0.1)
                 pushing = None
 
@@ -204,7 +245,9 @@ class RemoteParameterServer:
 
 
 class _Server(ParameterServer):
-    """The actor. Large parameters lie in Ray's object store, one copy on each machine, owned by this process."""
+    """The actor. Large parameters lie in Ray's object store, one copy on each machine, owned by
+    this process.
+    """
 
     def __init__(self, path: Any, *, save_seconds: float):
         super().__init__(path, save_seconds=save_seconds)
@@ -228,7 +271,9 @@ class _Server(ParameterServer):
         import ray
 
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self._params))
-        self._shared = [ray.put(self._params)] if size > _LARGE else []  # in a list, so that Ray hands on the reference
+        self._shared = (
+            [ray.put(self._params)] if size > _LARGE else []
+        )  # in a list, so that Ray hands on the reference
 
 
 def to_host(tree: Tree) -> Tree:
@@ -241,7 +286,10 @@ def to_host(tree: Tree) -> Tree:
     def copy(path: Any, leaf: Any) -> np.ndarray:
         if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
             name = jax.tree_util.keystr(path)
-            raise TypeError(f"parameters{name}: expected arrays, got a typed random key; send jax.random.key_data(key)")
+            raise TypeError(
+                f"parameters{name}: expected arrays, got a typed random key; send "
+                "jax.random.key_data(key)"
+            )
         return np.array(leaf)  # a copy, since JAX's memory may be donated
 
     return jax.tree_util.tree_map_with_path(copy, tree)

@@ -14,7 +14,9 @@ from ..policies.policy import Policy
 
 @struct.dataclass
 class RolloutState:
-    """Where a rollout stands: leaves `[num_envs, ...]`, the acting key, and the number of the next row (int32)."""
+    """Where a rollout stands: leaves `[num_envs, ...]`, the acting key, and the number of the next
+    row (int32).
+    """
 
     env_state: Any
     time_step: TimeStep
@@ -23,13 +25,21 @@ class RolloutState:
     row: Array
 
 
-def start_rollout(env: Any, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1) -> RolloutState:
-    """Resets `num_envs` copies of a JAX environment with `reset_key`; `key` is the acting key, as a `Driver`'s."""
+def start_rollout(
+    env: Any, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1
+) -> RolloutState:
+    """Resets `num_envs` copies of a JAX environment with `reset_key`; `key` is the acting key, as a
+    `Driver`'s.
+    """
     env_state, time_step = reset_batch(env, reset_key, num_envs)
-    return RolloutState(env_state, time_step, policy.initial_state((num_envs,)), key, jnp.zeros((), jnp.int32))
+    return RolloutState(
+        env_state, time_step, policy.initial_state((num_envs,)), key, jnp.zeros((), jnp.int32)
+    )
 
 
-def rollout(env: Any, policy: Policy, params: Tree, state: RolloutState, num_rows: int) -> tuple[RolloutState, Trajectory]:
+def rollout(
+    env: Any, policy: Policy, params: Tree, state: RolloutState, num_rows: int
+) -> tuple[RolloutState, Trajectory]:
     """Makes `num_rows` rows in each environment, boundary rows counted.
 
     Draws what a `Driver` with the same keys and parameters draws.

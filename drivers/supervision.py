@@ -19,25 +19,31 @@ class ActorError(RuntimeError):
 
 
 class Supervisor:
-    """n actors, made by `make(actor, generation)` each in a process of its own, and the calls that they have not answered.
+    """n actors, made by `make(actor, generation)` each in a process of its own, and the calls that
+    they have not answered.
 
-    `ray.util.ActorPool` hands calls to whichever actor is idle, takes a dead actor for an idle one, waits for a hung one for
-    ever, and queues without bound. Here each call goes to an actor by its number, unanswered calls are bounded, and an actor
-    that fails is made anew, of the next generation, after a pause that doubles with each failure in a row. Its unanswered
-    calls are lost, and are told as answers with a `failure`: who needs them submits them again.
+    `ray.util.ActorPool` hands calls to whichever actor is idle, takes a dead actor for an idle one,
+    waits for a hung one for ever, and queues without bound. Here each call goes to an actor by its
+    number, unanswered calls are bounded, and an actor that fails is made anew, of the next
+    generation, after a pause that doubles with each failure in a row. Its unanswered calls are
+    lost, and are told as answers with a `failure`: who needs them submits them again.
 
-    With 0 actors there is one object in this process, and no Ray: `submit` runs the call, and what it raises is raised there.
+    With 0 actors there is one object in this process, and no Ray: `submit` runs the call, and what
+    it raises is raised there.
 
     Args:
-      make: builds what the actor is to be; sent there by cloudpickle, so it should build what it needs rather than refer to
-        it. If what it builds has a method `close`, that is called at the end.
+      make: builds what the actor is to be; sent there by cloudpickle, so it should build what it
+        needs rather than refer to it. If what it builds has a method `close`, that is called at the
+        end.
       num_actors: n. Ray is started on this machine if `ray.init` was not called before.
       max_in_flight: calls of an actor that may be unanswered.
-      timeout: seconds in which a call must be answered, once those before it are; else the actor hangs.
+      timeout: seconds in which a call must be answered, once those before it are; else the actor
+        hangs.
       start_timeout: seconds for an actor to start.
       max_restarts: how often in a row, without an answer, an actor is made anew.
       backoff: seconds before the first time.
-      options: of Ray, for each actor: {"num_cpus": 1}, say. Without one, actors reserve nothing, and any number fits.
+      options: of Ray, for each actor: {"num_cpus": 1}, say. Without one, actors reserve nothing,
+        and any number fits.
       on_failure: takes each `Failure`; None: a warning.
 
     Attributes:
@@ -61,9 +67,15 @@ class Supervisor:
         options: Mapping[str, Any] | None = None,
         on_failure: Callable[[Failure], None] | None = None,
     ):
-        if num_actors < 0 or max_in_flight < 1 or max_restarts < 0 or min(timeout, start_timeout) <= 0:
+        if (
+            num_actors < 0
+            or max_in_flight < 1
+            or max_restarts < 0
+            or min(timeout, start_timeout) <= 0
+        ):
             raise ValueError(
-                "expected num_actors >= 0, max_in_flight >= 1, max_restarts >= 0 and timeouts above 0, got "
+                "expected num_actors >= 0, max_in_flight >= 1, max_restarts >= 0 and timeouts "
+                "above 0, got "
                 f"{num_actors=}, {max_in_flight=}, {max_restarts=}, {timeout=}, {start_timeout=}"
             )
         self.num_answers = self.num_lost = 0
@@ -71,7 +83,9 @@ class Supervisor:
         self._make, self._max_in_flight = make, max_in_flight
         self._timeout, self._start_timeout = timeout, start_timeout
         self._max_restarts, self._backoff = max_restarts, backoff
-        self._on_failure = on_failure or (lambda failure: warnings.warn(told(failure), RuntimeWarning, stacklevel=4))
+        self._on_failure = on_failure or (
+            lambda failure: warnings.warn(told(failure), RuntimeWarning, stacklevel=4)
+        )
         self._calls = 0
         self._closed = False
         self._answers: list[Answer] = []  # not collected yet
@@ -80,9 +94,15 @@ class Supervisor:
         if num_actors:
             ray = import_ray()
             # By value, so that an actor imports only what `make` needs.
-            given = {"num_cpus": 0, "runtime_env": {"env_vars": cpu_environment()}, **(options or {})}
+            given = {
+                "num_cpus": 0,
+                "runtime_env": {"env_vars": cpu_environment()},
+                **(options or {}),
+            }
             self._actor_class: Any = ray.remote(host_class()).options(**given)
-            self._folder = Path(tempfile.mkdtemp(prefix="jax_agents_"))  # hanging actors say there where they are
+            self._folder = Path(
+                tempfile.mkdtemp(prefix="jax_agents_")
+            )  # hanging actors say there where they are
             for slot in self._slots:
                 self._start(slot)
 
@@ -101,17 +121,22 @@ class Supervisor:
             return []
         if self._local is not None:
             return [0] if len(self._answers) < self._max_in_flight else []
-        slots = [slot for slot in self._slots if slot.ready and len(slot.pending) < self._max_in_flight]
+        slots = [
+            slot for slot in self._slots if slot.ready and len(slot.pending) < self._max_in_flight
+        ]
         return [slot.index for slot in sorted(slots, key=lambda slot: len(slot.pending))]
 
     def submit(self, actor: int, method: str, *args: Any) -> int:
-        """Calls a method of an actor that is `free`; the call's number, which its `Answer` will have.
+        """Calls a method of an actor that is `free`; the call's number, which its `Answer` will
+        have.
 
         Raises:
           RuntimeError: the actor is not free, or all are closed.
         """
         if actor not in self.free():
-            raise RuntimeError(f"actor {actor} takes no call now; submit to one of free(), which are {self.free()}")
+            raise RuntimeError(
+                f"actor {actor} takes no call now; submit to one of free(), which are {self.free()}"
+            )
         self._calls += 1
         if self._local is not None:
             self._answers.append(Answer(0, 0, self._calls, getattr(self._local, method)(*args)))
@@ -122,13 +147,15 @@ class Supervisor:
         return self._calls
 
     def collect(self, timeout: float | None = None) -> list[Answer]:
-        """Waits until there is an answer, at most `timeout` seconds (None: for ever), and returns all there are.
+        """Waits until there is an answer, at most `timeout` seconds (None: for ever), and returns
+        all there are.
 
-        It also finds actors that failed, and makes them anew when their time has come: call it often.
+        It also finds actors that failed, and makes them anew when their time has come: call it
+        often.
 
         Raises:
-          ActorError: an actor failed more than `max_restarts` times in a row. All actors are ended then, as they are if this
-            call is interrupted.
+          ActorError: an actor failed more than `max_restarts` times in a row. All actors are ended
+            then, as they are if this call is interrupted.
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         try:
@@ -155,7 +182,9 @@ class Supervisor:
         return [slot.generation for slot in self._slots]
 
     def close(self, grace: float = 5.0) -> None:
-        """Ends all actors; those that answer get `grace` seconds to end what they do and close. May be called twice."""
+        """Ends all actors; those that answer get `grace` seconds to end what they do and close. May
+        be called twice.
+        """
         if self._closed:
             return
         self._closed = True
@@ -179,7 +208,10 @@ class Supervisor:
     def _start(self, slot: "Slot") -> None:
         slot.handle = self._actor_class.remote()
         where = str(self._folder / f"{slot.index}-{slot.generation}")
-        slot.add(0, slot.handle.build.remote(self._make, slot.index, slot.generation, where, self._timeout))
+        slot.add(
+            0,
+            slot.handle.build.remote(self._make, slot.index, slot.generation, where, self._timeout),
+        )
 
     def _end(self, slot: "Slot") -> None:
         import ray
@@ -192,7 +224,10 @@ class Supervisor:
 
     def _next_event(self) -> float:
         """When an actor hangs, or is to be made anew, if nothing else happens before."""
-        return min((slot.since if slot.handle is None else self._limit(slot) for slot in self._slots), default=0.0)
+        return min(
+            (slot.since if slot.handle is None else self._limit(slot) for slot in self._slots),
+            default=0.0,
+        )
 
     def _limit(self, slot: "Slot") -> float:
         if not slot.pending:
@@ -261,5 +296,7 @@ class Supervisor:
         slot.since = time.monotonic() + min(_MOST_BACKOFF, self._backoff * 2 ** (slot.in_a_row - 1))
         if slot.in_a_row > self._max_restarts:
             times = "once" if slot.in_a_row == 1 else f"{slot.in_a_row} times in a row"
-            raise ActorError(f"failed {times}, and max_restarts={self._max_restarts}. {told(failure)}")
+            raise ActorError(
+                f"failed {times}, and max_restarts={self._max_restarts}. {told(failure)}"
+            )
         self._on_failure(failure)

@@ -1,11 +1,23 @@
-"""Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments (`envs.classic`) and adapters."""
+"""Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments
+(`envs.classic`) and adapters.
+"""
 
 from . import atari, classic, gym, probes
 from .environment import Environment, JaxEnvironment
 from .episodic import EpisodeState, EpisodicEnvironment
 from .host import HostEnvironment, reset_batch, step_batch
 from .preprocessing import Preprocessor, get_preprocessor
-from .specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, trajectory_spec, validate, zeros
+from .specs import (
+    ArraySpec,
+    BoundedSpec,
+    DiscreteSpec,
+    EnvironmentSpecs,
+    SpecError,
+    sample,
+    trajectory_spec,
+    validate,
+    zeros,
+)
 from .time_step import restart, termination, transition, truncation
 from .types import (
     PolicyStep,

@@ -1,4 +1,6 @@
-"""The gymnasium adapter: `make` an environment by its id, or adapt one that you have with `from_gym`."""
+"""The gymnasium adapter: `make` an environment by its id, or adapt one that you have with
+`from_gym`.
+"""
 
 import contextlib
 import functools
@@ -39,18 +41,24 @@ def make(
       ((4,), 2)
 
     Args:
-      env: a gymnasium id, which may name the module that registers it ("my_games:Maze-v0"), or a function without arguments
-        that returns a new gymnasium environment.
-      num_envs: None for one environment, unbatched; n for n of them and a leading `[n]` axis (environment i gets seed + i).
-      max_episode_steps: the time limit instead of the registered one; -1: none; None: the registered one.
+      env: a gymnasium id, which may name the module that registers it ("my_games:Maze-v0"), or a
+        function without arguments that returns a new gymnasium environment.
+      num_envs: None for one environment, unbatched; n for n of them and a leading `[n]` axis
+        (environment i gets seed + i).
+      max_episode_steps: the time limit instead of the registered one; -1: none; None: the
+        registered one.
       wrappers: applied in order to each environment (gymnasium's own, for example).
       render_mode: gymnasium's; dropped if an id's environment does not support it.
-      vectorization: "sync", or "async" for a process each (spawned, so a script needs its `if __name__ == "__main__"`).
-      env_options: keyword arguments of the environment's constructor: `{"continuous": True}` for LunarLander-v3.
-      preprocess: apply `preprocessing.get_preprocessor` of the observation space, after the wrappers.
+      vectorization: "sync", or "async" for a process each (spawned, so a script needs its
+        `if __name__ == "__main__"`).
+      env_options: keyword arguments of the environment's constructor: `{"continuous": True}` for
+        LunarLander-v3.
+      preprocess: apply `preprocessing.get_preprocessor` of the observation space, after the
+        wrappers.
 
     Raises:
-      ValueError: for an unknown id, naming the nearest ones, and for an observation or action space that has no spec.
+      ValueError: for an unknown id, naming the nearest ones, and for an observation or action space
+        that has no spec.
       ImportError: for a missing extra, naming the command that installs it.
     """
     if vectorization not in ("sync", "async"):
@@ -58,7 +66,10 @@ def make(
     if num_envs is not None and num_envs < 1:
         raise ValueError(f"num_envs: expected None or at least 1, got {num_envs}")
     if not isinstance(env, str) and not callable(env):
-        raise TypeError(f"env: expected an id or a function that makes an environment, got {env!r}; adapt it with from_gym")
+        raise TypeError(
+            f"env: expected an id or a function that makes an environment, got {env!r}; adapt it "
+            "with from_gym"
+        )
     wrappers = (*wrappers, preprocess_observation) if preprocess else tuple(wrappers)
     create = _creator(env, max_episode_steps, wrappers, render_mode, dict(env_options or {}))
     if num_envs is None:
@@ -69,14 +80,18 @@ def make(
         vector = installed(lambda: gymnasium.vector.SyncVectorEnv([create] * num_envs), env)
     else:
         with _main_without_a_missing_file():
-            vector = installed(lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env)
+            vector = installed(
+                lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env
+            )
     return GymVectorEnvironment(vector, copy=False)
 
 
 def from_gym(env: Any) -> Environment:
-    """Adapts an existing gymnasium environment, or vector environment in `NEXT_STEP` auto-reset mode; it is then ours to step.
+    """Adapts an existing gymnasium environment, or vector environment in `NEXT_STEP` auto-reset
+    mode; it is then ours to step.
 
-    The discount is 0 where `terminated` is true and 1 elsewhere, times the step's `info["discount"]` if it has one.
+    The discount is 0 where `terminated` is true and 1 elsewhere, times the step's
+    `info["discount"]` if it has one.
 
     Raises:
       TypeError: if it is neither.
@@ -88,7 +103,10 @@ def from_gym(env: Any) -> Environment:
         return GymVectorEnvironment(env)
     if isinstance(env, gymnasium.Env):
         return GymEnvironment(env)
-    raise TypeError(f"env: expected a gymnasium Env or VectorEnv, got {type(env).__name__}; make one with envs.gym.make(id)")
+    raise TypeError(
+        f"env: expected a gymnasium Env or VectorEnv, got {type(env).__name__}; make one with "
+        "envs.gym.make(id)"
+    )
 
 
 class GymEnvironment:
@@ -127,7 +145,10 @@ class GymEnvironment:
         if "discount" in info:
             discount *= np.float32(info["discount"])
         if reward is None:  # NumPy would make NaN of it
-            raise SpecError("reward: expected a number, the environment's `step` returned None; return the reward there")
+            raise SpecError(
+                "reward: expected a number, the environment's `step` returned None; return the "
+                "reward there"
+            )
         return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
 
     def render(self) -> np.ndarray:
@@ -155,7 +176,9 @@ class GymVectorEnvironment:
             )
         self.env = env
         self.num_envs: int = env.num_envs
-        observation, self._observation = observations(env.single_observation_space, self.num_envs, copy)
+        observation, self._observation = observations(
+            env.single_observation_space, self.num_envs, copy
+        )
         action, self._action = actions(env.single_action_space, self.num_envs)
         self.specs = EnvironmentSpecs(observation, action)
         self._ended: np.ndarray | None = None
@@ -166,10 +189,16 @@ class GymVectorEnvironment:
         observation, _ = self.env.reset(seed=seed)
         n = self.num_envs
         self._ended = np.zeros(n, np.bool_)
-        return TimeStep(np.zeros(n, np.int32), np.zeros(n, np.float32), np.ones(n, np.float32), self._observation(observation))
+        return TimeStep(
+            np.zeros(n, np.int32),
+            np.zeros(n, np.float32),
+            np.ones(n, np.float32),
+            self._observation(observation),
+        )
 
     def step(self, action: Tree) -> TimeStep:
-        """Takes `[n]` actions; an environment whose last time step was LAST resets and ignores its action.
+        """Takes `[n]` actions; an environment whose last time step was LAST resets and ignores its
+        action.
 
         Raises:
           SpecError: if the actions do not meet their spec.
@@ -184,7 +213,9 @@ class GymVectorEnvironment:
         discount = (~terminated).astype(np.float32)
         if "discount" in info:  # of those that said one
             discount *= np.where(info["_discount"], info["discount"], _ONE)
-        return TimeStep(step_type, reward.astype(np.float32), discount, self._observation(observation))
+        return TimeStep(
+            step_type, reward.astype(np.float32), discount, self._observation(observation)
+        )
 
     def render(self) -> np.ndarray:
         """Pictures of the present states, uint8 `[n, H, W, 3]`."""
@@ -198,14 +229,18 @@ class GymVectorEnvironment:
 
 
 def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
-    """gymnasium's picture, uint8 `[H, W, 3]`, of environment `env_id` with these attributes set (its state, say)."""
+    """gymnasium's picture, uint8 `[H, W, 3]`, of environment `env_id` with these attributes set
+    (its state, say).
+    """
     env = _renderer(env_id)
     for name, value in attributes.items():
         setattr(env, name, value)
     return picture(env)
 
 
-@functools.lru_cache(maxsize=8)  # a renderer takes a second to start, and it has no state but what render_state sets
+@functools.lru_cache(
+    maxsize=8
+)  # a renderer takes a second to start, and it has no state but what render_state sets
 def _renderer(env_id: str) -> Any:
     env = _creator(env_id, None, (), "rgb_array", {})().unwrapped
     env.reset(seed=0)
@@ -219,7 +254,9 @@ def _creator(
     render_mode: str | None,
     options: dict[str, Any],
 ) -> Callable[[], Any]:
-    """A function that makes one environment. It is pickled by value, so that a spawned process imports gymnasium alone."""
+    """A function that makes one environment. It is pickled by value, so that a spawned process
+    imports gymnasium alone.
+    """
     if isinstance(env, str):
         spec = find_spec(env)
         if render_mode is not None and render_mode in render_modes(spec, env):
@@ -227,13 +264,18 @@ def _creator(
     else:
         spec, factory = None, env
         if options:
-            raise ValueError(f"env_options: expected none with a function, got {options}; pass them on inside the function")
+            raise ValueError(
+                f"env_options: expected none with a function, got {options}; pass them on inside "
+                "the function"
+            )
 
     def create():
         import gymnasium
 
         if spec is not None:
-            made = gymnasium.make(spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **options)
+            made = gymnasium.make(
+                spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **options
+            )
         else:
             made = factory()
             if max_episode_steps is not None and max_episode_steps > 0:
@@ -247,7 +289,9 @@ def _creator(
 
 @contextlib.contextmanager
 def _main_without_a_missing_file() -> Iterator[None]:
-    """Spawned processes run the main module's file; a program read from standard input says it had one named `<stdin>`."""
+    """Spawned processes run the main module's file; a program read from standard input says it had
+    one named `<stdin>`.
+    """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     missing = file is not None and not os.path.exists(file)

@@ -36,11 +36,16 @@ def find_spec(env_id: str) -> Any:
         return gymnasium.spec(env_id)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         known = {name.lower(): name for name in gymnasium.registry}
-        near = [known[name] for name in difflib.get_close_matches(env_id.lower(), known, n=3, cutoff=0.5)]
+        near = [
+            known[name]
+            for name in difflib.get_close_matches(env_id.lower(), known, n=3, cutoff=0.5)
+        ]
         hint = f"did you mean {' or '.join(near)}?" if near else "see gymnasium.pprint_registry()"
         raise ValueError(
-            f"env: no environment {env_id!r} is registered; {hint} Atari games are named like ALE/Pong-v5 and need "
-            f"{_INSTALL['ale_py']}; environments of other packages are registered by importing these"
+            f"env: no environment {env_id!r} is registered; {hint} Atari games are named like "
+            "ALE/Pong-v5 and need "
+            f"{_INSTALL['ale_py']}; environments of other packages are registered by importing "
+            "these"
         ) from error
 
 
@@ -52,7 +57,12 @@ def render_modes(spec: Any, env_id: str) -> Sequence[str]:
     """
     from gymnasium.envs.registration import load_env_creator
 
-    entry = installed(lambda: spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point), env_id)
+    entry = installed(
+        lambda: (
+            spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+        ),
+        env_id,
+    )
     return (getattr(entry, "metadata", None) or {}).get("render_modes", ())
 
 
@@ -64,7 +74,11 @@ def installed(create: Callable[[], Any], env: Any) -> Any:
         return create()
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         entry = str(gymnasium.registry[env].entry_point) if env in gymnasium.registry else ""
-        command = next((command for name, command in _INSTALL.items() if name in entry.lower()), None)
+        command = next(
+            (command for name, command in _INSTALL.items() if name in entry.lower()), None
+        )
         if command is None:
             raise
-        raise ImportError(f"{env} needs a package that is not installed ({error}): {command}") from error
+        raise ImportError(
+            f"{env} needs a package that is not installed ({error}): {command}"
+        ) from error

@@ -1,6 +1,8 @@
-"""From gymnasium's spaces to specs, and the converters of observations and actions that go with them.
+"""From gymnasium's spaces to specs, and the converters of observations and actions that go with
+them.
 
-Each converter is built once from its space. For a flat space it is one closure, since it runs in every step of a host loop.
+Each converter is built once from its space. For a flat space it is one closure, since it runs in
+every step of a host loop.
 """
 
 import operator
@@ -12,21 +14,28 @@ import numpy as np
 from .specs import ArraySpec, BoundedSpec, DiscreteSpec, SpecError, validate
 from .types import ACTION_MASK, Tree
 
-_NARROWER = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32, np.dtype(np.uint64): np.uint32}
+_NARROWER = {
+    np.dtype(np.float64): np.float32,
+    np.dtype(np.int64): np.int32,
+    np.dtype(np.uint64): np.uint32,
+}
 
 
 class Conversion(NamedTuple):
-    """A space's `spec`, and `convert`: from gymnasium's value to ours for observations, the other way round for actions."""
+    """A space's `spec`, and `convert`: from gymnasium's value to ours for observations, the other
+    way round for actions.
+    """
 
     spec: Tree
     convert: Callable[[Any], Any]
 
 
 def observations(space: Any, num_envs: int | None, copy: bool = True) -> Conversion:
-    """The spec of an observation space `[...]` and its converter, for values `[n, ...]` if `num_envs` is given.
+    """The spec of an observation space `[...]` and its converter, for values `[n, ...]` if
+    `num_envs` is given.
 
-    float64, int64 and uint64 become 32 bits wide; a `Discrete` starts at 0; an integer leaf named `"action_mask"` becomes
-    boolean. The result is an array of its own if `copy`.
+    float64, int64 and uint64 become 32 bits wide; a `Discrete` starts at 0; an integer leaf named
+    `"action_mask"` becomes boolean. The result is an array of its own if `copy`.
 
     Raises:
       ValueError: if the space has no spec.
@@ -35,10 +44,12 @@ def observations(space: Any, num_envs: int | None, copy: bool = True) -> Convers
 
 
 def actions(space: Any, num_envs: int | None) -> Conversion:
-    """The spec of an action space and the converter from an action `[...]` or `[n, ...]` to what gymnasium expects.
+    """The spec of an action space and the converter from an action `[...]` or `[n, ...]` to what
+    gymnasium expects.
 
-    The converter raises `SpecError` for an action of another structure, shape or dtype, and for a number out of range where
-    actions are discrete. It does not clip: bounds are the policy's business.
+    The converter raises `SpecError` for an action of another structure, shape or dtype, and for a
+    number out of range where actions are discrete. It does not clip: bounds are the policy's
+    business.
 
     Raises:
       ValueError: if the space has no spec.
@@ -46,8 +57,17 @@ def actions(space: Any, num_envs: int | None) -> Conversion:
     spec, convert = _action(space, num_envs, "action")
 
     def explain(action):
-        validate({"action": action}, {"action": spec}, batch_ndim=0 if num_envs is None else 1, values=True)
-        wanted = "" if num_envs is None else f" with a leading axis of {num_envs}, one for each environment"
+        validate(
+            {"action": action},
+            {"action": spec},
+            batch_ndim=0 if num_envs is None else 1,
+            values=True,
+        )
+        wanted = (
+            ""
+            if num_envs is None
+            else f" with a leading axis of {num_envs}, one for each environment"
+        )
         raise SpecError(f"action: expected {spec}{wanted}, got {action!r}")
 
     def checked(action):
@@ -65,13 +85,19 @@ def _observation(space: Any, num_envs: int | None, copy: bool, name: str) -> Con
     from gymnasium import spaces
 
     if isinstance(space, spaces.Dict):
-        parts = {key: _observation(part, num_envs, copy, f"{name}/{key}") for key, part in space.spaces.items()}
+        parts = {
+            key: _observation(part, num_envs, copy, f"{name}/{key}")
+            for key, part in space.spaces.items()
+        }
         converters = {key: part.convert for key, part in parts.items()}
         return Conversion(
-            {key: part.spec for key, part in parts.items()}, lambda value: {key: f(value[key]) for key, f in converters.items()}
+            {key: part.spec for key, part in parts.items()},
+            lambda value: {key: f(value[key]) for key, f in converters.items()},
         )
     if isinstance(space, spaces.Tuple):
-        items = [_observation(part, num_envs, copy, f"{name}/{i}") for i, part in enumerate(space.spaces)]
+        items = [
+            _observation(part, num_envs, copy, f"{name}/{i}") for i, part in enumerate(space.spaces)
+        ]
         functions = [item.convert for item in items]
         return Conversion(
             tuple(item.spec for item in items),
@@ -96,7 +122,8 @@ def _observation(space: Any, num_envs: int | None, copy: bool, name: str) -> Con
         array = make_array(value - start if shifted else value, dtype)
         if array.shape != shape:
             raise SpecError(
-                f"{name}: the environment's space promises shape {list(shape)}, it returned {list(array.shape)}; "
+                f"{name}: the environment's space promises shape {list(shape)}, it returned "
+                f"{list(array.shape)}; "
                 "correct its observation_space or what it returns"
             )
         return array
@@ -108,7 +135,9 @@ def _action(space: Any, num_envs: int | None, name: str) -> Conversion:
     from gymnasium import spaces
 
     if isinstance(space, spaces.Dict):
-        parts = {key: _action(part, num_envs, f"{name}/{key}") for key, part in space.spaces.items()}
+        parts = {
+            key: _action(part, num_envs, f"{name}/{key}") for key, part in space.spaces.items()
+        }
         converters = {key: part.convert for key, part in parts.items()}
 
         def convert_dict(action):
@@ -137,19 +166,25 @@ def _discrete_action(num_values: int, start: int) -> Callable[[Any], int]:
         value = index(action)
         if 0 <= value < num_values:
             return value + start
-        raise SpecError(f"action: expected an integer in 0..{num_values - 1}, got {value}; count actions from 0")
+        raise SpecError(
+            f"action: expected an integer in 0..{num_values - 1}, got {value}; count actions from 0"
+        )
 
     return convert
 
 
-def _array_action(space: Any, spec: Any, start: Any, num_envs: int | None) -> Callable[[Any], np.ndarray]:
+def _array_action(
+    space: Any, spec: Any, start: Any, num_envs: int | None
+) -> Callable[[Any], np.ndarray]:
     shape = spec.shape if num_envs is None else (num_envs, *spec.shape)
     dtype, space_dtype = spec.dtype, space.dtype
     counts = np.asarray(spec.num_values) if isinstance(spec, DiscreteSpec) else None
 
     def convert(action):
         array = np.asarray(action)
-        if array.shape != shape or (array.dtype != dtype and (counts is None or array.dtype.kind not in "iu")):
+        if array.shape != shape or (
+            array.dtype != dtype and (counts is None or array.dtype.kind not in "iu")
+        ):
             raise ValueError(action)
         if counts is None:
             return array.astype(space_dtype)
@@ -169,32 +204,53 @@ def _leaf(space: Any, name: str, action: bool = False) -> tuple[Any, Any]:
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return DiscreteSpec(tuple(space.nvec.tolist())), np.asarray(space.start, space.dtype)
     if isinstance(space, spaces.MultiDiscrete) and not action:
-        return BoundedSpec(space.shape, np.int32, 0, space.nvec - 1), np.asarray(space.start, space.dtype)
+        return BoundedSpec(space.shape, np.int32, 0, space.nvec - 1), np.asarray(
+            space.start, space.dtype
+        )
     if isinstance(space, spaces.MultiBinary) and action and len(space.shape) == 1:
         return DiscreteSpec((2,) * space.shape[0]), np.zeros((), space.dtype)
-    if isinstance(space, spaces.MultiBinary | spaces.Box) and name.endswith("/" + ACTION_MASK) and space.dtype.kind in "iub":
+    if (
+        isinstance(space, spaces.MultiBinary | spaces.Box)
+        and name.endswith("/" + ACTION_MASK)
+        and space.dtype.kind in "iub"
+    ):
         return ArraySpec(space.shape, np.bool_), 0
     if isinstance(space, spaces.MultiBinary) and not action:
         return BoundedSpec(space.shape, space.dtype, 0, 1), 0
     if isinstance(space, spaces.Box):
         dtype = np.dtype(_NARROWER.get(space.dtype, space.dtype))
-        return BoundedSpec(space.shape, dtype, *_bounds(space.low, space.high, dtype, inwards=action)), 0
+        return BoundedSpec(
+            space.shape, dtype, *_bounds(space.low, space.high, dtype, inwards=action)
+        ), 0
     raise ValueError(
-        f"{name}: expected a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple space (vectors, where actions are "
-        f"MultiDiscrete or MultiBinary), got {space}; turn it into one of them with gymnasium.wrappers.TransformObservation "
+        f"{name}: expected a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple space "
+        "(vectors, where actions are "
+        f"MultiDiscrete or MultiBinary), got {space}; turn it into one of them with "
+        "gymnasium.wrappers.TransformObservation "
         "or TransformAction"
     )
 
 
-def _bounds(low: np.ndarray, high: np.ndarray, dtype: np.dtype, inwards: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds in another dtype; `inwards`: floats are rounded so that what is at a bound is within the space's."""
+def _bounds(
+    low: np.ndarray, high: np.ndarray, dtype: np.dtype, inwards: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds in another dtype; `inwards`: floats are rounded so that what is at a bound is within
+    the space's.
+    """
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.clip(low, limits.min, limits.max).astype(dtype), np.clip(high, limits.min, limits.max).astype(dtype)
+        return np.clip(low, limits.min, limits.max).astype(dtype), np.clip(
+            high, limits.min, limits.max
+        ).astype(dtype)
     with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
         rounded_low, rounded_high = low.astype(dtype), high.astype(dtype)
     if inwards:
-        lower, higher = (np.nextafter(x, dtype.type(to)) for x, to in ((rounded_high, -np.inf), (rounded_low, np.inf)))
+        lower, higher = (
+            np.nextafter(x, dtype.type(to))
+            for x, to in ((rounded_high, -np.inf), (rounded_low, np.inf))
+        )
         rounded_low = np.where((rounded_low < low) & np.isfinite(rounded_low), higher, rounded_low)
-        rounded_high = np.where((rounded_high > high) & np.isfinite(rounded_high), lower, rounded_high)
+        rounded_high = np.where(
+            (rounded_high > high) & np.isfinite(rounded_high), lower, rounded_high
+        )
     return rounded_low, rounded_high

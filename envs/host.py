@@ -15,13 +15,17 @@ from .types import Array, TimeStep, Tree
 def reset_batch(env: JaxEnvironment, key: Array, num_envs: int | None) -> tuple[Any, TimeStep]:
     """Resets `num_envs` copies of an environment: copy i gets `jax.random.split(key, num_envs)[i]`.
 
-    With `num_envs=None` it is `env.reset(key)`, unbatched. Pure: the host adapter and the scan both start with it, so that
-    they see the same episodes.
+    With `num_envs=None` it is `env.reset(key)`, unbatched. Pure: the host adapter and the scan both
+    start with it, so that they see the same episodes.
     """
-    return env.reset(key) if num_envs is None else jax.vmap(env.reset)(jax.random.split(key, num_envs))
+    return (
+        env.reset(key) if num_envs is None else jax.vmap(env.reset)(jax.random.split(key, num_envs))
+    )
 
 
-def step_batch(env: JaxEnvironment, state: Any, action: Tree, num_envs: int | None) -> tuple[Any, TimeStep]:
+def step_batch(
+    env: JaxEnvironment, state: Any, action: Tree, num_envs: int | None
+) -> tuple[Any, TimeStep]:
     """Steps what `reset_batch` made; `action` is `[*spec]` or `[num_envs, *spec]`. Pure."""
     return env.step(state, action) if num_envs is None else jax.vmap(env.step)(state, action)
 
@@ -33,8 +37,9 @@ _step = jax.jit(step_batch, static_argnums=(0, 3))
 class HostEnvironment:
     """A JAX environment as a host `Environment`: jitted, NumPy out.
 
-    `reset(seed)` starts from `reset_batch(env, jax.random.key(seed), num_envs)`. A reset without a seed draws the next one from
-    `numpy.random.default_rng(seed).integers(2**31)` of the last seed given (the constructor's, to begin with, is used itself).
+    `reset(seed)` starts from `reset_batch(env, jax.random.key(seed), num_envs)`. A reset without a
+    seed draws the next one from `numpy.random.default_rng(seed).integers(2**31)` of the last seed
+    given (the constructor's, to begin with, is used itself).
 
     Args:
       env: the JAX environment.
@@ -92,7 +97,10 @@ class HostEnvironment:
           RuntimeError: before the first reset.
         """
         if not hasattr(self.env, "render"):
-            raise NotImplementedError(f"{type(self.env).__name__} has no render(state); add one that returns uint8 [H, W, 3]")
+            raise NotImplementedError(
+                f"{type(self.env).__name__} has no render(state); add one that returns uint8 [H, "
+                "W, 3]"
+            )
         if self._state is None:
             raise RuntimeError("render: there is no state to picture yet; call reset() first")
         if self.num_envs is None:
@@ -106,16 +114,23 @@ class HostEnvironment:
 
 
 def _check(action: Tree, spec: Tree, num_envs: int | None) -> Tree:
-    """The action with the spec's dtypes: Python numbers and int64 are let in, since that is what NumPy makes of integers."""
+    """The action with the spec's dtypes: Python numbers and int64 are let in, since that is what
+    NumPy makes of integers.
+    """
     if isinstance(spec, specs_lib.DiscreteSpec) and np.asarray(action).dtype.kind in "iu":
         action = np.asarray(action, spec.dtype)
     if getattr(action, "dtype", None) != getattr(spec, "dtype", 0) or action.shape != (
         spec.shape if num_envs is None else (num_envs, *spec.shape)
     ):
-        specs_lib.validate({"action": action}, {"action": spec}, batch_ndim=0 if num_envs is None else 1)
+        specs_lib.validate(
+            {"action": action}, {"action": spec}, batch_ndim=0 if num_envs is None else 1
+        )
         sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(action)}
         if num_envs is not None and sizes != {(num_envs,)}:
-            raise SpecError(f"action: expected a leading axis of {num_envs}, one action per environment, got {sorted(sizes)}")
+            raise SpecError(
+                f"action: expected a leading axis of {num_envs}, one action per environment, got "
+                f"{sorted(sizes)}"
+            )
     return action
 
 

@@ -1,8 +1,10 @@
-"""Preprocessors: from what a gymnasium environment observes to what a network takes, by the kind of its observation space.
+"""Preprocessors: from what a gymnasium environment observes to what a network takes, by the kind of
+its observation space.
 
-The encoders of `networks.default_encoder` do the same inside the network, from smaller rows. A preprocessor is for agents and
-clients that expect one vector or one small image: then `envs.gym.make(..., preprocess=True)` is the one place where it acts,
-in training, evaluation and serving alike, and networks see that there is nothing left to encode.
+The encoders of `networks.default_encoder` do the same inside the network, from smaller rows. A
+preprocessor is for agents and clients that expect one vector or one small image: then
+`envs.gym.make(..., preprocess=True)` is the one place where it acts, in training, evaluation and
+serving alike, and networks see that there is nothing left to encode.
 """
 
 import dataclasses
@@ -46,19 +48,25 @@ class Preprocessor:
         return self._function(observation)
 
     def convert(self, observation: Any) -> Tree:
-        """What an environment with this preprocessor observes, of what gymnasium's returned: `transform`, in our dtypes.
+        """What an environment with this preprocessor observes, of what gymnasium's returned:
+        `transform`, in our dtypes.
 
         Raises:
-          SpecError: it is not in the space. Bounds are not looked at: environments may leave theirs by a little.
+          SpecError: it is not in the space. Bounds are not looked at: environments may leave theirs
+            by a little.
         """
         try:
             return observations(self.observation_space, None).convert(self._function(observation))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"observation: expected a member of {self.space}, got {observation!r}") from error
+            raise SpecError(
+                f"observation: expected a member of {self.space}, got {observation!r}"
+            ) from error
 
     @property
     def raw_spec(self) -> Tree:
-        """The spec of what the environment would observe without this preprocessor; discrete values count from 0."""
+        """The spec of what the environment would observe without this preprocessor; discrete values
+        count from 0.
+        """
         return observations(self.space, None).spec
 
     def from_raw(self, observation: Tree) -> Tree:
@@ -82,16 +90,18 @@ class Preprocessor:
 def get_preprocessor(space: Any) -> Preprocessor:
     """The preprocessor of a gymnasium observation space.
 
-    `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their discrete leaves as one-hot
-    codes, all leaves in gymnasium's order), both float32 `[size]`; an Atari image uint8 `[210, 160, 3]` (or 250 high)
-    becomes uint8 `[84, 84, 3]`; what else there is passes, tuples and dicts with images in them too, since in a vector these
-    would be none. Of a dict with an `"action_mask"`, the mask stays beside the rest.
+    `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their
+    discrete leaves as one-hot codes, all leaves in gymnasium's order), both float32 `[size]`; an
+    Atari image uint8 `[210, 160, 3]` (or 250 high) becomes uint8 `[84, 84, 3]`; what else there is
+    passes, tuples and dicts with images in them too, since in a vector these would be none. Of a
+    dict with an `"action_mask"`, the mask stays beside the rest.
 
     Example:
       >>> from gymnasium import spaces
       >>> preprocessor = get_preprocessor(spaces.Discrete(3))
       >>> preprocessor, preprocessor.transform(1)
-      (Preprocessor(one-hot: Discrete(3) -> Box(0.0, 1.0, (3,), float32)), array([0., 1., 0.], dtype=float32))
+      (Preprocessor(one-hot: Discrete(3) -> Box(0.0, 1.0, (3,), float32)), array([0., 1., 0.],
+      dtype=float32))
 
     Raises:
       ValueError: a `Tuple` or `Dict` with leaves of no fixed size (`Sequence`, `Graph`).
@@ -111,12 +121,16 @@ def get_preprocessor(space: Any) -> Preprocessor:
 
 
 def is_image(shape: tuple[int, ...] | None) -> bool:
-    """Whether an array of this shape is for convolutions: height, width and channels, large enough for the usual kernels."""
+    """Whether an array of this shape is for convolutions: height, width and channels, large enough
+    for the usual kernels.
+    """
     return shape is not None and len(shape) == 3 and min(shape[:2]) >= _MIN_SIDE
 
 
 def preprocess_observation(env: Any) -> Any:
-    """Wraps a gymnasium environment, so that it observes what `get_preprocessor` makes of its observations."""
+    """Wraps a gymnasium environment, so that it observes what `get_preprocessor` makes of its
+    observations.
+    """
     import gymnasium
 
     preprocessor = get_preprocessor(env.observation_space)
@@ -124,32 +138,45 @@ def preprocess_observation(env: Any) -> Any:
         return env
     if preprocessor.kind == "resize":
         _cv2()
-    # Not `transform`: what an environment returns is checked where it is validated, not in each step.
-    wrapped: Any = gymnasium.wrappers.TransformObservation(env, preprocessor._function, preprocessor.observation_space)
+    # Not `transform`: what an environment returns is checked where it is validated, not in each
+    # step.
+    wrapped: Any = gymnasium.wrappers.TransformObservation(
+        env, preprocessor._function, preprocessor.observation_space
+    )
     wrapped.preprocessor = preprocessor
     return wrapped
 
 
 def preprocessor_of(env: Any) -> Preprocessor | None:
-    """What preprocesses a host environment that `envs.gym.make(..., preprocess=True)` made; None: nothing has to."""
+    """What preprocesses a host environment that `envs.gym.make(..., preprocess=True)` made; None:
+    nothing has to.
+    """
     inner = getattr(env, "env", None)
     return getattr(getattr(inner, "envs", [inner])[0], "preprocessor", None)
 
 
 def _has_image(space: Any) -> bool:
     parts = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
-    return any(_has_image(part) if hasattr(part, "spaces") else is_image(part.shape) for part in parts)
+    return any(
+        _has_image(part) if hasattr(part, "spaces") else is_image(part.shape) for part in parts
+    )
 
 
 def _started(space: Any, observation: Tree) -> Any:
-    """An observation whose discrete values count from 0, as one of a space, where they start at its `start`."""
+    """An observation whose discrete values count from 0, as one of a space, where they start at its
+    `start`.
+    """
     from gymnasium import spaces
 
     if isinstance(space, spaces.Dict):
         return {key: _started(part, observation[key]) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
         return tuple(map(_started, space.spaces, observation))
-    return observation + space.start if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) else observation
+    return (
+        observation + space.start
+        if isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        else observation
+    )
 
 
 def _none(space: Any) -> Preprocessor:
@@ -160,19 +187,28 @@ def _flat(kind: str, space: Any) -> Preprocessor:
     from gymnasium import spaces
 
     if not space.is_np_flattenable:
-        raise ValueError(f"observation: {space} has leaves of no fixed size, which no vector holds; pad them in a wrapper")
+        raise ValueError(
+            f"observation: {space} has leaves of no fixed size, which no vector holds; pad them "
+            "in a wrapper"
+        )
     flat: Any = spaces.flatten_space(space)
     flatten: Any = spaces.flatten
     with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
-        vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
-    return Preprocessor(kind, space, vector, lambda observation: flatten(space, observation).astype(np.float32))
+        vector = spaces.Box(
+            flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32
+        )
+    return Preprocessor(
+        kind, space, vector, lambda observation: flatten(space, observation).astype(np.float32)
+    )
 
 
 def _masked(space: Any) -> Preprocessor:
     from gymnasium import spaces
 
     rest = {name: part for name, part in space.spaces.items() if name != ACTION_MASK}
-    inner = get_preprocessor(rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest))
+    inner = get_preprocessor(
+        rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest)
+    )
     if inner.kind == "none":
         return _none(space)
 
@@ -187,12 +223,16 @@ def _masked(space: Any) -> Preprocessor:
 
 def _resize(image: np.ndarray) -> np.ndarray:
     cv2 = _cv2()
-    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)  # as gymnasium's AtariPreprocessing
+    return cv2.resize(
+        image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA
+    )  # as gymnasium's AtariPreprocessing
 
 
 def _cv2() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError('resizing images needs OpenCV: pip install "jax-agents[atari]"') from error
+        raise ImportError(
+            'resizing images needs OpenCV: pip install "jax-agents[atari]"'
+        ) from error
     return cv2

@@ -1,6 +1,7 @@
 """Environments that each test one thing of an agent, with the values that a right one learns.
 
-They come in order: an agent that fails one and passes those before it is broken in what that one adds.
+They come in order: an agent that fails one and passes those before it is broken in what that one
+adds.
 """
 
 import dataclasses
@@ -26,7 +27,9 @@ class Probe(JaxEnvironment, Protocol):
         """Observations `[k, 1]` and the values `[k]` of the best policy at them."""
 
     def best_actions(self) -> np.ndarray | None:
-        """The best action at each of these observations: int32 `[k]`, or float32 `[k, 1]`; None where any will do."""
+        """The best action at each of these observations: int32 `[k]`, or float32 `[k, 1]`; None
+        where any will do.
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +62,9 @@ class ConstantReward(EpisodicEnvironment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationReward(EpisodicEnvironment):
-    """One step, a random observation of -1 or 1, which is the reward too: does the network see the observation?"""
+    """One step, a random observation of -1 or 1, which is the reward too: does the network see the
+    observation?
+    """
 
     continuous: bool = False
     max_episode_steps: int | None = None
@@ -87,7 +92,9 @@ class ObservationReward(EpisodicEnvironment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DelayedReward(EpisodicEnvironment):
-    """Two steps, observation 0 and then 1, reward 1 at the end only: is the next value discounted and bootstrapped?"""
+    """Two steps, observation 0 and then 1, reward 1 at the end only: is the next value discounted
+    and bootstrapped?
+    """
 
     continuous: bool = False
     max_episode_steps: int | None = None
@@ -116,9 +123,11 @@ class DelayedReward(EpisodicEnvironment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ActionReward(EpisodicEnvironment):
-    """One step, observation 0; the reward depends on the action: does the policy learn from its actions?
+    """One step, observation 0; the reward depends on the action: does the policy learn from its
+    actions?
 
-    Discrete: 1 for action 1, -1 for action 0. Continuous: 1 - (action - 0.5)^2. The best is worth 1.
+    Discrete: 1 for action 1, -1 for action 0. Continuous: 1 - (action - 0.5)^2. The best is worth
+    1.
     """
 
     continuous: bool = False
@@ -132,7 +141,11 @@ class ActionReward(EpisodicEnvironment):
         return jnp.zeros((1,), jnp.float32)
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
-        return physics, _action_reward(action, jnp.ones((), jnp.float32), self.continuous), jnp.ones((), jnp.bool_)
+        return (
+            physics,
+            _action_reward(action, jnp.ones((), jnp.float32), self.continuous),
+            jnp.ones((), jnp.bool_),
+        )
 
     def observe(self, physics: Array) -> Array:
         return physics
@@ -148,9 +161,11 @@ class ActionReward(EpisodicEnvironment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationActionReward(EpisodicEnvironment):
-    """One step, a random observation o of -1 or 1, and a best action for each: does the policy see the observation?
+    """One step, a random observation o of -1 or 1, and a best action for each: does the policy see
+    the observation?
 
-    Discrete: 1 if action 1 answers 1 or action 0 answers -1, else -1. Continuous: 1 - (action - 0.5 o)^2. The best is worth 1.
+    Discrete: 1 if action 1 answers 1 or action 0 answers -1, else -1. Continuous: 1 - (action - 0.5
+    o)^2. The best is worth 1.
     """
 
     continuous: bool = False
@@ -175,12 +190,17 @@ class ObservationActionReward(EpisodicEnvironment):
 
     def best_actions(self) -> np.ndarray:
         """The action of the observation's sign."""
-        return np.array([[-TARGET], [TARGET]], np.float32) if self.continuous else np.array([0, 1], np.int32)
+        return (
+            np.array([[-TARGET], [TARGET]], np.float32)
+            if self.continuous
+            else np.array([0, 1], np.int32)
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OneState(EpisodicEnvironment):
-    """One state, observation 0, reward 1, for ever, cut off after `max_episode_steps`: is a time limit bootstrapped through?
+    """One state, observation 0, reward 1, for ever, cut off after `max_episode_steps`: is a time
+    limit bootstrapped through?
 
     The value is 1 / (1 - gamma), and not the sum of rewards up to the limit (Pardo et al. 2018).
     """
@@ -211,10 +231,11 @@ class OneState(EpisodicEnvironment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recall(EpisodicEnvironment):
-    """Two steps: an observation o of -1 or 1, then 0, where the best action depends on o: does the policy remember?
+    """Two steps: an observation o of -1 or 1, then 0, where the best action depends on o: does the
+    policy remember?
 
-    Discrete: 1 if action 1 answers 1 or action 0 answers -1, else -1, on average 0 without memory. Continuous:
-    1 - (action - 0.5 o)^2, at best 0.75 without memory. The first step earns nothing.
+    Discrete: 1 if action 1 answers 1 or action 0 answers -1, else -1, on average 0 without memory.
+    Continuous: 1 - (action - 0.5 o)^2, at best 0.75 without memory. The first step earns nothing.
     """
 
     continuous: bool = False
@@ -225,7 +246,9 @@ class Recall(EpisodicEnvironment):
         return _specs(self.continuous)
 
     def initial_physics(self, key: Array) -> Array:
-        return jnp.array([1.0, 0.0]) * jax.random.rademacher(key, (), jnp.float32)  # what it showed; then 1 in the second step
+        return jnp.array([1.0, 0.0]) * jax.random.rademacher(
+            key, (), jnp.float32
+        )  # what it showed; then 1 in the second step
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         second = physics[1] != 0
@@ -240,15 +263,19 @@ class Recall(EpisodicEnvironment):
         return np.array([[-1.0], [1.0]], np.float32), np.full(2, gamma, np.float32)
 
     def best_actions(self) -> None:
-        """Any action will do in the first step; in the second, that of the first observation's sign."""
+        """Any action will do in the first step; in the second, that of the first observation's
+        sign.
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskedActions(EpisodicEnvironment):
-    """One step; action i earns i / (num_actions - 1) where this episode's random mask allows it, and -1 where it does not.
+    """One step; action i earns i / (num_actions - 1) where this episode's random mask allows it,
+    and -1 where it does not.
 
-    Observation: `{"observation": float32 [1], "action_mask": bool [num_actions]}`, at least one action allowed. What an
-    action earns does not depend on the mask, so the best policy takes the highest action that it allows.
+    Observation: `{"observation": float32 [1], "action_mask": bool [num_actions]}`, at least one
+    action allowed. What an action earns does not depend on the mask, so the best policy takes the
+    highest action that it allows.
     """
 
     num_actions: int = 4
@@ -265,7 +292,9 @@ class MaskedActions(EpisodicEnvironment):
     def initial_physics(self, key: Array) -> Array:
         always_key, mask_key = jax.random.split(key)
         always = jax.random.randint(always_key, (), 0, self.num_actions)
-        return jax.random.bernoulli(mask_key, shape=(self.num_actions,)) | (jnp.arange(self.num_actions) == always)
+        return jax.random.bernoulli(mask_key, shape=(self.num_actions,)) | (
+            jnp.arange(self.num_actions) == always
+        )
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         earned = action.astype(jnp.float32) / max(self.num_actions - 1, 1)
@@ -277,7 +306,13 @@ class MaskedActions(EpisodicEnvironment):
 
 def all_probes(continuous: bool = False) -> tuple[Probe, ...]:
     """The five probes in the order in which to read their results."""
-    kinds = (ConstantReward, ObservationReward, DelayedReward, ActionReward, ObservationActionReward)
+    kinds = (
+        ConstantReward,
+        ObservationReward,
+        DelayedReward,
+        ActionReward,
+        ObservationActionReward,
+    )
     return tuple(kind(continuous=continuous) for kind in kinds)
 
 

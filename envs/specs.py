@@ -1,6 +1,7 @@
 """Specs: the shape, dtype and bounds of one array, and the check that data meets them.
 
-A spec is a leaf: `jax.tree.map` over a tree of specs visits each. Shapes are without batch or time axes.
+A spec is a leaf: `jax.tree.map` over a tree of specs visits each. Shapes are without batch or time
+axes.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from .types import Trajectory, Tree
 
 
 class SpecError(ValueError):
-    """Data that does not meet its spec; the message names the leaf, what was expected, what came, and the fix."""
+    """Data that does not meet its spec; the message names the leaf, what was expected, what came,
+    and the fix.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +42,16 @@ def _as_bound(bound: Any, dtype: np.dtype) -> np.ndarray:
         return bound.astype(dtype)
     limits = np.iinfo(dtype)  # integers have no infinity
     whole = np.where(np.isfinite(bound), bound, 0).astype(dtype)
-    return np.where(np.isposinf(bound), limits.max, np.where(np.isneginf(bound), limits.min, whole)).astype(dtype)
+    return np.where(
+        np.isposinf(bound), limits.max, np.where(np.isneginf(bound), limits.min, whole)
+    ).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundedSpec(ArraySpec):
-    """An array with element-wise bounds, both included. `minimum` and `maximum` broadcast to `shape`."""
+    """An array with element-wise bounds, both included. `minimum` and `maximum` broadcast to
+    `shape`.
+    """
 
     minimum: Any = -math.inf
     maximum: Any = math.inf
@@ -54,7 +61,9 @@ class BoundedSpec(ArraySpec):
         for name in ("minimum", "maximum"):
             bound = np.broadcast_to(_as_bound(getattr(self, name), self.dtype), self.shape)
             uniform = bound.size > 0 and (bound == bound.flat[0]).all()
-            object.__setattr__(self, name, bound.flat[0].item() if uniform else _to_tuple(bound.tolist()))
+            object.__setattr__(
+                self, name, bound.flat[0].item() if uniform else _to_tuple(bound.tolist())
+            )
 
     @property
     def low(self) -> np.ndarray:
@@ -69,7 +78,9 @@ class BoundedSpec(ArraySpec):
 
 @dataclasses.dataclass(frozen=True)
 class DiscreteSpec:
-    """Integers 0 .. num_values - 1. A tuple of `num_values` makes it multi-discrete, of shape `[len(num_values)]`."""
+    """Integers 0 .. num_values - 1. A tuple of `num_values` makes it multi-discrete, of shape
+    `[len(num_values)]`.
+    """
 
     num_values: Any  # an int, or a tuple of ints
     dtype: Any = np.int32
@@ -78,7 +89,10 @@ class DiscreteSpec:
         counts = self.num_values
         counts = int(counts) if np.ndim(counts) == 0 else tuple(int(n) for n in counts)
         if np.min(counts) < 1:
-            raise ValueError(f"DiscreteSpec needs at least one value per factor, got num_values={self.num_values}")
+            raise ValueError(
+                "DiscreteSpec needs at least one value per factor, got "
+                f"num_values={self.num_values}"
+            )
         object.__setattr__(self, "num_values", counts)
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
 
@@ -104,14 +118,26 @@ class EnvironmentSpecs:
 
 
 def trajectory_spec(specs: EnvironmentSpecs, policy_info: Tree = ()) -> Trajectory:
-    """The spec of one row of experience; `policy_info` is a tree of specs of what the policy adds to it."""
+    """The spec of one row of experience; `policy_info` is a tree of specs of what the policy adds
+    to it.
+    """
     step_type = BoundedSpec((), np.int32, 0, 2)
-    return Trajectory(step_type, specs.observation, specs.action, policy_info, step_type, specs.reward, specs.discount)
+    return Trajectory(
+        step_type,
+        specs.observation,
+        specs.action,
+        policy_info,
+        step_type,
+        specs.reward,
+        specs.discount,
+    )
 
 
 def leaf_name(path: tuple) -> str:
     """A readable name for a leaf's path in a tree: `observation/camera`."""
-    parts = [getattr(p, "name", None) or getattr(p, "key", None) or getattr(p, "idx", None) for p in path]
+    parts = [
+        getattr(p, "name", None) or getattr(p, "key", None) or getattr(p, "idx", None) for p in path
+    ]
     return "/".join("0" if p is None else str(p) for p in parts) or "value"
 
 
@@ -119,18 +145,24 @@ def validate(tree: Tree, spec: Tree, *, batch_ndim: int | None = 0, values: bool
     """Checks a tree against its spec.
 
     Args:
-      tree: arrays whose leaves have `batch_ndim` leading axes, then the spec's shape (None: any number of them).
+      tree: arrays whose leaves have `batch_ndim` leading axes, then the spec's shape (None: any
+        number of them).
       spec: a tree of specs of the same structure.
       batch_ndim: the number of leading axes.
       values: also check that numbers are finite and within bounds (host arrays only).
 
     Raises:
-      SpecError: naming every leaf that is missing, superfluous or wrong, what was expected, what came, and the fix.
+      SpecError: naming every leaf that is missing, superfluous or wrong, what was expected, what
+        came, and the fix.
     """
     want = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(spec)[0]}
     have = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
     problems = [_missing(name, leaf, have) for name, leaf in want.items() if name not in have]
-    problems += [f"{name}: not in the spec, got {_describe(have[name])}; leave it out" for name in have if name not in want]
+    problems += [
+        f"{name}: not in the spec, got {_describe(have[name])}; leave it out"
+        for name in have
+        if name not in want
+    ]
     for name, leaf in want.items():
         if name in have:
             problems += _leaf_problems(name, have[name], leaf, batch_ndim, values)
@@ -139,17 +171,26 @@ def validate(tree: Tree, spec: Tree, *, batch_ndim: int | None = 0, values: bool
 
 
 def zeros(spec: Tree, batch_shape: tuple[int, ...] = ()) -> Tree:
-    """A tree of NumPy zeros `[*batch_shape, *spec.shape]` that meets the spec's shapes and dtypes."""
+    """A tree of NumPy zeros `[*batch_shape, *spec.shape]` that meets the spec's shapes and
+    dtypes.
+    """
     return jax.tree.map(lambda s: np.zeros(tuple(batch_shape) + s.shape, s.dtype), spec)
 
 
 def sample(spec: Tree, key: jax.Array, batch_shape: tuple[int, ...] = ()) -> Tree:
-    """Draws a tree `[*batch_shape, *spec.shape]` uniformly within bounds; a normal draw where a bound is infinite."""
+    """Draws a tree `[*batch_shape, *spec.shape]` uniformly within bounds; a normal draw where a
+    bound is infinite.
+    """
     leaves: list[Spec]
     treedef: Any
     leaves, treedef = jax.tree.flatten(spec)
     keys = jax.random.split(key, max(len(leaves), 1))
-    return treedef.unflatten([_sample_leaf(s, k, tuple(batch_shape) + s.shape) for s, k in zip(leaves, keys, strict=False)])
+    return treedef.unflatten(
+        [
+            _sample_leaf(s, k, tuple(batch_shape) + s.shape)
+            for s, k in zip(leaves, keys, strict=False)
+        ]
+    )
 
 
 def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -157,18 +198,31 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
         return jax.random.randint(key, shape, 0, np.asarray(spec.num_values), spec.dtype)
     if spec.dtype == np.bool_:
         return jax.random.bernoulli(key, shape=shape)
-    if isinstance(spec, BoundedSpec) and np.all(np.isfinite(spec.low)) and np.all(np.isfinite(spec.high)):
+    if (
+        isinstance(spec, BoundedSpec)
+        and np.all(np.isfinite(spec.low))
+        and np.all(np.isfinite(spec.high))
+    ):
         if np.issubdtype(spec.dtype, np.integer):
-            top = np.iinfo(np.int32).max - 1  # the draw is in int32, whose very last value is left out
+            top = (
+                np.iinfo(np.int32).max - 1
+            )  # the draw is in int32, whose very last value is left out
             low, high = spec.low.astype(np.int64), spec.high.astype(np.int64)
-            return jax.random.randint(key, shape, np.minimum(low, top), np.minimum(high, top) + 1, np.int32).astype(spec.dtype)
+            return jax.random.randint(
+                key, shape, np.minimum(low, top), np.minimum(high, top) + 1, np.int32
+            ).astype(spec.dtype)
         return jax.random.uniform(key, shape, spec.dtype, spec.low, spec.high)
     draw = jax.random.normal(key, shape).astype(spec.dtype)
     return draw.clip(spec.low, spec.high) if isinstance(spec, BoundedSpec) else draw
 
 
-def _leaf_problems(name: str, value: Any, spec: Spec, batch_ndim: int | None, values: bool) -> list[str]:
-    shape, dtype = np.shape(value), value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+def _leaf_problems(
+    name: str, value: Any, spec: Spec, batch_ndim: int | None, values: bool
+) -> list[str]:
+    shape, dtype = (
+        np.shape(value),
+        value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype,
+    )
     rank = len(spec.shape)
     batch = len(shape) - rank if batch_ndim is None else batch_ndim
     expected = f"{name}: expected {'[batch] x ' * bool(batch)}{spec}, got {_describe(value)}"
@@ -190,12 +244,15 @@ def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
         low, high = spec.low, spec.high
     if np.issubdtype(value.dtype, np.inexact) and not np.isfinite(value).all():
         count = int((~np.isfinite(value)).sum())
-        return [f"{name}: {count} of {value.size} numbers are NaN or infinite; check what computed them"]
+        return [
+            f"{name}: {count} of {value.size} numbers are NaN or infinite; check what computed them"
+        ]
     outside = (value < low) | (value > high)
     if np.any(outside):
         worst = value[outside].ravel()[:3].tolist()
         return [
-            f"{name}: {int(outside.sum())} of {value.size} numbers lie outside {low}..{high}: {worst}; clip or rescale them"
+            f"{name}: {int(outside.sum())} of {value.size} numbers lie outside {low}..{high}: "
+            f"{worst}; clip or rescale them"
         ]
     return []
 

@@ -1,9 +1,10 @@
 """The records that travel between environments, policies, replay and agents.
 
 All of them are `NamedTuple`s of arrays, hence JAX pytrees. Row t of a stream is the `Trajectory`
-(step_type_t, o_t, a_t, policy_info_t, next_step_type_t, r_{t+1}, discount_{t+1}): the observation that followed is the
-next row's observation. A row whose `step_type` is LAST carries an episode's true final observation; its action, reward
-and discount belong to the reset that follows it, so every loss masks it.
+(step_type_t, o_t, a_t, policy_info_t, next_step_type_t, r_{t+1}, discount_{t+1}): the observation
+that followed is the next row's observation. A row whose `step_type` is LAST carries an episode's
+true final observation; its action, reward and discount belong to the reset that follows it, so
+every loss masks it.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +20,9 @@ ACTION_MASK = "action_mask"
 
 
 class StepType:
-    """Where a time step stands in its episode (int32): the first, one in the middle, or the last."""
+    """Where a time step stands in its episode (int32): the first, one in the middle, or the
+    last.
+    """
 
     FIRST = np.int32(0)
     MID = np.int32(1)
@@ -29,8 +32,9 @@ class StepType:
 class TimeStep(NamedTuple):
     """What an environment returns, unbatched or with a leading `[n]` axis on every leaf.
 
-    `reward` is what the step into this observation earned; `discount` is 0 where the task terminated and 1 elsewhere, a
-    time limit included. After a LAST time step, the next call of `step` resets and returns a FIRST one.
+    `reward` is what the step into this observation earned; `discount` is 0 where the task
+    terminated and 1 elsewhere, a time limit included. After a LAST time step, the next call of
+    `step` resets and returns a FIRST one.
     """
 
     step_type: Array
@@ -49,7 +53,9 @@ class TimeStep(NamedTuple):
 
 
 class PolicyStep(NamedTuple):
-    """A policy's answer: `action` `[...]`, its recurrent `state` for the next call, and `info`, a dict of what to store."""
+    """A policy's answer: `action` `[...]`, its recurrent `state` for the next call, and `info`, a
+    dict of what to store.
+    """
 
     action: Tree
     state: Tree = ()
@@ -73,7 +79,9 @@ class Trajectory(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """A window reduced to one (n-step) transition `[B, ...]`; `discount` holds gamma^k times the environment's discounts."""
+    """A window reduced to one (n-step) transition `[B, ...]`; `discount` holds gamma^k times the
+    environment's discounts.
+    """
 
     observation: Tree
     action: Tree
@@ -116,17 +124,20 @@ def make_row(time_step: TimeStep, policy_step: PolicyStep, next_time_step: TimeS
 def bootstrap_row(time_step: TimeStep, row: Trajectory) -> Trajectory:
     """Row T of an on-policy segment: `time_step`'s step type and observation, zeros elsewhere.
 
-    Only its observation is read (to bootstrap the value). `row` is any row of the stream, for shapes and dtypes.
+    Only its observation is read (to bootstrap the value). `row` is any row of the stream, for
+    shapes and dtypes.
     """
     zeros = jax.tree.map(lambda x: (jnp if isinstance(x, jax.Array) else np).zeros_like(x), row)
     return zeros._replace(step_type=time_step.step_type, observation=time_step.observation)
 
 
 def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
-    """Splits a dict observation with an `"action_mask"` leaf into (what networks see, mask); otherwise (observation, None).
+    """Splits a dict observation with an `"action_mask"` leaf into (what networks see, mask);
+    otherwise (observation, None).
 
-    The mask is boolean `[..., num_actions]` (for multi-discrete actions, the factors' masks concatenated), True where an
-    action is allowed. What remains is unwrapped if its only key is `"observation"`, the usual form in gymnasium.
+    The mask is boolean `[..., num_actions]` (for multi-discrete actions, the factors' masks
+    concatenated), True where an action is allowed. What remains is unwrapped if its only key is
+    `"observation"`, the usual form in gymnasium.
     """
     if not isinstance(observation, dict) or ACTION_MASK not in observation:
         return observation, None

@@ -1,4 +1,6 @@
-"""`validate_environment`: does an environment keep the conventions that the rest of the library relies on?"""
+"""`validate_environment`: does an environment keep the conventions that the rest of the library
+relies on?
+"""
 
 import copy
 from typing import Any, cast
@@ -14,30 +16,41 @@ from .types import StepType, TimeStep, Tree, split_action_mask
 
 
 def validate_environment(
-    env: Environment | JaxEnvironment, num_steps: int = 1000, seed: int = 0, *, allow_zero_discount: bool = False
+    env: Environment | JaxEnvironment,
+    num_steps: int = 1000,
+    seed: int = 0,
+    *,
+    allow_zero_discount: bool = False,
 ) -> None:
     """Steps an environment with random actions and checks every time step.
 
-    Checked: specs; the structure, shapes, dtypes and values of what it returns; the order of step types (FIRST after reset,
-    and after LAST only); reward 0 and discount 1 on FIRST; discount in 0 .. 1, and 0 on LAST only; a mask that allows an
-    action wherever one is taken; that arrays handed out are not written to later; that a seed fixes the first observation;
-    and, for a JAX environment, that its state keeps its structure, shapes and dtypes.
+    Checked: specs; the structure, shapes, dtypes and values of what it returns; the order of step
+    types (FIRST after reset, and after LAST only); reward 0 and discount 1 on FIRST; discount in 0
+    .. 1, and 0 on LAST only; a mask that allows an action wherever one is taken; that arrays handed
+    out are not written to later; that a seed fixes the first observation; and, for a JAX
+    environment, that its state keeps its structure, shapes and dtypes.
 
     Args:
-      env: a host environment, of any `num_envs`, or a JAX one. It is left in the middle of an episode, and open.
+      env: a host environment, of any `num_envs`, or a JAX one. It is left in the middle of an
+        episode, and open.
       num_steps: how many steps to take.
       seed: seeds the environment and the actions.
-      allow_zero_discount: accept discount 0 before the LAST time step too, as where a life is lost in an Atari game.
+      allow_zero_discount: accept discount 0 before the LAST time step too, as where a life is lost
+        in an Atari game.
 
     Raises:
       SpecError: saying what is wrong, at which step and where, and how to mend it.
     """
     for name in ("specs", "reset", "step"):
         if not hasattr(env, name):
-            raise SpecError(f"{type(env).__name__} has no {name!r}; see envs.Environment and envs.JaxEnvironment")
+            raise SpecError(
+                f"{type(env).__name__} has no {name!r}; see envs.Environment and "
+                "envs.JaxEnvironment"
+            )
     if not isinstance(env.specs, EnvironmentSpecs):
         raise SpecError(
-            f"specs: expected EnvironmentSpecs, got {type(env.specs).__name__}; it holds observation and action specs"
+            f"specs: expected EnvironmentSpecs, got {type(env.specs).__name__}; it holds "
+            "observation and action specs"
         )
     if not hasattr(env, "num_envs"):
         _check_state(cast(JaxEnvironment, env))
@@ -82,26 +95,37 @@ def _check_state(env: JaxEnvironment) -> None:
     try:
         after = jax.eval_shape(env.step, state, action)
     except TypeError as error:
-        raise SpecError(f"step: tracing it failed ({error}); it has to be a pure function of JAX arrays") from error
+        raise SpecError(
+            f"step: tracing it failed ({error}); it has to be a pure function of JAX arrays"
+        ) from error
     for name, one, two in (("state", state, after[0]), ("time step", time_step, after[1])):
         structures: list[Any] = [jax.tree.structure(tree) for tree in (one, two)]
         if structures[0] != structures[1]:
             raise SpecError(
-                f"{name}: step returns the structure {structures[1]}, reset returned {structures[0]}; "
+                f"{name}: step returns the structure {structures[1]}, reset returned "
+                f"{structures[0]}; "
                 "both have to be the same for lax.scan"
             )
         for path, a, b in _leaf_pairs(one, two):
             if (a.shape, a.dtype) != (b.shape, b.dtype):
                 raise SpecError(
-                    f"{name}/{path}: step returns {b.dtype}{list(b.shape)}, reset returned {a.dtype}{list(a.shape)}; "
+                    f"{name}/{path}: step returns {b.dtype}{list(b.shape)}, reset returned "
+                    f"{a.dtype}{list(a.shape)}; "
                     "both have to be the same for lax.scan"
                 )
 
 
-def _check_time_step(time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[int, ...], where: str) -> None:
+def _check_time_step(
+    time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[int, ...], where: str
+) -> None:
     if not isinstance(time_step, TimeStep):
-        raise SpecError(f"{where}: expected a TimeStep, got {type(time_step).__name__}; envs.restart and its like make one")
-    want = TimeStep(BoundedSpec((), np.int32, 0, 2), specs.reward, specs.discount, specs.observation)
+        raise SpecError(
+            f"{where}: expected a TimeStep, got {type(time_step).__name__}; envs.restart and its "
+            "like make one"
+        )
+    want = TimeStep(
+        BoundedSpec((), np.int32, 0, 2), specs.reward, specs.discount, specs.observation
+    )
     try:
         specs_lib.validate(time_step, want, batch_ndim=len(batch), values=True)
     except SpecError as error:
@@ -109,36 +133,54 @@ def _check_time_step(time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[
     for path, leaf in jax.tree_util.tree_flatten_with_path(time_step)[0]:
         if np.shape(leaf)[: len(batch)] != batch:
             raise SpecError(
-                f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of num_envs={batch[0]}, "
+                f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of "
+                f"num_envs={batch[0]}, "
                 f"got shape {np.shape(leaf)}; return one row for each environment"
             )
     discount, step_type = np.asarray(time_step.discount), np.asarray(time_step.step_type)
     if np.any((discount < 0) | (discount > 1)):
-        raise SpecError(f"{where}: discount: expected numbers in 0..1, got {discount}; gamma and the like belong to the agent")
+        raise SpecError(
+            f"{where}: discount: expected numbers in 0..1, got {discount}; gamma and the like "
+            "belong to the agent"
+        )
     mask = split_action_mask(time_step.observation)[1]
     if mask is not None:
         check_mask(np.asarray(mask), specs.action, step_type != StepType.LAST, where)
 
 
 def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
-    """Raises a SpecError for a mask `[..., n]` that does not fit the action spec, or forbids all where `acting` `[...]`."""
+    """Raises a SpecError for a mask `[..., n]` that does not fit the action spec, or forbids all
+    where `acting` `[...]`.
+    """
     if not isinstance(action_spec, DiscreteSpec):
-        raise SpecError(f"{where}: action_mask: only discrete actions can be masked, got the action spec {action_spec}")
+        raise SpecError(
+            f"{where}: action_mask: only discrete actions can be masked, got the action spec "
+            f"{action_spec}"
+        )
     total = int(np.sum(action_spec.num_values))
     if mask.dtype != np.bool_ or mask.shape[-1:] != (total,):
-        raise SpecError(f"{where}: action_mask: expected bool[{total}], True where allowed, got {mask.dtype}{list(mask.shape)}")
-    for i, part in enumerate(np.split(mask, np.cumsum(action_spec.num_values)[:-1] if action_spec.shape else [], axis=-1)):
+        raise SpecError(
+            f"{where}: action_mask: expected bool[{total}], True where allowed, got "
+            f"{mask.dtype}{list(mask.shape)}"
+        )
+    for i, part in enumerate(
+        np.split(mask, np.cumsum(action_spec.num_values)[:-1] if action_spec.shape else [], axis=-1)
+    ):
         if np.any(stuck := ~part.any(-1) & acting):
             which = f" in environments {np.flatnonzero(stuck).tolist()}" if np.ndim(stuck) else ""
             raise SpecError(
-                f"{where}: action_mask forbids every action (factor {i}){which} before the LAST time step; allow at least one"
+                f"{where}: action_mask forbids every action (factor {i}){which} before the LAST "
+                "time step; allow at least one"
             )
 
 
 def _check_discount(time_step: TimeStep, where: str) -> None:
-    if np.any((np.asarray(time_step.discount) == 0) & (np.asarray(time_step.step_type) != StepType.LAST)):
+    if np.any(
+        (np.asarray(time_step.discount) == 0) & (np.asarray(time_step.step_type) != StepType.LAST)
+    ):
         raise SpecError(
-            f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the task terminates "
+            f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the "
+            "task terminates "
             "(allow_zero_discount=True where episodes have parts, such as lives)"
         )
 
@@ -147,16 +189,21 @@ def _check_order(before: np.ndarray, time_step: TimeStep, where: str) -> None:
     now, should_be_first = np.asarray(time_step.step_type), before == StepType.LAST
     if np.any(should_be_first & (now != StepType.FIRST)):
         told = "reset" if "reset" in where else "the step after a LAST time step"
-        raise SpecError(f"{where}: {told} has to return a FIRST time step, got step type {now}; reset there, ignore the action")
+        raise SpecError(
+            f"{where}: {told} has to return a FIRST time step, got step type {now}; reset there, "
+            "ignore the action"
+        )
     if np.any(~should_be_first & (now == StepType.FIRST)):
         raise SpecError(
-            f"{where}: FIRST without a LAST time step before it; return the final observation as LAST, reset in the next step"
+            f"{where}: FIRST without a LAST time step before it; return the final observation as "
+            "LAST, reset in the next step"
         )
     first = now == StepType.FIRST
     reward, discount = np.asarray(time_step.reward), np.asarray(time_step.discount)
     if np.any(first & ((discount != 1) | (reward.reshape((*first.shape, -1)) != 0).any(-1))):
         raise SpecError(
-            f"{where}: a FIRST time step has reward 0 and discount 1, got {reward} and {discount}; use envs.restart"
+            f"{where}: a FIRST time step has reward 0 and discount 1, got {reward} and "
+            f"{discount}; use envs.restart"
         )
 
 
@@ -164,20 +211,28 @@ def _check_unchanged(before: TimeStep, now: TimeStep, where: str) -> None:
     for path, one, two in _leaf_pairs(before, now):
         if not np.array_equal(one, two):
             raise SpecError(
-                f"{where}: {path} of the time step returned before has changed: the environment writes to it; return a copy"
+                f"{where}: {path} of the time step returned before has changed: the environment "
+                "writes to it; return a copy"
             )
 
 
 def _leaf_pairs(one: Tree, two: Tree) -> list[tuple[str, Any, Any]]:
     leaves = jax.tree_util.tree_flatten_with_path(one)[0]
-    return [(specs_lib.leaf_name(path), a, b) for (path, a), b in zip(leaves, jax.tree.leaves(two), strict=True)]
+    return [
+        (specs_lib.leaf_name(path), a, b)
+        for (path, a), b in zip(leaves, jax.tree.leaves(two), strict=True)
+    ]
 
 
-def _draw_action(spec: Tree, observation: Tree, rng: np.random.Generator, batch: tuple[int, ...]) -> Tree:
+def _draw_action(
+    spec: Tree, observation: Tree, rng: np.random.Generator, batch: tuple[int, ...]
+) -> Tree:
     mask = split_action_mask(observation)[1]
     if mask is None:
         return jax.tree.map(lambda leaf: _draw_leaf(leaf, rng, batch), spec)
-    factors = np.split(np.asarray(mask), np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1)
+    factors = np.split(
+        np.asarray(mask), np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1
+    )
     draws = [np.argmax(rng.random(factor.shape) * factor, axis=-1) for factor in factors]
     return np.asarray(np.stack(draws, -1) if spec.shape else draws[0], spec.dtype)
 

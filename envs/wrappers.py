@@ -19,7 +19,9 @@ _CUT = np.int32(-1)
 
 @struct.dataclass
 class TimeLimitState:
-    """The wrapped environment's state, the key of the next reset, and this episode's steps (-1: it was cut off)."""
+    """The wrapped environment's state, the key of the next reset, and this episode's steps (-1: it
+    was cut off).
+    """
 
     inner: Any
     key: Array
@@ -28,7 +30,8 @@ class TimeLimitState:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TimeLimit:
-    """Cuts episodes off after `max_steps` steps: step type LAST, discount as it was (1 unless the task ended there too).
+    """Cuts episodes off after `max_steps` steps: step type LAST, discount as it was (1 unless the
+    task ended there too).
 
     For environments of others; those of this library have a field `max_episode_steps`.
     """
@@ -56,11 +59,17 @@ class TimeLimit:
         cut = state.steps == _CUT
         fresh, fresh_step = self.reset(state.key)
         select = partial(jnp.where, cut)
-        inner, time_step = jax.tree.map(select, (fresh.inner, fresh_step), self.env.step(state.inner, action))
+        inner, time_step = jax.tree.map(
+            select, (fresh.inner, fresh_step), self.env.step(state.inner, action)
+        )
         steps = jnp.where(time_step.is_first(), 0, state.steps + 1)
         cut_now = steps >= self.max_steps
-        time_step = time_step._replace(step_type=jnp.where(cut_now, StepType.LAST, time_step.step_type))
-        return TimeLimitState(inner, select(fresh.key, state.key), jnp.where(cut_now, _CUT, steps)), time_step
+        time_step = time_step._replace(
+            step_type=jnp.where(cut_now, StepType.LAST, time_step.step_type)
+        )
+        return TimeLimitState(
+            inner, select(fresh.key, state.key), jnp.where(cut_now, _CUT, steps)
+        ), time_step
 
     def render(self, state: TimeLimitState) -> np.ndarray:
         """The wrapped environment's picture, uint8 `[H, W, 3]`."""
@@ -69,7 +78,9 @@ class TimeLimit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MapObservation:
-    """Applies `function` to every observation; `observation_spec` is the spec of what it returns."""
+    """Applies `function` to every observation; `observation_spec` is the spec of what it
+    returns.
+    """
 
     env: JaxEnvironment
     function: Callable[[Tree], Tree]
@@ -96,18 +107,26 @@ class MapObservation:
 
 
 def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObservation:
-    """The environment with only these entries of its observation vector: `(0, 2)` leaves CartPole without its velocities.
+    """The environment with only these entries of its observation vector: `(0, 2)` leaves CartPole
+    without its velocities.
 
     Raises:
       ValueError: if the observation is not one vector, or an index lies outside it.
     """
     spec, index = env.specs.observation, np.asarray(indices, np.int32)
     if not isinstance(spec, ArraySpec) or len(spec.shape) != 1:
-        raise ValueError(f"select_observation: expected an observation of one vector, got {spec}; use MapObservation")
+        raise ValueError(
+            f"select_observation: expected an observation of one vector, got {spec}; use "
+            "MapObservation"
+        )
     if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= spec.shape[0]:
-        raise ValueError(f"indices: expected numbers in 0..{spec.shape[0] - 1}, got {list(indices)}")
+        raise ValueError(
+            f"indices: expected numbers in 0..{spec.shape[0] - 1}, got {list(indices)}"
+        )
     if isinstance(spec, BoundedSpec):
-        selected: ArraySpec = BoundedSpec(index.shape, spec.dtype, spec.low[index], spec.high[index])
+        selected: ArraySpec = BoundedSpec(
+            index.shape, spec.dtype, spec.low[index], spec.high[index]
+        )
     else:
         selected = ArraySpec(index.shape, spec.dtype)
     return MapObservation(env, lambda observation: observation[index], selected)
@@ -115,5 +134,7 @@ def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObserv
 
 def _render(env: Any, state: Any) -> np.ndarray:
     if not hasattr(env, "render"):
-        raise NotImplementedError(f"{type(env).__name__} has no render(state); add one that returns uint8 [H, W, 3]")
+        raise NotImplementedError(
+            f"{type(env).__name__} has no render(state); add one that returns uint8 [H, W, 3]"
+        )
     return env.render(state)

@@ -22,13 +22,15 @@ def plot_learning_curve(
     confidence: float = 0.95,
     repetitions: int = 500,
 ) -> Path:
-    """Draws the interquartile mean over runs against steps, with its bootstrap interval as a band; returns the file's path.
+    """Draws the interquartile mean over runs against steps, with its bootstrap interval as a band;
+    returns the file's path.
 
     Args:
       steps: `[points]`, where the returns were measured.
-      returns: `[points]` of one run (a line without a band), or `[runs, points]`; a dict of these by name draws one curve
-        for each, with a legend.
-      filename: where to write; the suffix (`.png`, `.svg`, `.pdf`) sets the format, and missing folders are made.
+      returns: `[points]` of one run (a line without a band), or `[runs, points]`; a dict of these
+        by name draws one curve for each, with a legend.
+      filename: where to write; the suffix (`.png`, `.svg`, `.pdf`) sets the format, and missing
+        folders are made.
       title: above the plot.
       xlabel: what `steps` counts.
       ylabel: what `returns` measures.
@@ -42,7 +44,10 @@ def plot_learning_curve(
     steps = np.asarray(steps)
     curves = returns if isinstance(returns, Mapping) else {"": returns}
     if steps.ndim != 1 or not steps.size or not curves:
-        raise ValueError(f"expected steps [points] and at least one curve, got {list(steps.shape)} and {len(curves)} curves")
+        raise ValueError(
+            f"expected steps [points] and at least one curve, got {list(steps.shape)} and "
+            f"{len(curves)} curves"
+        )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -53,7 +58,10 @@ def plot_learning_curve(
         runs = np.atleast_2d(np.asarray(values, np.float64))
         if runs.ndim != 2 or runs.shape[1] != steps.size:
             wanted = f"[{steps.size}] or [runs, {steps.size}]"
-            raise ValueError(f"returns {label!r}: expected {wanted} for {steps.size} steps, got {list(np.shape(values))}")
+            raise ValueError(
+                f"returns {label!r}: expected {wanted} for {steps.size} steps, got "
+                f"{list(np.shape(values))}"
+            )
         statistic = partial(interquartile_mean, axis=0)
         name = label if runs.shape[0] == 1 else f"{label} ({runs.shape[0]} runs)".strip()
         single_point = "o" if steps.size == 1 else None

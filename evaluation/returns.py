@@ -1,4 +1,6 @@
-"""The return of a policy: over whole episodes of a host environment, or on device as a pure function."""
+"""The return of a policy: over whole episodes of a host environment, or on device as a pure
+function.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,25 +19,44 @@ class EndlessEpisode(RuntimeError):
 
 
 def compute_avg_return(
-    env: Any, policy: Policy, num_episodes: int = 10, params: Tree = None, *, seed: int = 0, max_steps: int = 100_000
+    env: Any,
+    policy: Policy,
+    num_episodes: int = 10,
+    params: Tree = None,
+    *,
+    seed: int = 0,
+    max_steps: int = 100_000,
 ) -> float:
-    """The mean undiscounted return of `policy` over `num_episodes` episodes: the mean of `compute_returns`."""
-    return float(compute_returns(env, policy, num_episodes, params, seed=seed, max_steps=max_steps).mean())
+    """The mean undiscounted return of `policy` over `num_episodes` episodes: the mean of
+    `compute_returns`.
+    """
+    return float(
+        compute_returns(env, policy, num_episodes, params, seed=seed, max_steps=max_steps).mean()
+    )
 
 
 def compute_returns(
-    env: Any, policy: Policy, num_episodes: int = 10, params: Tree = None, *, seed: int = 0, max_steps: int = 100_000
+    env: Any,
+    policy: Policy,
+    num_episodes: int = 10,
+    params: Tree = None,
+    *,
+    seed: int = 0,
+    max_steps: int = 100_000,
 ) -> np.ndarray:
     """The undiscounted returns of `policy` over whole episodes, float64 `[num_episodes]`.
 
-    With n environments in parallel, how many episodes each of them contributes is fixed beforehand: the first to finish would
-    be the short ones, and their mean would be biased. They come in order: first episode of every environment, then second.
+    With n environments in parallel, how many episodes each of them contributes is fixed beforehand:
+    the first to finish would be the short ones, and their mean would be biased. They come in order:
+    first episode of every environment, then second.
 
     Args:
       env: a host environment, unbatched or of n environments. It is reset, with `seed`, first.
-      policy: what acts; `agent.policy` is the one to evaluate. It is compiled once per policy object.
+      policy: what acts; `agent.policy` is the one to evaluate. It is compiled once per policy
+        object.
       num_episodes: how many episodes to play.
-      params: what the policy needs, `agent.policy_params(state)`; None for policies without parameters.
+      params: what the policy needs, `agent.policy_params(state)`; None for policies without
+        parameters.
       seed: of the environment and of the policy's draws: the same seed gives the same episodes.
       max_steps: the most steps that an episode may take.
 
@@ -50,7 +71,11 @@ def compute_returns(
     num_envs = env.num_envs or 1
     wanted = np.bincount(np.arange(num_episodes) % num_envs, minlength=num_envs)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
-    total, length, finished = np.zeros(num_envs), np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+    total, length, finished = (
+        np.zeros(num_envs),
+        np.zeros(num_envs, np.int64),
+        np.zeros(num_envs, np.int64),
+    )
     for time_step in play(env, policy, params, seed):
         # A FIRST time step answers no action of its episode, so its reward counts nowhere.
         first, last = (np.atleast_1d(flag) for flag in (time_step.is_first(), time_step.is_last()))
@@ -67,12 +92,19 @@ def compute_returns(
 
 
 def evaluate_on_device(
-    env: Any, policy: Policy, params: Tree, key: Array, num_episodes: int = 10, max_steps: int = 10_000
+    env: Any,
+    policy: Policy,
+    params: Tree,
+    key: Array,
+    num_episodes: int = 10,
+    max_steps: int = 10_000,
 ) -> Array:
-    """The undiscounted returns of the first episode in each of `num_episodes` environments, float32 `[num_episodes]`.
+    """The undiscounted returns of the first episode in each of `num_episodes` environments, float32
+    `[num_episodes]`.
 
-    It is `drivers.play_episodes`: a pure function to jit with `env`, `policy` and the two numbers static, and to vmap over
-    `params` and `key`. An episode that lasts longer than `max_steps` counts with what it has earned by then.
+    It is `drivers.play_episodes`: a pure function to jit with `env`, `policy` and the two numbers
+    static, and to vmap over `params` and `key`. An episode that lasts longer than `max_steps`
+    counts with what it has earned by then.
 
         jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))(env, agent.policy, agent.policy_params(state), key)
 
@@ -83,7 +115,8 @@ def evaluate_on_device(
 
 
 def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:
-    """Endless time steps of `policy` in a host environment, from the one that `env.reset(seed)` returns.
+    """Endless time steps of `policy` in a host environment, from the one that `env.reset(seed)`
+    returns.
 
     Raises:
       ValueError: at the first action, if the policy does not fit the environment.
@@ -110,6 +143,8 @@ def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep
 def _check_length(length: np.ndarray, max_steps: int) -> None:
     if length.size and length.max() >= max_steps:
         raise EndlessEpisode(
-            f"an episode has not ended within max_steps={max_steps} steps; give the environment a time limit "
-            "(envs.gym.make(..., max_episode_steps=1000); by name, the setting max_episode_steps), or pass a larger max_steps"
+            f"an episode has not ended within max_steps={max_steps} steps; give the environment a "
+            "time limit "
+            "(envs.gym.make(..., max_episode_steps=1000); by name, the setting "
+            "max_episode_steps), or pass a larger max_steps"
         )

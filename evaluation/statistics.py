@@ -1,6 +1,7 @@
 """Statistics over seeds: interquartile means with bootstrap intervals, after Agarwal et al. (2021).
 
-Source: "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021, arXiv:2108.13264, section 4.
+Source: "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021,
+arXiv:2108.13264, section 4.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from ..envs.types import Array
 def interquartile_mean(scores: Array, axis: int | None = None) -> Any:
     """The mean of the middle half: a quarter of the values, rounded down, is dropped at either end.
 
-    Over all values of `scores` (any shape), or along `axis`. Fewer than 4 values have nothing to drop.
+    Over all values of `scores` (any shape), or along `axis`. Fewer than 4 values have nothing to
+    drop.
 
         >>> float(interquartile_mean([0, 1, 2, 3, 4, 5, 6, 1000]))
         3.5
@@ -35,33 +37,46 @@ def stratified_bootstrap_interval(
     repetitions: int = 2000,
     seed: int = 0,
 ) -> tuple[Any, Any]:
-    """A percentile bootstrap interval (low, high) of a statistic, resampling runs with replacement in every task by itself.
+    """A percentile bootstrap interval (low, high) of a statistic, resampling runs with replacement
+    in every task by itself.
 
     Args:
       scores: `[runs, tasks]`, or `[runs]` of a single task.
-      statistic: a function of `[runs, tasks]`; its result, and so each end of the interval, may be an array.
-      confidence: the probability that the interval should cover the true value. With few runs it covers less: of normal
-        scores in one task, an interval of 0.95 was seen to cover 0.74 with 3 runs, 0.91 with 5 or 10 and 0.95 with 20.
+      statistic: a function of `[runs, tasks]`; its result, and so each end of the interval, may be
+        an array.
+      confidence: the probability that the interval should cover the true value. With few runs it
+        covers less: of normal scores in one task, an interval of 0.95 was seen to cover 0.74 with 3
+        runs, 0.91 with 5 or 10 and 0.95 with 20.
       repetitions: how many times to resample.
       seed: of the resampling: the same seed gives the same interval.
 
     Raises:
-      ValueError: if there are no scores, some are not finite, they have more than 2 axes, or `confidence` is not in (0, 1).
+      ValueError: if there are no scores, some are not finite, they have more than 2 axes, or
+        `confidence` is not in (0, 1).
     """
     scores = _by_task(scores)
     if not 0 < confidence < 1 or repetitions < 1:
-        raise ValueError(f"expected 0 < confidence < 1 and repetitions >= 1, got {confidence=}, {repetitions=}")
+        raise ValueError(
+            f"expected 0 < confidence < 1 and repetitions >= 1, got {confidence=}, {repetitions=}"
+        )
     rng = np.random.default_rng(seed)
     tasks = np.arange(scores.shape[1])
-    draws = [statistic(scores[rng.integers(scores.shape[0], size=scores.shape), tasks]) for _ in range(repetitions)]
-    low, high = np.quantile(np.asarray(draws, np.float64), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    draws = [
+        statistic(scores[rng.integers(scores.shape[0], size=scores.shape), tasks])
+        for _ in range(repetitions)
+    ]
+    low, high = np.quantile(
+        np.asarray(draws, np.float64), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
+    )
     return low, high
 
 
 def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
-    """How probable it is that a run of X scores higher than one of Y, averaged over tasks; a tie counts half.
+    """How probable it is that a run of X scores higher than one of Y, averaged over tasks; a tie
+    counts half.
 
-    `scores_x` is `[runs, tasks]` or `[runs]`, `scores_y` the same with as many tasks; numbers of runs may differ.
+    `scores_x` is `[runs, tasks]` or `[runs]`, `scores_y` the same with as many tasks; numbers of
+    runs may differ.
 
         >>> probability_of_improvement([2, 3], [1, 2])
         0.875
@@ -71,19 +86,25 @@ def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
     """
     x, y = _by_task(scores_x), _by_task(scores_y)
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"expected scores of the same tasks, got {x.shape[1]} and {y.shape[1]} tasks")
+        raise ValueError(
+            f"expected scores of the same tasks, got {x.shape[1]} and {y.shape[1]} tasks"
+        )
     return float(((np.sign(x[:, None] - y[None]) + 1) / 2).mean())
 
 
 def performance_profile(scores: Array, thresholds: Array) -> np.ndarray:
-    """The fraction of runs, averaged over tasks, that score above each of `thresholds` `[k]`; `scores` `[runs, tasks]`."""
+    """The fraction of runs, averaged over tasks, that score above each of `thresholds` `[k]`;
+    `scores` `[runs, tasks]`.
+    """
     return (_by_task(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
 
 
 def summarize(scores: Array, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """What to report of the scores of several seeds, `[runs]` or `[runs, tasks]`, as a dict of floats.
+    """What to report of the scores of several seeds, `[runs]` or `[runs, tasks]`, as a dict of
+    floats.
 
-    `iqm` is the interquartile mean and `low`, `high` its bootstrap interval; `mean`, `min` and `max` are over all scores.
+    `iqm` is the interquartile mean and `low`, `high` its bootstrap interval; `mean`, `min` and
+    `max` are over all scores.
 
     Raises:
       ValueError: if there are no scores, or some are not finite.
@@ -98,10 +119,15 @@ def summarize(scores: Array, confidence: float = 0.95, seed: int = 0) -> dict[st
 def _checked(scores: Array) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.size == 0:
-        raise ValueError(f"expected scores of at least one run, got none (shape {list(scores.shape)})")
+        raise ValueError(
+            f"expected scores of at least one run, got none (shape {list(scores.shape)})"
+        )
     if not np.isfinite(scores).all():
         wrong = int((~np.isfinite(scores)).sum())
-        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite; leave failed runs out by intent, or score them")
+        raise ValueError(
+            f"{wrong} of {scores.size} scores are NaN or infinite; leave failed runs out by "
+            "intent, or score them"
+        )
     return scores
 
 

@@ -1,11 +1,13 @@
-"""Ape-X (Horgan et al. 2018): many actors that explore differently, prioritised replay, one learner. DQN or DDPG.
+"""Ape-X (Horgan et al. 2018): many actors that explore differently, prioritised replay, one
+learner. DQN or DDPG.
 
     python examples/apex.py --num-actors 4
     python examples/apex.py --algorithm APEX_DDPG --env Pendulum-v1
     python examples/apex.py --address localhost:5000 --address localhost:5001
 
-With addresses of servers (`jax-agents replay-server --sampler prioritized --sequence-length 4`), actors write there themselves,
-and all servers are sampled as one table. Without, rows come back and lie in this process.
+With addresses of servers (`jax-agents replay-server --sampler prioritized --sequence-length 4`),
+actors write there themselves, and all servers are sampled as one table. Without, rows come back and
+lie in this process.
 """
 
 import argparse
@@ -17,17 +19,22 @@ from typing import Any
 
 import jax
 import numpy as np
+
 from jax_agents.drivers import Balance, BlockWriter, ParallelDriver
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.presets import PRESETS
+from jax_agents.experiments.configs.base.presets import PRESETS
 from jax_agents.learners import Learner, importance_weights
 from jax_agents.policies import with_version
 from jax_agents.replay import HostReplay, RemoteReplay
 
 
-def exploration(algorithm: str, num_actors: int, epsilon: float, alpha: float) -> list[dict[str, Any]]:
-    """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of scales of noise."""
+def exploration(
+    algorithm: str, num_actors: int, epsilon: float, alpha: float
+) -> list[dict[str, Any]]:
+    """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of
+    scales of noise.
+    """
     rungs = np.arange(num_actors) / max(1, num_actors - 1)
     if algorithm == "APEX":
         return [{"epsilon": np.float32(epsilon ** (1 + alpha * rung))} for rung in rungs]
@@ -48,22 +55,37 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes. The paper's 360 actors have epsilon 0.4 and alpha 7."""
+    """Trains; returns the mean return of greedy episodes. The paper's 360 actors have epsilon 0.4
+    and alpha 7.
+    """
     preset = PRESETS[algorithm]
-    config = dataclasses.replace(preset.config, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4))
+    config = dataclasses.replace(
+        preset.config, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4)
+    )
     make_agent = partial(preset.make_agent, config)
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     spec = with_version(agent.collect_data_spec)
-    table = {"sequence_length": agent.train_sequence_length, "priority_exponent": config.priority_exponent}
+    table = {
+        "sequence_length": agent.train_sequence_length,
+        "priority_exponent": config.priority_exponent,
+    }
     make_replay = partial(RemoteReplay, spec, tuple(addresses), **table) if addresses else None
     buffer = make_replay() if make_replay else HostReplay(spec, capacity=50_000, seed=seed, **table)
-    write = BlockWriter(partial(buffer.writer, num_envs)) if isinstance(buffer, HostReplay) else (lambda block: None)
+    write = (
+        BlockWriter(partial(buffer.writer, num_envs))
+        if isinstance(buffer, HostReplay)
+        else (lambda block: None)
+    )
     dataset = buffer.as_dataset(config.batch_size)
 
     learner = Learner(agent)
     state = learner.init(jax.random.key(seed))
-    balance = Balance(config.updates(1_000) / 1_000, config.warmup_steps, slack=max(1, num_actors) * num_envs * num_rows)
+    balance = Balance(
+        config.updates(1_000) / 1_000,
+        config.warmup_steps,
+        slack=max(1, num_actors) * num_envs * num_rows,
+    )
     updates, age, start, reported = 0, 0.0, time.time(), 0
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
@@ -85,7 +107,9 @@ def main(
             for _ in range(min(owed, 32)):
                 experience, info = next(dataset)
                 masked = experience.is_last()[:, 0]
-                weights = importance_weights(info.probability, info.table_size, config.importance_exponent, masked)
+                weights = importance_weights(
+                    info.probability, info.table_size, config.importance_exponent, masked
+                )
                 state, losses = learner.train(state, experience, np.float32(weights))
                 buffer.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
                 age = updates - float(np.mean(experience.policy_info["version"][:, 0]))
@@ -96,13 +120,20 @@ def main(
                 report = driver.report() | {"sampled_age": age}
                 print(f"{time.time() - start:6.1f} s, {updates} updates, {report}", flush=True)
     buffer.close()
-    average = compute_avg_return(env, agent.policy, num_episodes, agent.policy_params(state), seed=seed)
-    print(f"greedy return {average:.1f} after {driver.num_steps} steps and {time.time() - start:.1f} s")
+    average = compute_avg_return(
+        env, agent.policy, num_episodes, agent.policy_params(state), seed=seed
+    )
+    print(
+        f"greedy return {average:.1f} after {driver.num_steps} steps and "
+        f"{time.time() - start:.1f} s"
+    )
     return average
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--algorithm", choices=["APEX", "APEX_DDPG"], default="APEX")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--num-actors", type=int, default=2)

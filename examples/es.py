@@ -1,4 +1,5 @@
-"""Evolution strategies (Salimans et al. 2017): actors play members of the population; only seeds and returns travel.
+"""Evolution strategies (Salimans et al. 2017): actors play members of the population; only seeds
+and returns travel.
 
 python examples/es.py --num-actors 4
 """
@@ -11,34 +12,46 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents.drivers import Supervisor, play_episodes
 from jax_agents.evaluation import evaluate_on_device
-from jax_agents.experiments.environments import jax_environment
-from jax_agents.experiments.presets import PRESETS
+from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.trained.environments import jax_environment
 
 
 class Player:
     """Plays the episodes of some members."""
 
-    def __init__(self, actor: int, generation: int, *, env_name: str, make_agent: Any, max_steps: int):
+    def __init__(
+        self, actor: int, generation: int, *, env_name: str, make_agent: Any, max_steps: int
+    ):
         env = jax_environment(env_name)
         agent = make_agent(env.specs)
 
         def fitness(params: Any, noise: Any, member: Any, seed: Any) -> Any:
             params = agent.member(params | {"noise_key": jax.random.wrap_key_data(noise)}, member)
-            played = play_episodes(env, agent.collect_policy, params, jax.random.key(seed), 1, max_steps)
+            played = play_episodes(
+                env, agent.collect_policy, params, jax.random.key(seed), 1, max_steps
+            )
             return played.returns.mean(), played.lengths.sum()
 
         self.fitness = jax.jit(jax.vmap(fitness, in_axes=(None, None, 0, None)))
 
-    def run(self, params: Any, noise: np.ndarray, members: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    def run(
+        self, params: Any, noise: np.ndarray, members: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         """The members, what each earned, and the steps of all."""
         returns, lengths = self.fitness(params, noise, members, seed)
         return members, np.array(returns), int(lengths.sum())
 
 
 def main(
-    env_name: str = "CartPole-v1", *, num_actors: int = 2, num_steps: int = 1_000_000, num_episodes: int = 20, seed: int = 0
+    env_name: str = "CartPole-v1",
+    *,
+    num_actors: int = 2,
+    num_steps: int = 1_000_000,
+    num_episodes: int = 20,
+    seed: int = 0,
 ) -> float:
     """Trains; returns the mean return of greedy episodes."""
     preset = PRESETS["ES"]
@@ -47,7 +60,9 @@ def main(
     agent = make_agent(env.specs)
     state, tell = agent.init(jax.random.key(seed)), jax.jit(agent.tell)
     members = np.arange(config.population_size, dtype=np.int32)
-    parts = np.split(members, 5 if config.population_size % 5 == 0 else 2)  # of one size: one compilation
+    parts = np.split(
+        members, 5 if config.population_size % 5 == 0 else 2
+    )  # of one size: one compilation
     generation, steps, start = 0, 0, time.time()
     make = partial(Player, env_name=env_name, make_agent=make_agent, max_steps=config.max_steps)
     with Supervisor(make, num_actors, max_in_flight=2) as players:
@@ -60,25 +75,40 @@ def main(
             while waiting or asked:
                 while waiting and (free := players.free()):
                     part = waiting.pop()
-                    asked[players.submit(free[0], "run", params, noise, part, seed + generation)] = part
+                    asked[
+                        players.submit(free[0], "run", params, noise, part, seed + generation)
+                    ] = part
                 for answer in players.collect(timeout=1.0):
                     part = asked.pop(answer.call)
                     if answer.failure is not None:
-                        waiting.append(part)  # its members are played once more, with the same seeds
+                        waiting.append(
+                            part
+                        )  # its members are played once more, with the same seeds
                         continue
                     played, returns, made = answer.value
                     fitness[played], steps = returns, steps + made
             state, _ = tell(state, jnp.asarray(fitness))
             generation += 1
             if generation % 10 == 0:
-                print(f"{time.time() - start:6.1f} s, generation {generation}, {steps} steps, return {fitness.mean():.1f}")
-    returns = evaluate_on_device(env, agent.policy, agent.policy_params(state), jax.random.key(seed), num_episodes, 1_000)
-    print(f"greedy return {float(returns.mean()):.1f} after {steps} steps and {time.time() - start:.1f} s", flush=True)
+                print(
+                    f"{time.time() - start:6.1f} s, generation {generation}, {steps} steps, "
+                    f"return {fitness.mean():.1f}"
+                )
+    returns = evaluate_on_device(
+        env, agent.policy, agent.policy_params(state), jax.random.key(seed), num_episodes, 1_000
+    )
+    print(
+        f"greedy return {float(returns.mean()):.1f} after {steps} steps and "
+        f"{time.time() - start:.1f} s",
+        flush=True,
+    )
     return float(returns.mean())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--num-actors", type=int, default=2)
     parser.add_argument("--num-steps", type=int, default=1_000_000)

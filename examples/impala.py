@@ -1,4 +1,5 @@
-"""IMPALA (Espeholt et al. 2018): actors never wait for the learner, which corrects for their older policies by V-trace.
+"""IMPALA (Espeholt et al. 2018): actors never wait for the learner, which corrects for their older
+policies by V-trace.
 
 python examples/impala.py --num-actors 2
 python examples/impala.py --algorithm APPO
@@ -12,10 +13,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents.drivers import Block, ParallelDriver
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.presets import PRESETS
+from jax_agents.experiments.configs.base.presets import PRESETS
 from jax_agents.learners import learn
 
 
@@ -31,9 +33,15 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains, for the preset's steps if none are given; returns the mean return of greedy episodes."""
+    """Trains, for the preset's steps if none are given; returns the mean return of greedy
+    episodes.
+    """
     preset = PRESETS[algorithm]
-    config = preset.config if num_steps is None else dataclasses.replace(preset.config, num_steps=num_steps)
+    config = (
+        preset.config
+        if num_steps is None
+        else dataclasses.replace(preset.config, num_steps=num_steps)
+    )
     make_agent = partial(preset.make_agent, config)
     env = gym.make(env_name)
     agent = make_agent(env.specs)
@@ -55,24 +63,42 @@ def main(
             queue += driver.poll(timeout=1.0)
             while len(queue) >= blocks_per_update:
                 batch, queue = queue[:blocks_per_update], queue[blocks_per_update:]
-                rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(block.segments() for block in batch))
+                rows = jax.tree.map(
+                    lambda *parts: np.concatenate(parts), *(block.segments() for block in batch)
+                )
                 state, _ = update(state, rows, jax.random.fold_in(key, updates))
                 updates += 1
                 driver.publish(updates, agent.policy_params(state))
             if driver.num_steps - reported >= config.num_steps // 10:
                 reported = driver.num_steps
-                print(f"{time.time() - start:6.1f} s, {updates} updates, {driver.report()}", flush=True)
-    average = compute_avg_return(env, agent.policy, num_episodes, agent.policy_params(state), seed=seed)
-    print(f"greedy return {average:.1f} after {driver.num_steps} steps and {time.time() - start:.1f} s")
+                print(
+                    f"{time.time() - start:6.1f} s, {updates} updates, {driver.report()}",
+                    flush=True,
+                )
+    average = compute_avg_return(
+        env, agent.policy, num_episodes, agent.policy_params(state), seed=seed
+    )
+    print(
+        f"greedy return {average:.1f} after {driver.num_steps} steps and "
+        f"{time.time() - start:.1f} s"
+    )
     return average
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--algorithm", choices=["IMPALA", "APPO"], default="IMPALA")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--num-actors", type=int, default=2)
     parser.add_argument("--num-steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    main(given.algorithm, given.env, num_actors=given.num_actors, num_steps=given.num_steps, seed=given.seed)
+    main(
+        given.algorithm,
+        given.env,
+        num_actors=given.num_actors,
+        num_steps=given.num_steps,
+        seed=given.seed,
+    )

@@ -1,11 +1,12 @@
-"""SAC in five parts: rollout workers, a test worker, a parameter server, replay, and the learner in this process.
+"""SAC in five parts: rollout workers, a test worker, a parameter server, replay, and the learner in
+this process.
 
     python examples/sac.py --num-actors 2
     python examples/sac.py --env Pendulum-v1 --num-steps 20000 --folder /tmp/run     # again: goes on where it was
 
-Rollout workers and the learner are held to one ratio of steps to updates. The learner's state and the replay buffer are saved
-in `folder`, together, every `save_seconds`, and a run that finds them there goes on with them: no row that came before is lost,
-and none comes twice.
+Rollout workers and the learner are held to one ratio of steps to updates. The learner's state and
+the replay buffer are saved in `folder`, together, every `save_seconds`, and a run that finds them
+there goes on with them: no row that came before is lost, and none comes twice.
 """
 
 import argparse
@@ -16,10 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax_agents.drivers import Balance, BlockWriter, ParallelDriver, ParameterServer, RemoteParameterServer, Supervisor
+
+from jax_agents.drivers import (
+    Balance,
+    BlockWriter,
+    ParallelDriver,
+    ParameterServer,
+    RemoteParameterServer,
+    Supervisor,
+)
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.continuous import SacConfig, sac_agent
+from jax_agents.experiments.configs.base.continuous import SacConfig, sac_agent
 from jax_agents.learners import Learner
 from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.replay import HostReplay
@@ -28,11 +37,26 @@ CONFIG = SacConfig(hidden=(256, 256), learning_rate=1e-3, tau=0.01, batch_size=1
 
 
 class TestWorker:
-    """Plays deterministic episodes, side by side, with the newest parameters, in an actor of its own."""
+    """Plays deterministic episodes, side by side, with the newest parameters, in an actor of its
+    own.
+    """
 
-    def __init__(self, actor: int, generation: int, *, make_env: Any, make_agent: Any, parameters: Any, num_episodes: int):
+    def __init__(
+        self,
+        actor: int,
+        generation: int,
+        *,
+        make_env: Any,
+        make_agent: Any,
+        parameters: Any,
+        num_episodes: int,
+    ):
         self.env = make_env(num_envs=num_episodes)
-        self.policy, self.parameters, self.num_episodes = make_agent(self.env.specs).policy, parameters, num_episodes
+        self.policy, self.parameters, self.num_episodes = (
+            make_agent(self.env.specs).policy,
+            parameters,
+            num_episodes,
+        )
 
     def run(self) -> tuple[int, float]:
         """The version, and the mean return of its episodes."""
@@ -57,23 +81,43 @@ def main(
     config: SacConfig = CONFIG,
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Trains until the test worker finds `stop_return`; the last mean return that it found, and the steps taken."""
+    """Trains until the test worker finds `stop_return`; the last mean return that it found, and the
+    steps taken.
+    """
     make_agent, make_env = partial(sac_agent, config), partial(gym.make, env_name)
     agent = make_agent(make_env().specs)
     learner = Learner(agent)
     state, steps_before = learner.init(jax.random.key(seed)), 0
-    checkpoints = Checkpointer(tempfile.mkdtemp() if folder is None else folder / "checkpoints", keep=2)
-    buffer = HostReplay(agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length, seed=seed)
+    checkpoints = Checkpointer(
+        tempfile.mkdtemp() if folder is None else folder / "checkpoints", keep=2
+    )
+    buffer = HostReplay(
+        agent.collect_data_spec,
+        capacity=200_000,
+        sequence_length=agent.train_sequence_length,
+        seed=seed,
+    )
     if checkpoints.latest() is not None:
         state, metadata = checkpoints.restore(state, buffer)
         state, steps_before = learner.place(state), metadata["steps"]
     path = None if folder is None else folder / "parameters"
     parameters = RemoteParameterServer(path) if num_actors else ParameterServer(path)
-    write, dataset = BlockWriter(partial(buffer.writer, num_envs)), buffer.as_dataset(config.batch_size)
-    balance = Balance(
-        updates_per_step, warmup_steps, slack=int(2 * max(1, num_actors) * num_envs * num_rows * updates_per_step) + 1
+    write, dataset = (
+        BlockWriter(partial(buffer.writer, num_envs)),
+        buffer.as_dataset(config.batch_size),
     )
-    tests = partial(TestWorker, make_env=make_env, make_agent=make_agent, parameters=parameters, num_episodes=num_episodes)
+    balance = Balance(
+        updates_per_step,
+        warmup_steps,
+        slack=int(2 * max(1, num_actors) * num_envs * num_rows * updates_per_step) + 1,
+    )
+    tests = partial(
+        TestWorker,
+        make_env=make_env,
+        make_agent=make_agent,
+        parameters=parameters,
+        num_episodes=num_episodes,
+    )
     updates, start, saved, found = int(state.step), time.time(), time.time(), (0, float("-inf"))
     with (
         ParallelDriver(
@@ -99,7 +143,10 @@ def main(
             driver.publish(updates, agent.policy_params(state))
             for answer in testers.collect(timeout=0.0):
                 found = answer.value or found
-                print(f"{time.time() - start:6.1f} s, test return {found[1]:.1f} of version {found[0]}; {driver.report()}")
+                print(
+                    f"{time.time() - start:6.1f} s, test return {found[1]:.1f} of version "
+                    f"{found[0]}; {driver.report()}"
+                )
             if testers.free() and updates - tested >= updates_per_test:
                 testers.submit(0, "run")
                 tested = updates
@@ -116,12 +163,18 @@ def main(
             testers.submit(0, "run")
             found = next((answer.value for answer in testers.collect() if answer.value), found)
     parameters.close()
-    print(f"test return {found[1]:.1f}, {steps} steps, {updates} updates, {time.time() - start:.1f} s", flush=True)
+    print(
+        f"test return {found[1]:.1f}, {steps} steps, {updates} updates, {time.time() - start:.1f} "
+        "s",
+        flush=True,
+    )
     return found[1], steps
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--env", default="LunarLanderContinuous-v3")
     parser.add_argument("--num-actors", type=int, default=2)
     parser.add_argument("--num-steps", type=int, default=200_000)

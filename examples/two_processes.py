@@ -1,8 +1,10 @@
-"""One learner in two processes: each has two of four devices and half of each batch, and all have the same parameters.
+"""One learner in two processes: each has two of four devices and half of each batch, and all have
+the same parameters.
 
     python examples/two_processes.py
 
-starts both on this machine, with devices that are simulated on its CPU. On two machines start each by
+starts both on this machine, with devices that are simulated on its CPU. On two machines start each
+by
 
     python examples/two_processes.py --process 0 --address 10.0.0.1:1234
     python examples/two_processes.py --process 1 --address 10.0.0.1:1234
@@ -23,6 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+
 from jax_agents import agents, networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.experiments import export_weights
@@ -34,19 +37,27 @@ SPECS = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(3))
 
 def make_agent() -> agents.BehavioralCloningAgent:
     """Learns an expert's actions from observations."""
-    return agents.BehavioralCloningAgent(SPECS, networks.ActorNetwork(SPECS.action, (32,)), optax.sgd(0.3))
+    return agents.BehavioralCloningAgent(
+        SPECS, networks.ActorNetwork(SPECS.action, (32,)), optax.sgd(0.3)
+    )
 
 
 def expert_rows(update: int) -> Any:
-    """A batch `[BATCH, 1]` of an expert who takes the largest number's place. Here all draw it; each reads a part."""
+    """A batch `[BATCH, 1]` of an expert who takes the largest number's place. Here all draw it;
+    each reads a part.
+    """
     rows = sample(make_agent().collect_data_spec, jax.random.key(update), (BATCH, 1))
     rows = jax.device_get(rows)
     middle = np.ones((BATCH, 1), np.int32)
-    return rows._replace(action=rows.observation.argmax(-1).astype(np.int32), step_type=middle, next_step_type=middle)
+    return rows._replace(
+        action=rows.observation.argmax(-1).astype(np.int32), step_type=middle, next_step_type=middle
+    )
 
 
 def train(process: int, address: str, folder: Path | None) -> None:
-    """What each process does; every one of them makes the same calls, or all wait for it in vain."""
+    """What each process does; every one of them makes the same calls, or all wait for it in
+    vain.
+    """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, PROCESSES, process, initialization_timeout=60)
@@ -58,7 +69,10 @@ def train(process: int, address: str, folder: Path | None) -> None:
         state, info = learner.train(state, own)
         if update % 50 == 49:
             devices = f"{len(jax.local_devices())} of {len(learner.devices)} devices"
-            print(f"process {process}, {devices}: update {update + 1}, loss {float(info.loss):.4f}", flush=True)
+            print(
+                f"process {process}, {devices}: update {update + 1}, loss {float(info.loss):.4f}",
+                flush=True,
+            )
     assert info.per_example["nll"].shape == (part,)
     if folder is not None:
         export_weights(learner.fetch(state), folder / f"process_{process}.npz")
@@ -80,18 +94,28 @@ def launch(folder: Path, timeout: float = 150.0) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
     command = [sys.executable, __file__, "--address", address, "--folder", str(folder), "--process"]
-    processes = [subprocess.Popen([*command, str(index)], env=environment) for index in range(PROCESSES)]
+    processes = [
+        subprocess.Popen([*command, str(index)], env=environment) for index in range(PROCESSES)
+    ]
     try:
         stop = time.monotonic() + timeout
         while any(process.poll() is None for process in processes):
             failed = [process.returncode for process in processes if process.poll()]
             if failed or time.monotonic() > stop:
-                raise RuntimeError(f"a process ended with {failed[0]}" if failed else f"not done in {timeout} s")
+                raise RuntimeError(
+                    f"a process ended with {failed[0]}" if failed else f"not done in {timeout} s"
+                )
             time.sleep(0.05)
         if any(process.returncode for process in processes):
-            raise RuntimeError(f"the processes ended with {[process.returncode for process in processes]}")
+            raise RuntimeError(
+                f"the processes ended with {[process.returncode for process in processes]}"
+            )
     finally:
         for process in processes:
             process.kill()
@@ -111,7 +135,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--process", type=int)
     parser.add_argument("--address")
     parser.add_argument("--folder", type=Path)

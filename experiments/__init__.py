@@ -1,25 +1,27 @@
-"""Experiments: algorithms by name, the trainer, checkpoints and run folders; what the command line wires together."""
+"""Experiments: algorithms by name, the trainer, checkpoints and run folders; what the command line
+wires together.
+"""
 
 from ..learners.checkpoints import Checkpointer, CheckpointError
-from . import introspection
-from .analysis import Analysis, Trial
-from .callbacks import Callback
-from .configs import OffPolicyConfig, OnPolicyConfig
-from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
-from .demonstrations import load_rows, save_rows
-from .diagnose import diagnose
-from .evolution import EsConfig
-from .offline import BcConfig
-from .policy_gradient import A2cConfig, ImpalaConfig, PgConfig, PpoConfig
-from .presets import PRESETS, Preset, make_config
-from .pretty import pretty_print
-from .reports import RESULT_KEYS
-from .search_space import choice, grid_search, log_uniform, uniform
-from .sweep import run_experiments, run_sweep
-from .trainer import Trainer
-from .tune import tune_experiment
-from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
-from .weights import WeightsError, export_weights, get_weights, import_weights, set_weights
+from ..learners.diagnose import diagnose
+from .configs.base import OffPolicyConfig, OnPolicyConfig
+from .configs.cloning import BcConfig
+from .configs.continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
+from .configs.evolution import EsConfig
+from .configs.policy_gradient import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
+from .configs.presets import PRESETS, Preset, make_config
+from .configs.value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
+from .data.demonstrations import load_rows, save_rows
+from .sweeps.analysis import Analysis, Trial
+from .sweeps.search_space import choice, grid_search, log_uniform, uniform
+from .sweeps.sweep import run_experiments, run_sweep
+from .sweeps.tune import tune_experiment
+from .trained import introspection
+from .trained.weights import WeightsError, export_weights, get_weights, import_weights, set_weights
+from .training.callbacks import Callback
+from .training.pretty import pretty_print
+from .training.reports import RESULT_KEYS
+from .training.trainer import Trainer
 
 __all__ = [
     "PRESETS",
@@ -38,11 +40,11 @@ __all__ = [
     "ImpalaConfig",
     "OffPolicyConfig",
     "OnPolicyConfig",
-    "PgConfig",
     "PpoConfig",
     "Preset",
     "QrDqnConfig",
     "R2d2Config",
+    "ReinforceConfig",
     "SacConfig",
     "Td3Config",
     "Trainer",

@@ -1,31 +1,32 @@
 """Learners: an agent's update compiled for one device or several, and whole training loops."""
 
 from .checkpoints import Checkpointer, CheckpointError
-from .evolution import Evolution, EvolutionState
+from .evolution_scan import EvolutionScan, EvolutionState
 from .group import LearnerError, LearnerGroup
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
-from .offline import Offline, OfflineState
-from .on_device import LoopState, OnDevice, importance_weights, train_on_device
-from .on_policy import OnPolicy, OnPolicyState, learn, train_on_policy
+from .off_policy_scan import OffPolicyScan, OffPolicyState, train_on_device
+from .offline_scan import OfflineScan, OfflineState
 from .on_policy_loop import OnPolicyLoop
+from .on_policy_scan import OnPolicyScan, OnPolicyState, learn, train_on_policy
+from .prioritised import importance_weights
 from .stateful import StatefulLearner
 
 __all__ = [
     "CheckpointError",
     "Checkpointer",
-    "Evolution",
+    "EvolutionScan",
     "EvolutionState",
     "Learner",
     "LearnerError",
     "LearnerGroup",
-    "LoopState",
     "OffPolicyLoop",
-    "Offline",
+    "OffPolicyScan",
+    "OffPolicyState",
+    "OfflineScan",
     "OfflineState",
-    "OnDevice",
-    "OnPolicy",
     "OnPolicyLoop",
+    "OnPolicyScan",
     "OnPolicyState",
     "StatefulLearner",
     "importance_weights",

@@ -1,4 +1,6 @@
-"""Checkpoints: a state, and the replay buffer beside it, in folders that are whole or not there at all."""
+"""Checkpoints: a state, and the replay buffer beside it, in folders that are whole or not there at
+all.
+"""
 
 import contextlib
 import errno
@@ -27,15 +29,17 @@ _LEFTOVERS = (".writing-", ".deleting-")
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be read, or does not fit; the message names the file and what to do."""
+    """A checkpoint that cannot be read, or does not fit; the message names the file and what to
+    do.
+    """
 
 
 class Checkpointer:
     """The newest `keep` checkpoints in a folder, `checkpoint_00000012` and so on.
 
-    Each is written under another name, synced to the disk and then renamed, so that a process that is killed, or a disk that is
-    full, leaves the earlier ones whole. What dead processes left behind is removed by the next `save`. One process may save at
-    a time; any number may restore.
+    Each is written under another name, synced to the disk and then renamed, so that a process that
+    is killed, or a disk that is full, leaves the earlier ones whole. What dead processes left
+    behind is removed by the next `save`. One process may save at a time; any number may restore.
 
     Args:
       folder: made by the first `save`.
@@ -53,7 +57,11 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there, ascending."""
-        names = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        names = (
+            [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
+            if self.folder.is_dir()
+            else []
+        )
         return sorted(int(match[1]) for match in names if match)
 
     def latest(self) -> int | None:
@@ -64,7 +72,13 @@ class Checkpointer:
         """The folder of the checkpoint of a step, whether or not it is there."""
         return self.folder / f"checkpoint_{step:08d}"
 
-    def save(self, step: int, state: Tree, replay: Replay | None = None, metadata: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        step: int,
+        state: Tree,
+        replay: Replay | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Writes a checkpoint, in place of one of the same step; returns its folder.
 
         Args:
@@ -74,7 +88,8 @@ class Checkpointer:
           metadata: anything that JSON can hold.
 
         Raises:
-          OSError: it could not be written (a full disk, say); the earlier checkpoints are as they were.
+          OSError: it could not be written (a full disk, say); the earlier checkpoints are as they
+            were.
         """
         target, draft = self.path(step), self.folder / f"{_LEFTOVERS[0]}{uuid.uuid4().hex}"
         try:
@@ -84,7 +99,12 @@ class Checkpointer:
             _write_state(draft / _STATE, state)
             if replay is not None:
                 replay.save(draft / _REPLAY)
-            manifest = {"step": step, "metadata": dict(metadata or {}), "leaves": _describe(state), "files": _digests(draft)}
+            manifest = {
+                "step": step,
+                "metadata": dict(metadata or {}),
+                "leaves": _describe(state),
+                "files": _digests(draft),
+            }
             (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
             _sync(draft)
             if target.exists():
@@ -95,7 +115,11 @@ class Checkpointer:
             shutil.rmtree(draft, ignore_errors=True)
             if not _is_disk_error(error):
                 raise
-            whole = f"those of steps {self.steps()} are whole" if self.steps() else "there is no earlier one"
+            whole = (
+                f"those of steps {self.steps()} are whole"
+                if self.steps()
+                else "there is no earlier one"
+            )
             number = getattr(error, "errno", None) or errno.ENOSPC
             told = f"{target} could not be written: {os.strerror(number)}; {whole}. Free space, then resume"
             raise OSError(number, told, str(target)) from error
@@ -103,7 +127,9 @@ class Checkpointer:
             self._delete(self.path(old))
         return target
 
-    def restore(self, template: Tree, replay: Replay | None = None, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
+    def restore(
+        self, template: Tree, replay: Replay | None = None, step: int | None = None
+    ) -> tuple[Tree, dict[str, Any]]:
         """Reads a checkpoint: the state, and the metadata that was saved with it.
 
         Args:
@@ -113,7 +139,8 @@ class Checkpointer:
 
         Raises:
           FileNotFoundError: there is no such checkpoint.
-          CheckpointError: it is damaged, or of another kind of state or replay; nothing but `replay` can have changed.
+          CheckpointError: it is damaged, or of another kind of state or replay; nothing but
+            `replay` can have changed.
         """
         step = self.latest() if step is None else step
         if step is None or not self.path(step).is_dir():
@@ -132,7 +159,8 @@ class Checkpointer:
         return state, manifest["metadata"]
 
     def adopt(self, source: str | os.PathLike[str]) -> int:
-        """Copies a checkpoint from elsewhere into the folder, in place of one of its step; returns that step.
+        """Copies a checkpoint from elsewhere into the folder, in place of one of its step; returns
+        that step.
 
         Raises:
           CheckpointError: it is none.
@@ -140,7 +168,9 @@ class Checkpointer:
         try:
             step = json.loads((Path(source) / _MANIFEST).read_text())["step"]
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{source} is no checkpoint: it has no {_MANIFEST} that could be read") from error
+            raise CheckpointError(
+                f"{source} is no checkpoint: it has no {_MANIFEST} that could be read"
+            ) from error
         if self.path(step).resolve() != Path(source).resolve():
             draft = self.folder / f"{_LEFTOVERS[0]}{uuid.uuid4().hex}"
             shutil.copytree(source, draft)
@@ -150,7 +180,8 @@ class Checkpointer:
         return step
 
     def read_manifest(self, step: int) -> dict[str, Any]:
-        """What is known of a checkpoint without its arrays: `step`, `metadata`, `leaves` and `files`.
+        """What is known of a checkpoint without its arrays: `step`, `metadata`, `leaves` and
+        `files`.
 
         Raises:
           CheckpointError: it is damaged.
@@ -164,7 +195,9 @@ class Checkpointer:
             return manifest
 
     def discard_after(self, step: int) -> None:
-        """Deletes the checkpoints that are newer than `step`, as when going on from an older one."""
+        """Deletes the checkpoints that are newer than `step`, as when going on from an older
+        one.
+        """
         for newer in [other for other in self.steps() if other > step]:
             self._delete(self.path(newer))
 
@@ -176,11 +209,19 @@ class Checkpointer:
             raise
         except Exception as error:
             older = [other for other in self.steps() if other < step]
-            advice = f"the one before it is {self.path(older[-1])}: go on from there" if older else "there is no earlier one"
-            raise CheckpointError(f"{path} cannot be restored: {_first_line(error)}; {advice}") from error
+            advice = (
+                f"the one before it is {self.path(older[-1])}: go on from there"
+                if older
+                else "there is no earlier one"
+            )
+            raise CheckpointError(
+                f"{path} cannot be restored: {_first_line(error)}; {advice}"
+            ) from error
 
     def _delete(self, path: Path) -> None:
-        doomed = self.folder / f"{_LEFTOVERS[1]}{uuid.uuid4().hex}"  # never half a checkpoint under its own name
+        doomed = (
+            self.folder / f"{_LEFTOVERS[1]}{uuid.uuid4().hex}"
+        )  # never half a checkpoint under its own name
         os.rename(path, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -201,13 +242,17 @@ def _read_state(path: Path, template: Tree) -> Tree:
     import orbax.checkpoint as ocp
 
     with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        saved = checkpointer.restore(path, args=ocp.args.StandardRestore(jax.tree.map(_to_file, template)))
+        saved = checkpointer.restore(
+            path, args=ocp.args.StandardRestore(jax.tree.map(_to_file, template))
+        )
     return jax.tree.map(_from_file, template, saved)
 
 
 @contextlib.contextmanager
 def _no_log() -> Iterator[None]:
-    """Keeps orbax from logging the tracebacks of errors that it raises anyhow, once for each of its threads."""
+    """Keeps orbax from logging the tracebacks of errors that it raises anyhow, once for each of its
+    threads.
+    """
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:
@@ -235,7 +280,9 @@ def _from_file(template: Any, saved: np.ndarray) -> jax.Array:
 
 def _describe(state: Tree) -> dict[str, str]:
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {leaf_name(path): f"{jnp.asarray(leaf).dtype}{list(np.shape(leaf))}" for path, leaf in leaves}
+    return {
+        leaf_name(path): f"{jnp.asarray(leaf).dtype}{list(np.shape(leaf))}" for path, leaf in leaves
+    }
 
 
 def _check_leaves(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
@@ -247,7 +294,8 @@ def _check_leaves(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> 
     if differ:
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise CheckpointError(
-            f"{path} holds another kind of state ({'; '.join(differ[:5])}{more}); restore it with the configuration and the "
+            f"{path} holds another kind of state ({'; '.join(differ[:5])}{more}); restore it with "
+            "the configuration and the "
             "environment that it was saved with"
         )
 
@@ -257,7 +305,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The size of each file, and for the state's also its SHA-256; replay files are large and have check sums of their own."""
+    """The size of each file, and for the state's also its SHA-256; replay files are large and have
+    check sums of their own.
+    """
     return {str(path.relative_to(folder)): _digest(path, folder) for path in _files(folder)}
 
 
@@ -292,11 +342,16 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _is_disk_error(error: Exception) -> bool:
-    # orbax reports what its C++ code met as a ValueError or RuntimeError with the system's words in it.
+    # orbax reports what its C++ code met as a ValueError or RuntimeError with the system's words in
+    # it.
     return isinstance(error, OSError) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _first_line(error: Exception) -> str:
-    text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+    text = (
+        f"{error.strerror}: {error.filename}"
+        if isinstance(error, OSError) and error.filename
+        else str(error)
+    )
     lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0][:300]

@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..agents.agent import Agent, LossInfo, TrainState
 from ..envs.types import Array, Tree
+from .sharding import pad_batch
 
 _AXIS = "devices"
 
@@ -17,24 +18,33 @@ _AXIS = "devices"
 class Learner:
     """Compiles an agent's update, donates its state, and splits each batch over devices.
 
-    On several devices each holds the whole state and gets an equal part of the batch; a batch that does not divide is padded
-    with examples of weight 0 and the others' weights grow to match, so that the update is that of the whole batch on one
-    device. The state that `train` was given is gone: publish parameters for acting first, or from the state returned.
+    On several devices each holds the whole state and gets an equal part of the batch; a batch that
+    does not divide is padded with examples of weight 0 and the others' weights grow to match, so
+    that the update is that of the whole batch on one device. The state that `train` was given is
+    gone: publish parameters for acting first, or from the state returned.
 
-    The devices of "sharded" may belong to several processes (`jax.distributed`). Each of them then makes the same calls, each
-    with a part of the batch as large as the others', and all get the state after an update on all parts.
+    The devices of "sharded" may belong to several processes (`jax.distributed`). Each of them then
+    makes the same calls, each with a part of the batch as large as the others', and all get the
+    state after an update on all parts.
 
     Args:
       agent: what to train.
-      devices: the devices to use; None: all of this process for "pmap" and "sharded", the default one for "jit".
-      method: "jit" on one device; "pmap" maps the update over devices and averages gradients; "sharded" lets the compiler
-        do so for one program over a batch split by a `NamedSharding`.
+      devices: the devices to use; None: all of this process for "pmap" and "sharded", the default
+        one for "jit".
+      method: "jit" on one device; "pmap" maps the update over devices and averages gradients;
+        "sharded" lets the compiler do so for one program over a batch split by a `NamedSharding`.
 
     Raises:
-      ValueError: for another method, several devices with "jit", or several processes' without "sharded".
+      ValueError: for another method, several devices with "jit", or several processes' without
+        "sharded".
     """
 
-    def __init__(self, agent: Agent, devices: list[Any] | None = None, method: Literal["jit", "pmap", "sharded"] = "jit"):
+    def __init__(
+        self,
+        agent: Agent,
+        devices: list[Any] | None = None,
+        method: Literal["jit", "pmap", "sharded"] = "jit",
+    ):
         if method not in ("jit", "pmap", "sharded"):
             raise ValueError(f"method: expected 'jit', 'pmap' or 'sharded', got {method!r}")
         default = jax.local_devices()[:1] if method == "jit" else jax.local_devices()
@@ -42,15 +52,28 @@ class Learner:
         self.devices = list(devices or default)
         self.method = method
         if method == "jit" and len(self.devices) > 1:
-            raise ValueError(f"method 'jit' trains on one device, got {len(self.devices)}; use 'pmap' or 'sharded'")
-        self._own = [device for device in self.devices if device.process_index == jax.process_index()]
+            raise ValueError(
+                f"method 'jit' trains on one device, got {len(self.devices)}; use 'pmap' or "
+                "'sharded'"
+            )
+        self._own = [
+            device for device in self.devices if device.process_index == jax.process_index()
+        ]
         self._shared = len(self._own) < len(self.devices)
         if self._shared and (method != "sharded" or not self._own):
-            raise ValueError(f"method 'sharded' alone trains in several processes, each with devices, got {method!r}")
+            raise ValueError(
+                "method 'sharded' alone trains in several processes, each with devices, got "
+                f"{method!r}"
+            )
         mesh = Mesh(np.array(self.devices), (_AXIS,))
-        self._whole, self._split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(_AXIS))
+        self._whole, self._split = (
+            NamedSharding(mesh, PartitionSpec()),
+            NamedSharding(mesh, PartitionSpec(_AXIS)),
+        )
         if method == "pmap":
-            self._train = jax.pmap(partial(agent.train, axis_name=_AXIS), _AXIS, devices=self.devices, donate_argnums=0)
+            self._train = jax.pmap(
+                partial(agent.train, shards=_AXIS), _AXIS, devices=self.devices, donate_argnums=0
+            )
         else:
             self._train = jax.jit(agent.train, donate_argnums=0)
 
@@ -61,22 +84,29 @@ class Learner:
     def place(self, state: TrainState) -> TrainState:
         """Copies a state to the devices; with "pmap" its leaves get a leading axis of devices."""
         if self.method == "pmap":
-            copy = jax.pmap(lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices)  # axis as in training
+            copy = jax.pmap(
+                lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices
+            )  # axis as in training
             return copy(state, np.arange(len(self.devices)))
         if self._shared:
             return jax.jit(lambda state: state, out_shardings=self._whole)(jax.device_get(state))
         return jax.tree.map(jnp.copy, jax.device_put(state, self._whole))
 
     def fetch(self, state: TrainState) -> TrainState:
-        """A copy of a placed state, without an axis of devices, on this process's first: to save it, or to act with."""
+        """A copy of a placed state, without an axis of devices, on this process's first: to save
+        it, or to act with.
+        """
         if self.method == "pmap":
             state = jax.tree.map(lambda x: x[0], state)
         if self._shared:
             state = jax.tree.map(lambda x: x.addressable_data(0), state)
         return jax.device_put(jax.tree.map(jnp.copy, state), self._own[0])
 
-    def train(self, state: TrainState, experience: Tree, weights: Array | None = None) -> tuple[TrainState, LossInfo]:
-        """One update on experience `[B, T, ...]` (or what else the agent's `train` takes, `[B, ...]`), of weights `[B]`.
+    def train(
+        self, state: TrainState, experience: Tree, weights: Array | None = None
+    ) -> tuple[TrainState, LossInfo]:
+        """One update on experience `[B, T, ...]` (or what else the agent's `train` takes,
+        `[B, ...]`), of weights `[B]`.
 
         Returns:
           The placed state, and a `LossInfo` whose `per_example` leaves are `[B]`.
@@ -87,13 +117,17 @@ class Learner:
         experience, weights = pad_batch(experience, weights, count)
         if self.method == "sharded":
             if self._shared:
-                whole = lambda part: jax.make_array_from_process_local_data(self._split, np.asarray(part))
+                whole = lambda part: jax.make_array_from_process_local_data(
+                    self._split, np.asarray(part)
+                )
                 experience, weights = jax.tree.map(whole, (experience, weights))
             else:
                 experience, weights = jax.device_put((experience, weights), self._split)
             state, info = self._train(state, experience, weights)
             own = _own_part if self._shared else lambda x: x
-            return state, info._replace(per_example=jax.tree.map(lambda x: own(x)[:size], info.per_example))
+            return state, info._replace(
+                per_example=jax.tree.map(lambda x: own(x)[:size], info.per_example)
+            )
         shards = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (experience, weights))
         state, info = self._train(state, *shards)
         loss, metrics = jax.tree.map(lambda x: x[0], (info.loss, info.metrics))
@@ -105,19 +139,3 @@ def _own_part(x: Array) -> np.ndarray:
     """This process's rows of an array that is split over several."""
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data) for shard in shards])
-
-
-def pad_batch(experience: Tree, weights: Array | None, multiple: int) -> tuple[Tree, Array | None]:
-    """Pads a batch `[B, ...]` to a multiple, with examples of weight 0.
-
-    Losses divide by the padded size, so the others' weights are scaled by padded size / B: the loss stays what it was.
-    """
-    size = np.shape(jax.tree.leaves(experience)[0])[0]
-    extra = -size % multiple
-    if not extra:
-        return experience, weights
-    scale = (size + extra) / size
-    weights = np.ones(size, np.float32) if weights is None else weights
-    weights = jnp.concatenate([jnp.asarray(weights) * scale, jnp.zeros(extra, jnp.float32)])
-    index = np.minimum(np.arange(size + extra), size - 1)  # any valid example will do
-    return jax.tree.map(lambda x: jnp.asarray(x)[index], experience), weights

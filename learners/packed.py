@@ -1,5 +1,5 @@
-"""What makes calls from Python cheap: a tree as a few vectors, since their cost grows with the number of arrays, not with
-their size."""
+"""What makes calls from Python cheap: a tree as a few vectors, since their cost grows with the
+number of arrays, not with their size."""
 
 import math
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 from ..envs.types import Array, Tree
 
 
-class Packing:
-    """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed keys as they are.
+class PackedTree:
+    """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed
+    keys as they are.
 
-    With `largest`, leaves of more elements stay as they are too: to copy them costs more than to hand them over.
+    With `largest`, leaves of more elements stay as they are too: to copy them costs more than to
+    hand them over.
     """
 
     def __init__(self, example: Tree, largest: float = math.inf):
@@ -23,20 +25,29 @@ class Packing:
         self._shapes = [tuple(leaf.shape) for leaf in leaves]
         self._groups: dict[Any, list[int]] = {}
         is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
-        self._single = [i for i, shape in enumerate(self._shapes) if is_key[i] or math.prod(shape) > largest]
+        self._single = [
+            i for i, shape in enumerate(self._shapes) if is_key[i] or math.prod(shape) > largest
+        ]
         for i, leaf in enumerate(leaves):
             if i not in self._single:
                 self._groups.setdefault(np.dtype(leaf.dtype), []).append(i)
 
     def zeros(self) -> list[np.ndarray]:
-        """Vectors of zeros on the host. `unpack` gives the leaves as views of them: writing there packs. Vectors only."""
+        """Vectors of zeros on the host. `unpack` gives the leaves as views of them: writing there
+        packs. Vectors only.
+        """
         sizes = [math.prod(shape) for shape in self._shapes]
-        return [np.zeros(sum(sizes[i] for i in group), dtype) for dtype, group in self._groups.items()]
+        return [
+            np.zeros(sum(sizes[i] for i in group), dtype) for dtype, group in self._groups.items()
+        ]
 
     def pack(self, tree: Tree) -> list[Array]:
         """The tree as a list of vectors; jit it."""
         leaves = self._treedef.flatten_up_to(tree)
-        vectors = [jnp.concatenate([jnp.ravel(leaves[i]) for i in group]) for group in self._groups.values()]
+        vectors = [
+            jnp.concatenate([jnp.ravel(leaves[i]) for i in group])
+            for group in self._groups.values()
+        ]
         return vectors + [leaves[i] for i in self._single]
 
     def unpack(self, vectors: list[Array]) -> Tree:

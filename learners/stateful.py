@@ -23,10 +23,12 @@ COMPONENTS = ("params", "target_params", "opt_state", "step", "key", "extra")
 class StatefulLearner:
     """An agent, its compiled update, and its state, which comes out and goes in as NumPy.
 
-    Derive from it to do something before or after each update. In a group the hooks run in every learner: what they do to
-    `state` must follow from the state and the time steps alone, so that the learners stay equal.
+    Derive from it to do something before or after each update. In a group the hooks run in every
+    learner: what they do to `state` must follow from the state and the time steps alone, so that
+    the learners stay equal.
 
-    Custom losses are agents: an `init`, and a `train` that hands `axis_name` on to `apply_loss`. Behavioural cloning:
+    Custom losses are agents: an `init`, and a `train` that hands `shards` on to `apply_loss`.
+    Behavioural cloning:
 
     >>> import dataclasses, optax
     >>> from jax_agents import networks
@@ -38,11 +40,11 @@ class StatefulLearner:
     ...     network: networks.ActorNetwork
     ...     def init(self, key):
     ...         return init_state({"actor": self.network.init(key, zeros(self.specs.observation))}, optax.adam(0.01), key)
-    ...     def train(self, state, rows, weights=None, *, axis_name=None):
+    ...     def train(self, state, rows, weights=None, *, shards=None):
     ...         def loss(params, key):
     ...             nll = -self.network.apply(params["actor"], rows.observation).log_prob(rows.action).mean(axis=1)
     ...             return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll})
-    ...         return apply_loss(state, loss, optax.adam(0.01), axis_name=axis_name)
+    ...         return apply_loss(state, loss, optax.adam(0.01), shards=shards)
     >>> specs = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
     >>> learner = StatefulLearner(Cloning(specs, networks.ActorNetwork(specs.action, (8,))), key=jax.random.key(0))
     >>> rows = sample(trajectory_spec(specs), jax.random.key(1), (16, 1))
@@ -89,16 +91,21 @@ class StatefulLearner:
     def state(self, state: TrainState) -> None:
         self._state = self.learner.place(state)
 
-    def update(self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None) -> dict[str, Any]:
-        """One update on a batch `[B, ...]`: what the agent's `train` takes, of an on-policy agent what `prepare` gave.
+    def update(
+        self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None
+    ) -> dict[str, Any]:
+        """One update on a batch `[B, ...]`: what the agent's `train` takes, of an on-policy agent
+        what `prepare` gave.
 
         Args:
           batch: leaves `[B, ...]`.
-          timesteps: how far the run is, by names of your choice (`{"env_steps": 250}`): for the hooks, and in the result.
+          timesteps: how far the run is, by names of your choice (`{"env_steps": 250}`): for the
+            hooks, and in the result.
           weights: of the examples, `[B]`.
 
         Returns:
-          `metrics` (floats; `loss` and `grad_norm` among them), `per_example` (arrays `[B]`) and `timesteps`.
+          `metrics` (floats; `loss` and `grad_norm` among them), `per_example` (arrays `[B]`) and
+          `timesteps`.
         """
         self.before_gradient_based_update(timesteps)
         self._state, info = self.learner.train(self._state, batch, weights)
@@ -106,7 +113,8 @@ class StatefulLearner:
         return result(info.metrics, jax.device_get(info.per_example), timesteps)
 
     def prepare(self, experience: Tree) -> Tree:
-        """What an on-policy agent's `update` takes, as NumPy, from rows `[B, T + 1, ...]`: the agent's own `prepare`.
+        """What an on-policy agent's `update` takes, as NumPy, from rows `[B, T + 1, ...]`: the
+        agent's own `prepare`.
 
         What that changes of the state (running statistics, a penalty's coefficient) stays here.
 
@@ -114,14 +122,20 @@ class StatefulLearner:
           ValueError: the agent is off-policy: `update` takes its batches as they are.
         """
         if self._prepare is None:
-            raise ValueError(f"{type(self.agent).__name__} has no prepare: give its batches to update as they are")
+            raise ValueError(
+                f"{type(self.agent).__name__} has no prepare: give its batches to update as they "
+                "are"
+            )
         self.state, examples = self._prepare(self.state, experience)
         return jax.device_get(examples)
 
     # -- the two halves of an update, for groups
 
-    def gradients(self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None, first: int) -> tuple[Tree, Tree]:
-        """The first half, on a part of a batch: (gradients, loss, metrics), which are to be averaged, and `per_example`.
+    def gradients(
+        self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None, first: int
+    ) -> tuple[Tree, Tree]:
+        """The first half, on a part of a batch: (gradients, loss, metrics), which are to be
+        averaged, and `per_example`.
 
         Args:
           batch: leaves `[S, ...]`.
@@ -130,13 +144,18 @@ class StatefulLearner:
           first: the index in the whole batch of the part's first example.
         """
         if self.learner.method != "jit":
-            raise ValueError(f"a learner of a group uses method 'jit', got {self.learner.method!r}: have more learners instead")
+            raise ValueError(
+                f"a learner of a group uses method 'jit', got {self.learner.method!r}: have more "
+                "learners instead"
+            )
         self.before_gradient_based_update(timesteps)
         self._part = (batch, weights, np.int32(first))
         return jax.device_get(self._gradients(self._state, *self._part))
 
     def apply(self, mean: Tree, timesteps: Mapping[str, int]) -> dict[str, Array]:
-        """The second half: the update with the mean over all parts of what `gradients` gave; returns the metrics."""
+        """The second half: the update with the mean over all parts of what `gradients` gave;
+        returns the metrics.
+        """
         part, self._part = self._part, ()
         self._state, metrics = self._apply(self._state, mean, *part)
         self.after_gradient_based_update(timesteps)
@@ -145,7 +164,8 @@ class StatefulLearner:
     # -- state and weights
 
     def get_state(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """The state's components by name, as NumPy: "params", "target_params", "opt_state", "step", "key", "extra".
+        """The state's components by name, as NumPy: "params", "target_params", "opt_state", "step",
+        "key", "extra".
 
         Args:
           components: a name or several; None: all.
@@ -153,7 +173,13 @@ class StatefulLearner:
         Raises:
           ValueError: there is no such component.
         """
-        names = COMPONENTS if components is None else (components,) if isinstance(components, str) else tuple(components)
+        names = (
+            COMPONENTS
+            if components is None
+            else (components,)
+            if isinstance(components, str)
+            else tuple(components)
+        )
         _check_names("state", names, COMPONENTS)
         state = self.state
         return {name: jax.tree.map(_to_numpy, getattr(state, name)) for name in names}
@@ -162,7 +188,8 @@ class StatefulLearner:
         """Replaces those components of the state that are given, and no others.
 
         Raises:
-          ValueError: there is no such component, or one of another structure or shape; nothing is changed then.
+          ValueError: there is no such component, or one of another structure or shape; nothing is
+            changed then.
         """
         _check_names("state", state, COMPONENTS)
         current = self.state
@@ -176,29 +203,46 @@ class StatefulLearner:
           ValueError: there is no such role.
         """
         weights = self.get_state("params")["params"]
-        names = tuple(weights) if components is None else (components,) if isinstance(components, str) else tuple(components)
+        names = (
+            tuple(weights)
+            if components is None
+            else (components,)
+            if isinstance(components, str)
+            else tuple(components)
+        )
         _check_names("weights", names, tuple(weights))
         return {name: weights[name] for name in names}
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replaces the parameters of the roles given, and their targets by copies; the optimizer's state stays.
+        """Replaces the parameters of the roles given, and their targets by copies; the optimizer's
+        state stays.
 
         Args:
           weights: as from `get_weights`.
 
         Raises:
-          ValueError: there is no such role, or one of another structure or shape; nothing is changed then.
+          ValueError: there is no such role, or one of another structure or shape; nothing is
+            changed then.
         """
         state = self.state
         _check_names("weights", weights, tuple(state.params))
-        new = {role: _like(state.params[role], tree, f"params/{role}") for role, tree in weights.items()}
-        targets = {role: jax.tree.map(jnp.copy, tree) for role, tree in new.items() if role in state.target_params}
+        new = {
+            role: _like(state.params[role], tree, f"params/{role}")
+            for role, tree in weights.items()
+        }
+        targets = {
+            role: jax.tree.map(jnp.copy, tree)
+            for role, tree in new.items()
+            if role in state.target_params
+        }
         self.state = dataclasses.replace(
             state, params={**state.params, **new}, target_params={**state.target_params, **targets}
         )
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the state as a checkpoint in the folder `path`, in place of what is there; returns the folder."""
+        """Writes the state as a checkpoint in the folder `path`, in place of what is there; returns
+        the folder.
+        """
         return save(self.get_state(), path)
 
     def restore_from_path(self, path: str | os.PathLike[str]) -> None:
@@ -211,14 +255,18 @@ class StatefulLearner:
         self.set_state(restore(self.get_state(), path))
 
 
-def result(metrics: Mapping[str, Any], per_example: Mapping[str, Any], timesteps: Mapping[str, int]) -> dict[str, Any]:
+def result(
+    metrics: Mapping[str, Any], per_example: Mapping[str, Any], timesteps: Mapping[str, int]
+) -> dict[str, Any]:
     """What an update returns."""
     floats = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
     return {"metrics": floats, "per_example": dict(per_example), "timesteps": dict(timesteps)}
 
 
 def save(state: dict[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Writes what `get_state` gave to the folder `path`, whole or not at all; returns the folder."""
+    """Writes what `get_state` gave to the folder `path`, whole or not at all; returns the
+    folder.
+    """
     checkpointer, step = Checkpointer(path, keep=2), int(state["step"])
     checkpointer.save(step, state)
     checkpointer.discard_after(step)  # of a run that was here before
@@ -230,17 +278,20 @@ def restore(template: dict[str, Any], path: str | os.PathLike[str]) -> dict[str,
     return jax.device_get(Checkpointer(path).restore(template)[0])
 
 
-def _gradients(agent: Agent, state: TrainState, batch: Tree, weights: Array | None, first: Array) -> tuple[Tree, Tree]:
+def _gradients(
+    agent: Agent, state: TrainState, batch: Tree, weights: Array | None, first: Array
+) -> tuple[Tree, Tree]:
     given: list[Tree] = []
 
     def mean(tree: Tree) -> Tree:
         given.append(tree)
         return tree
 
-    _, info = agent.train(state, batch, weights, axis_name=Shard(mean, first))
+    _, info = agent.train(state, batch, weights, shards=Shard(mean, first))
     if len(given) != 1:
         raise TypeError(
-            f"{type(agent).__name__}.train averaged {len(given)} times over axis_name, expected once; hand axis_name on to "
+            f"{type(agent).__name__}.train averaged {len(given)} times over shards, expected "
+            "once; hand shards on to "
             "apply_loss"
         )
     return given[0], info.per_example
@@ -249,8 +300,9 @@ def _gradients(agent: Agent, state: TrainState, batch: Tree, weights: Array | No
 def _apply(
     agent: Agent, state: TrainState, mean: Tree, batch: Tree, weights: Array | None, first: Array
 ) -> tuple[TrainState, dict[str, Array]]:
-    # The update again, with the mean in place of its own gradient, so that the compiler removes the loss.
-    state, info = agent.train(state, batch, weights, axis_name=Shard(lambda _: mean, first))
+    # The update again, with the mean in place of its own gradient, so that the compiler removes the
+    # loss.
+    state, info = agent.train(state, batch, weights, shards=Shard(lambda _: mean, first))
     return state, info.metrics
 
 
@@ -273,14 +325,26 @@ def _like(template: Tree, values: Tree, component: str) -> Tree:
     wanted, treedef = jax.tree_util.tree_flatten_with_path(template)
     given = jax.tree.leaves(values)
     if jax.tree.structure(values) != treedef:
-        names = lambda tree: [leaf_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-        raise ValueError(f"{component}: expected leaves {names(template)}, got {names(values)}; get_state gives what fits")
+        names = lambda tree: [
+            leaf_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]
+        ]
+        raise ValueError(
+            f"{component}: expected leaves {names(template)}, got {names(values)}; get_state "
+            "gives what fits"
+        )
     leaves = []
     for (path, leaf), value in zip(wanted, given, strict=True):
         data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
         if np.shape(value) != data.shape:
             name = leaf_name((jax.tree_util.DictKey(component), *path))
-            raise ValueError(f"{name}: expected {data.dtype}{list(data.shape)}, got an array {list(np.shape(value))}")
+            raise ValueError(
+                f"{name}: expected {data.dtype}{list(data.shape)}, got an array "
+                f"{list(np.shape(value))}"
+            )
         array = jnp.array(value, data.dtype)
-        leaves.append(jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array)
+        leaves.append(
+            jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else array
+        )
     return treedef.unflatten(leaves)

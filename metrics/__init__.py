@@ -1,4 +1,6 @@
-"""Metrics of a stream of rows: pure ones for scans, and an observer that hosts them beside a driver."""
+"""Metrics of a stream of rows: pure ones for scans, and an observer that hosts them beside a
+driver.
+"""
 
 from .metrics import (
     AverageEpisodeLength,

@@ -1,4 +1,5 @@
-"""Pure metrics of a stream of rows; each reads one small record, which works under `jit`, `scan` and `vmap`.
+"""Pure metrics of a stream of rows; each reads one small record, which works under `jit`, `scan`
+and `vmap`.
 
 All metrics keep the same record, so in a scan one record serves several:
 
@@ -7,9 +8,10 @@ All metrics keep the same record, so in a scan one record serves several:
     >>> float(average.result(record)), float(longest.result(record))
     (0.0, 0.0)
 
-A row whose step type is LAST (a boundary row) counts nowhere. An episode ends with the row whose next step type is LAST,
-at a time limit as at a termination; a row whose step type is FIRST starts one, dropping what was left unfinished. Each
-environment of a batch has an episode of its own. Before the first episode has ended, every result is 0, as in TF-Agents.
+A row whose step type is LAST (a boundary row) counts nowhere. An episode ends with the row whose
+next step type is LAST, at a time limit as at a termination; a row whose step type is FIRST starts
+one, dropping what was left unfinished. Each environment of a batch has an episode of its own.
+Before the first episode has ended, every result is 0, as in TF-Agents.
 """
 
 import dataclasses
@@ -25,9 +27,10 @@ from ..envs.types import Array, StepType, Trajectory
 class EpisodeRecord:
     """What metrics are computed from, as NumPy or JAX arrays.
 
-    `episode_return` and `episode_length` `[*batch_shape]` belong to the episodes under way, `returns` and `lengths`
-    `[buffer_size]` to the last ones that ended (zeros where there are not that many yet; in no order). `steps` and `episodes`
-    are counts of environment steps and of ended episodes (scalars; int32 on a device).
+    `episode_return` and `episode_length` `[*batch_shape]` belong to the episodes under way,
+    `returns` and `lengths` `[buffer_size]` to the last ones that ended (zeros where there are not
+    that many yet; in no order). `steps` and `episodes` are counts of environment steps and of ended
+    episodes (scalars; int32 on a device).
     """
 
     episode_return: Array
@@ -53,7 +56,9 @@ class Metric:
 
     def __post_init__(self):
         if self.buffer_size < 1:
-            raise ValueError(f"{self.name}: buffer_size must be at least 1 episode, got {self.buffer_size}")
+            raise ValueError(
+                f"{self.name}: buffer_size must be at least 1 episode, got {self.buffer_size}"
+            )
 
     @property
     def name(self) -> str:
@@ -78,8 +83,9 @@ class Metric:
         ended = live & (row.next_step_type == StepType.LAST)
         episode_return = jnp.where(first, 0, record.episode_return) + jnp.where(live, row.reward, 0)
         episode_length = jnp.where(first, 0, record.episode_length) + live
-        # Episodes that end together enter the ring in order of their environments. Where there are more of them than slots
-        # the last ones stay; the others get a slot out of range, which drops them (a slot may be written only once).
+        # Episodes that end together enter the ring in order of their environments. Where there are
+        # more of them than slots the last ones stay; the others get a slot out of range, which
+        # drops them (a slot may be written only once).
         size = record.returns.shape[0]
         order = jnp.cumsum(ended.ravel(), dtype=jnp.int32)
         keep = ended.ravel() & (order > order[-1] - size)
@@ -87,14 +93,18 @@ class Metric:
         return EpisodeRecord(
             episode_return=jnp.where(ended, 0, episode_return).astype(record.episode_return.dtype),
             episode_length=jnp.where(ended, 0, episode_length),
-            returns=record.returns.at[slot].set(episode_return.ravel().astype(record.returns.dtype), mode="drop"),
+            returns=record.returns.at[slot].set(
+                episode_return.ravel().astype(record.returns.dtype), mode="drop"
+            ),
             lengths=record.lengths.at[slot].set(episode_length.ravel(), mode="drop"),
             steps=record.steps + live.sum(dtype=jnp.int32),
             episodes=record.episodes + order[-1],
         )
 
     def result(self, record: EpisodeRecord) -> Array:
-        """The metric's value, a scalar; written with array methods, so that NumPy and JAX records both serve."""
+        """The metric's value, a scalar; written with array methods, so that NumPy and JAX records
+        both serve.
+        """
         raise NotImplementedError(f"{self.name} must define result(record)")
 
 
@@ -109,14 +119,18 @@ class MaxReturn(Metric):
     """The highest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
-        return record.returns.max(initial=-np.inf, where=_count(record) > np.arange(self.buffer_size))
+        return record.returns.max(
+            initial=-np.inf, where=_count(record) > np.arange(self.buffer_size)
+        )
 
 
 class MinReturn(Metric):
     """The lowest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
-        return record.returns.min(initial=np.inf, where=_count(record) > np.arange(self.buffer_size))
+        return record.returns.min(
+            initial=np.inf, where=_count(record) > np.arange(self.buffer_size)
+        )
 
 
 class AverageEpisodeLength(Metric):
@@ -128,7 +142,9 @@ class AverageEpisodeLength(Metric):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EnvironmentSteps(Metric):
-    """The number of environment steps so far, over all environments; boundary rows are resets and do not count."""
+    """The number of environment steps so far, over all environments; boundary rows are resets and
+    do not count.
+    """
 
     buffer_size: int = dataclasses.field(default=1, init=False)
 
@@ -147,5 +163,7 @@ class NumberOfEpisodes(Metric):
 
 
 def _count(record: EpisodeRecord) -> Array:
-    """How many slots hold an episode; 1 where none does, so that the zero in the first slot is the result."""
+    """How many slots hold an episode; 1 where none does, so that the zero in the first slot is the
+    result.
+    """
     return record.episodes.clip(1, record.returns.shape[0])

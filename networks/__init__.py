@@ -3,9 +3,23 @@
 from .actor import ActorNetwork
 from .continuous import DeterministicActor, TanhNormalActor
 from .critic import CriticNetwork, Ensemble
-from .encoders import MLP, ConvEncoder, DictEncoder, Flatten, OneHot, default_encoder, he_truncated_normal
+from .encoders import (
+    MLP,
+    ConvEncoder,
+    DictEncoder,
+    Flatten,
+    OneHot,
+    default_encoder,
+    he_truncated_normal,
+)
 from .noisy import NoisyDense, apply_network
-from .normalizer import RunningStatistics, init_statistics, merge_statistics, normalize, update_statistics
+from .normalizer import (
+    RunningStatistics,
+    init_statistics,
+    merge_statistics,
+    normalize,
+    update_statistics,
+)
 from .q_network import QNetwork
 from .recurrent import GRU, LSTM, RecurrentActorValueNetwork, RecurrentQNetwork
 from .resnet import ResNetEncoder

@@ -17,15 +17,17 @@ orthogonal = nn.initializers.orthogonal(math.sqrt(2.0))
 
 
 class ActorNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to the distribution that suits the action spec, with batch shape `[...]`.
+    """Maps observations `[..., *shape]` to the distribution that suits the action spec, with batch
+    shape `[...]`.
 
-    A `DiscreteSpec` gives `Categorical` or `MultiCategorical`, with the mask in the observation if there is one
-    (`split_action_mask`). Continuous actions give `Normal` with a standard deviation that is a parameter by itself. It and the
-    mean are in units of half the range between the bounds, about its middle, if the bounds are finite. (`TanhNormalActor` is
-    for actions squashed to their bounds.)
+    A `DiscreteSpec` gives `Categorical` or `MultiCategorical`, with the mask in the observation if
+    there is one (`split_action_mask`). Continuous actions give `Normal` with a standard deviation
+    that is a parameter by itself. It and the mean are in units of half the range between the
+    bounds, about its middle, if the bounds are finite. (`TanhNormalActor` is for actions squashed
+    to their bounds.)
 
-    Initialisers are those usual for PPO: orthogonal, sqrt(2) for hidden layers and 0.01 for the last, so that at first all
-    actions are about equally probable (Andrychowicz et al. 2021).
+    Initialisers are those usual for PPO: orthogonal, sqrt(2) for hidden layers and 0.01 for the
+    last, so that at first all actions are about equally probable (Andrychowicz et al. 2021).
 
     Attributes:
       spec: the actions', one spec.
@@ -51,15 +53,29 @@ class ActorNetwork(nn.Module):
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(encoded(self, inputs))
         spec = self.spec
         if isinstance(spec, DiscreteSpec):
-            logits = nn.Dense(int(np.sum(spec.num_values)), kernel_init=self.output_kernel_init)(hidden)
-            return MultiCategorical(logits, spec.num_values, mask) if spec.shape else Categorical(logits, mask)
+            logits = nn.Dense(int(np.sum(spec.num_values)), kernel_init=self.output_kernel_init)(
+                hidden
+            )
+            return (
+                MultiCategorical(logits, spec.num_values, mask)
+                if spec.shape
+                else Categorical(logits, mask)
+            )
         if not isinstance(spec, ArraySpec) or not np.issubdtype(spec.dtype, np.floating):
-            raise ValueError(f"ActorNetwork: expected one spec of discrete or floating-point actions, got {spec}")
+            raise ValueError(
+                f"ActorNetwork: expected one spec of discrete or floating-point actions, got {spec}"
+            )
         loc = nn.Dense(math.prod(spec.shape), kernel_init=self.output_kernel_init)(hidden)
         loc = loc.reshape(*loc.shape[:-1], *spec.shape)
         log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), spec.shape)
         scale = jnp.broadcast_to(jnp.exp(log_std), loc.shape)
-        if not (isinstance(spec, BoundedSpec) and np.isfinite(spec.low).all() and np.isfinite(spec.high).all()):
+        if not (
+            isinstance(spec, BoundedSpec)
+            and np.isfinite(spec.low).all()
+            and np.isfinite(spec.high).all()
+        ):
             return Normal(loc, scale, len(spec.shape))
-        half = np.where(spec.low < spec.high, half_range(spec), 1.0)  # 1 where there is nothing to choose
+        half = np.where(
+            spec.low < spec.high, half_range(spec), 1.0
+        )  # 1 where there is nothing to choose
         return Normal(spec.low / 2 + spec.high / 2 + half * loc, half * scale, len(spec.shape))

@@ -1,4 +1,6 @@
-"""Actors for continuous actions within bounds, and the one place where actions are scaled and clipped to their spec."""
+"""Actors for continuous actions within bounds, and the one place where actions are scaled and
+clipped to their spec.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,31 +26,47 @@ def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
 
 
 def clip_to_spec(action: Array, spec: Spec) -> Array:
-    """Actions `[..., *shape]` in the spec's dtype, moved to the nearest bound where they lie outside of what bounds it has."""
+    """Actions `[..., *shape]` in the spec's dtype, moved to the nearest bound where they lie
+    outside of what bounds it has.
+    """
     if isinstance(spec, BoundedSpec):
         action = jnp.clip(action, spec.low, spec.high)
     return jnp.asarray(action).astype(spec.dtype)
 
 
 def check_continuous(owner: str, spec: Spec, instead: str) -> None:
-    """Raises a ValueError unless `spec` is one floating-point `BoundedSpec` with finite bounds; `instead` names a remedy."""
+    """Raises a ValueError unless `spec` is one floating-point `BoundedSpec` with finite bounds;
+    `instead` names a remedy.
+    """
     if not isinstance(spec, BoundedSpec) or not np.issubdtype(spec.dtype, np.floating):
-        raise ValueError(f"{owner}: expected one continuous action (a BoundedSpec of floats), got {spec}; {instead}")
-    if not (np.isfinite(spec.low).all() and np.isfinite(spec.high).all() and (spec.low < spec.high).all()):
         raise ValueError(
-            f"{owner}: expected finite bounds with minimum < maximum, got {spec.minimum}..{spec.maximum}; give the environment "
-            "an action space that has them (gymnasium.wrappers.TransformAction), or use PPO, which needs none"
+            f"{owner}: expected one continuous action (a BoundedSpec of floats), got {spec}; "
+            f"{instead}"
+        )
+    if not (
+        np.isfinite(spec.low).all()
+        and np.isfinite(spec.high).all()
+        and (spec.low < spec.high).all()
+    ):
+        raise ValueError(
+            f"{owner}: expected finite bounds with minimum < maximum, got "
+            f"{spec.minimum}..{spec.maximum}; give the environment "
+            "an action space that has them (gymnasium.wrappers.TransformAction), or use PPO, "
+            "which needs none"
         )
 
 
 class DeterministicActor(nn.Module):
-    """Maps observations `[..., *shape]` to `Deterministic` actions `[..., *action_shape]`: a tanh, scaled to the bounds.
+    """Maps observations `[..., *shape]` to `Deterministic` actions `[..., *action_shape]`: a tanh,
+    scaled to the bounds.
 
-    An optional `encoder` comes first, then dense layers of the sizes `hidden`. The last layer starts within +-3e-3, so that
-    the first actions are in the middle of the range, where tanh has a slope (Lillicrap et al. 2016, section 7).
+    An optional `encoder` comes first, then dense layers of the sizes `hidden`. The last layer
+    starts within +-3e-3, so that the first actions are in the middle of the range, where tanh has a
+    slope (Lillicrap et al. 2016, section 7).
 
     Raises:
-      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no vector.
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no
+        vector.
     """
 
     spec: BoundedSpec
@@ -62,19 +80,24 @@ class DeterministicActor(nn.Module):
         check_continuous("DeterministicActor", self.spec, "for discrete actions use QNetwork")
         features = encoded(self, observation)
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)
-        unit = jnp.tanh(nn.Dense(math.prod(self.spec.shape), kernel_init=uniform_within(3e-3))(hidden))
+        unit = jnp.tanh(
+            nn.Dense(math.prod(self.spec.shape), kernel_init=uniform_within(3e-3))(hidden)
+        )
         unit = unit.reshape(*features.shape[:-1], *self.spec.shape)
         return Deterministic(scale_to_spec(unit, self.spec), len(self.spec.shape))
 
 
 class TanhNormalActor(nn.Module):
-    """Maps observations `[..., *shape]` to a `TanhNormal` over actions `[..., *action_shape]`, as SAC needs.
+    """Maps observations `[..., *shape]` to a `TanhNormal` over actions `[..., *action_shape]`, as
+    SAC needs.
 
-    Means and standard deviations depend on the observation. The log of the latter is clipped to `log_std_bounds` (the bounds
-    are those of the authors' code: Haarnoja et al. 2018b); it is that before the tanh, where half the range is 1.
+    Means and standard deviations depend on the observation. The log of the latter is clipped to
+    `log_std_bounds` (the bounds are those of the authors' code: Haarnoja et al. 2018b); it is that
+    before the tanh, where half the range is 1.
 
     Raises:
-      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no vector.
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no
+        vector.
     """
 
     spec: BoundedSpec
@@ -86,10 +109,15 @@ class TanhNormalActor(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Tree) -> TanhNormal:
-        check_continuous("TanhNormalActor", self.spec, "for discrete actions use QNetwork, of logits")
+        check_continuous(
+            "TanhNormalActor", self.spec, "for discrete actions use QNetwork, of logits"
+        )
         features = encoded(self, observation)
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)
         outputs = nn.Dense(2 * math.prod(self.spec.shape))(hidden)
-        loc, log_std = (x.reshape(*features.shape[:-1], *self.spec.shape) for x in jnp.split(outputs, 2, axis=-1))
+        loc, log_std = (
+            x.reshape(*features.shape[:-1], *self.spec.shape)
+            for x in jnp.split(outputs, 2, axis=-1)
+        )
         scale = jnp.exp(jnp.clip(log_std, *self.log_std_bounds))
         return TanhNormal(loc, scale, self.spec.minimum, self.spec.maximum, len(self.spec.shape))

@@ -13,10 +13,11 @@ from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal
 
 
 class CriticNetwork(nn.Module):
-    """Maps observations `[..., *shape]` and actions `[..., *action_shape]`, in the environment's units, to values `[...]`.
+    """Maps observations `[..., *shape]` and actions `[..., *action_shape]`, in the environment's
+    units, to values `[...]`.
 
-    Both are flattened and joined, after an optional `encoder` of the observation; then come dense layers of the sizes
-    `hidden` and a linear one.
+    Both are flattened and joined, after an optional `encoder` of the observation; then come dense
+    layers of the sizes `hidden` and a linear one.
     """
 
     hidden: Sequence[int] = (256, 256)
@@ -28,17 +29,21 @@ class CriticNetwork(nn.Module):
     def __call__(self, observation: Tree, action: Array) -> Array:
         features = encoded(self, observation)
         batch = features.shape[:-1]
-        joined = jnp.concatenate([features, jnp.asarray(action, jnp.float32).reshape(*batch, -1)], axis=-1)
+        joined = jnp.concatenate(
+            [features, jnp.asarray(action, jnp.float32).reshape(*batch, -1)], axis=-1
+        )
         return nn.Dense(1)(MLP(self.hidden, self.activation, self.kernel_init)(joined))[..., 0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ensemble:
-    """`size` networks of one architecture, initialised apart and applied together: outputs `[size, ...]`.
+    """`size` networks of one architecture, initialised apart and applied together: outputs
+    `[size, ...]`.
 
-    Variables are stacked on a first axis, so that n networks are one batched matrix product for each layer. Dense networks
-    with a matrix of 256 x 256 or more are apart instead: variables are a tuple of the members', and a CPU computes these side
-    by side. Anything with `init(key, *inputs)` and `apply(variables, *inputs)` can be a member.
+    Variables are stacked on a first axis, so that n networks are one batched matrix product for
+    each layer. Dense networks with a matrix of 256 x 256 or more are apart instead: variables are a
+    tuple of the members', and a CPU computes these side by side. Anything with `init(key, *inputs)`
+    and `apply(variables, *inputs)` can be a member.
     """
 
     network: Any
@@ -58,16 +63,28 @@ class Ensemble:
 
     def member(self, variables: Tree, index: int) -> Tree:
         """One member's variables out of all."""
-        return variables[index] if isinstance(variables, tuple) else jax.tree.map(lambda x: x[index], variables)
+        return (
+            variables[index]
+            if isinstance(variables, tuple)
+            else jax.tree.map(lambda x: x[index], variables)
+        )
 
     def apply(self, variables: Tree, *inputs: Tree) -> Tree:
         """Every member's output for the same inputs, `[size, ...]`."""
         if isinstance(variables, tuple):
-            return jax.tree.map(lambda *x: jnp.stack(x), *(self.network.apply(member, *inputs) for member in variables))
-        # A batch of vectors `[B, size]` is copied for each member: XLA would transpose activations around the product of what
-        # all share, a tenth of a SAC update with 64-wide networks on a CPU. What has more axes stays shared, as convolutions
-        # over images are faster so. (Vectors `[B, T, size]` too: they could be images, and no update has them.)
+            return jax.tree.map(
+                lambda *x: jnp.stack(x),
+                *(self.network.apply(member, *inputs) for member in variables),
+            )
+        # A batch of vectors `[B, size]` is copied for each member: XLA would transpose activations
+        # around the product of what all share, a tenth of a SAC update with 64-wide networks on a
+        # CPU. What has more axes stays shared, as convolutions over images are faster so. (Vectors
+        # `[B, T, size]` too: they could be images, and no update has them.)
         axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) <= 2 else None, inputs)
-        copied = lambda x: jnp.broadcast_to(x, (self.size, *jnp.shape(x))) if jnp.ndim(x) <= 2 else x
+        copied = lambda x: (
+            jnp.broadcast_to(x, (self.size, *jnp.shape(x))) if jnp.ndim(x) <= 2 else x
+        )
         own = jax.lax.optimization_barrier(jax.tree.map(copied, inputs))
-        return jax.vmap(lambda v, own: self.network.apply(v, *own), in_axes=(0, axes))(variables, own)
+        return jax.vmap(lambda v, own: self.network.apply(v, *own), in_axes=(0, axes))(
+            variables, own
+        )

@@ -1,4 +1,6 @@
-"""Encoders: modules that turn an observation `[..., *shape]` into features `[..., size]`, whatever the leading axes."""
+"""Encoders: modules that turn an observation `[..., *shape]` into features `[..., size]`, whatever
+the leading axes.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,13 +16,16 @@ from ..envs.types import Array, Tree, split_action_mask
 Activation = Callable[[Array], Array]
 Initializer = nn.initializers.Initializer
 
-# The initialiser of the tutorial's hidden layers: variance 2 / fan_in, truncated normal (He et al. 2015).
+# The initialiser of the tutorial's hidden layers: variance 2 / fan_in, truncated normal (He et al.
+# 2015).
 he_truncated_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
 def uniform_within(bound: float) -> Initializer:
     """Uniform in +-`bound`."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+    )
 
 
 def scale_bytes(values: Array) -> Array:
@@ -29,7 +34,9 @@ def scale_bytes(values: Array) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers of the sizes `hidden`, each followed by `activation`. Maps `[..., size]` to `[..., hidden[-1]]`."""
+    """Dense layers of the sizes `hidden`, each followed by `activation`. Maps `[..., size]` to
+    `[..., hidden[-1]]`.
+    """
 
     hidden: Sequence[int]
     activation: Activation = nn.relu
@@ -46,7 +53,8 @@ class MLP(nn.Module):
 class ConvEncoder(nn.Module):
     """Convolutions over images `[..., height, width, channels]`, flattened to `[..., size]`.
 
-    uint8 images are scaled to 0..1. The defaults are the network of Mnih et al. 2015 (Nature), without its dense layer.
+    uint8 images are scaled to 0..1. The defaults are the network of Mnih et al. 2015 (Nature),
+    without its dense layer.
     """
 
     features: Sequence[int] = (32, 64, 64)
@@ -57,14 +65,24 @@ class ConvEncoder(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         if images.ndim < 3:
-            raise ValueError(f"ConvEncoder: expected images [..., height, width, channels], got shape {images.shape}")
+            raise ValueError(
+                "ConvEncoder: expected images [..., height, width, channels], got shape "
+                f"{images.shape}"
+            )
         hidden = scale_bytes(images)
         for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
-            conv = nn.Conv(size, (kernel, kernel), (stride, stride), padding="VALID", kernel_init=he_truncated_normal)
+            conv = nn.Conv(
+                size,
+                (kernel, kernel),
+                (stride, stride),
+                padding="VALID",
+                kernel_init=he_truncated_normal,
+            )
             hidden = self.activation(conv(hidden))
             if 0 in hidden.shape[-3:]:
                 raise ValueError(
-                    f"ConvEncoder: images {images.shape[-3:]} are too small for kernels {self.kernels}; use smaller ones"
+                    f"ConvEncoder: images {images.shape[-3:]} are too small for kernels "
+                    f"{self.kernels}; use smaller ones"
                 )
         return hidden.reshape(*images.shape[:-3], -1)
 
@@ -83,7 +101,9 @@ class OneHot(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`. uint8 is scaled to 0..1."""
+    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`. uint8
+    is scaled to 0..1.
+    """
 
     ndim: int
 
@@ -94,29 +114,43 @@ class Flatten(nn.Module):
 
 
 class DictEncoder(nn.Module):
-    """Encodes each leaf of a dict or tuple observation, then combines the features by concatenating them.
+    """Encodes each leaf of a dict or tuple observation, then combines the features by concatenating
+    them.
 
-    `encoders` maps the names of leaves (indices, for a tuple) to modules; a leaf without one is used as it is, and so
-    must be a vector `[..., size]`.
+    `encoders` maps the names of leaves (indices, for a tuple) to modules; a leaf without one is
+    used as it is, and so must be a vector `[..., size]`.
     """
 
     encoders: Mapping[str | int, nn.Module]
-    combiner: Callable[[Sequence[Array]], Array] = lambda features: jnp.concatenate(features, axis=-1)
+    combiner: Callable[[Sequence[Array]], Array] = lambda features: jnp.concatenate(
+        features, axis=-1
+    )
 
     @nn.compact
     def __call__(self, observation: Tree) -> Array:
-        items = dict(enumerate(observation)) if isinstance(observation, tuple | list) else dict(observation)
+        items = (
+            dict(enumerate(observation))
+            if isinstance(observation, tuple | list)
+            else dict(observation)
+        )
         unknown = set(self.encoders) - set(items)
         if unknown:
             raise ValueError(
-                f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves are {list(items)}"
+                f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves "
+                f"are {list(items)}"
             )
         order = sorted(items) if isinstance(observation, Mapping) else items
-        return self.combiner([self.encoders[name](items[name]) if name in self.encoders else items[name] for name in order])
+        return self.combiner(
+            [
+                self.encoders[name](items[name]) if name in self.encoders else items[name]
+                for name in order
+            ]
+        )
 
 
 def encoded(network: Any, observation: Tree) -> Array:
-    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation itself if there is no encoder.
+    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation
+    itself if there is no encoder.
 
     Raises:
       ValueError: if that is no vector.
@@ -124,7 +158,8 @@ def encoded(network: Any, observation: Tree) -> Array:
     features = observation if network.encoder is None else network.encoder(observation)
     if not hasattr(features, "ndim") or features.ndim == 0:
         raise ValueError(
-            f"{type(network).__name__}: expected a vector observation [..., size], got {jax.tree.map(jnp.shape, features)}; "
+            f"{type(network).__name__}: expected a vector observation [..., size], got "
+            f"{jax.tree.map(jnp.shape, features)}; "
             "give it an encoder (networks.default_encoder(env.specs.observation) chooses one)"
         )
     return features.astype(jnp.float32)
@@ -133,15 +168,20 @@ def encoded(network: Any, observation: Tree) -> Array:
 def default_encoder(spec: Tree) -> nn.Module | None:
     """The encoder that suits an observation spec; None where the observation is a vector as it is.
 
-    Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the convolutions of `ConvEncoder`,
-    other leaves flat vectors (those of uint8, as small images are, scaled to 0..1); dicts and tuples a `DictEncoder` of these.
-    An action mask is left out: networks never see it.
+    Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the
+    convolutions of `ConvEncoder`, other leaves flat vectors (those of uint8, as small images are,
+    scaled to 0..1); dicts and tuples a `DictEncoder` of these. An action mask is left out: networks
+    never see it.
     """
     spec, _ = split_action_mask(spec)
     if isinstance(spec, Mapping):
-        return DictEncoder({name: e for name, leaf in spec.items() if (e := default_encoder(leaf)) is not None})
+        return DictEncoder(
+            {name: e for name, leaf in spec.items() if (e := default_encoder(leaf)) is not None}
+        )
     if isinstance(spec, tuple | list):
-        return DictEncoder({i: e for i, leaf in enumerate(spec) if (e := default_encoder(leaf)) is not None})
+        return DictEncoder(
+            {i: e for i, leaf in enumerate(spec) if (e := default_encoder(leaf)) is not None}
+        )
     return _leaf_encoder(spec)
 
 

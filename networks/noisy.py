@@ -12,11 +12,13 @@ from .encoders import Initializer, uniform_within
 
 
 class NoisyDense(nn.Module):
-    """A dense layer whose weights are drawn anew for each call: mean + sigma x noise (Fortunato et al. 2018, eq. 9 to 11).
+    """A dense layer whose weights are drawn anew for each call: mean + sigma x noise (Fortunato et
+    al. 2018, eq. 9 to 11).
 
-    The noise is factorised. Applied with `rngs={"noise": key}`, one draw serves all leading axes of the inputs `[..., size]`,
-    as in the paper (`apply_network` draws for each example); without, the weights are their means. At the start, means are
-    uniform in +-1 / sqrt(size) and sigmas are `sigma` / sqrt(size).
+    The noise is factorised. Applied with `rngs={"noise": key}`, one draw serves all leading axes of
+    the inputs `[..., size]`, as in the paper (`apply_network` draws for each example); without, the
+    weights are their means. At the start, means are uniform in +-1 / sqrt(size) and sigmas are
+    `sigma` / sqrt(size).
     """
 
     features: int
@@ -27,7 +29,10 @@ class NoisyDense(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         size = inputs.shape[-1]
-        mean_init, sigma_init = uniform_within(1 / math.sqrt(size)), nn.initializers.constant(self.sigma / math.sqrt(size))
+        mean_init, sigma_init = (
+            uniform_within(1 / math.sqrt(size)),
+            nn.initializers.constant(self.sigma / math.sqrt(size)),
+        )
         kernel = self.param("kernel", self.kernel_init or mean_init, (size, self.features))
         bias = self.param("bias", self.bias_init or mean_init, (self.features,))
         kernel_sigma = self.param("kernel_sigma", sigma_init, (size, self.features))
@@ -37,7 +42,8 @@ class NoisyDense(nn.Module):
             return outputs
         input_key, output_key = jax.random.split(self.make_rng("noise"))
         input_noise, output_noise = _noise(input_key, (size,)), _noise(output_key, (self.features,))
-        # The product of the inputs with sigma x outer(input noise, output noise), without a matrix for each example.
+        # The product of the inputs with sigma x outer(input noise, output noise), without a matrix
+        # for each example.
         return outputs + ((inputs * input_noise) @ kernel_sigma + bias_sigma) * output_noise
 
 
@@ -48,8 +54,8 @@ def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | No
       network: anything with `apply`.
       variables: the network's.
       inputs: leaves `[..., *shape]`.
-      noise: None for none; one key for one draw for the whole batch; keys `[...]`, of the inputs' leading axes, for a draw for
-        each example.
+      noise: None for none; one key for one draw for the whole batch; keys `[...]`, of the inputs'
+        leading axes, for a draw for each example.
     """
     if noise is None:
         return network.apply(variables, inputs)
@@ -60,11 +66,15 @@ def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | No
 
 
 def draws_noise(network: Any, inputs: Tree) -> bool:
-    """Whether a network's outputs depend on the key in `rngs={"noise": key}`: whether there is a `NoisyDense` in it."""
+    """Whether a network's outputs depend on the key in `rngs={"noise": key}`: whether there is a
+    `NoisyDense` in it.
+    """
     if not isinstance(network, nn.Module):
         return False
     variables = jax.eval_shape(network.init, jax.random.key(0), inputs)
-    jaxpr = jax.make_jaxpr(lambda key, variables: apply_network(network, variables, inputs, key))(jax.random.key(0), variables)
+    jaxpr = jax.make_jaxpr(lambda key, variables: apply_network(network, variables, inputs, key))(
+        jax.random.key(0), variables
+    )
     key = jaxpr.jaxpr.invars[0]
     return any(variable is key for equation in jaxpr.jaxpr.eqns for variable in equation.invars)
 

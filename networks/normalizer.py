@@ -1,4 +1,6 @@
-"""Running mean and variance of trees of arrays, and how observations and rewards are normalised with them."""
+"""Running mean and variance of trees of arrays, and how observations and rewards are normalised
+with them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +14,12 @@ from ..envs.types import Array, Tree
 
 @struct.dataclass
 class RunningStatistics:
-    """The mean and (population) variance of all values seen so far, float32 trees; `count` (float32) is how many those are.
+    """The mean and (population) variance of all values seen so far, float32 trees; `count`
+    (float32) is how many those are.
 
-    With a count of 0 the mean is 0 and the variance 1, so that `normalize` changes nothing before the first update. Leaves
-    that are no floats (masks, images, discrete observations) are left alone throughout.
+    With a count of 0 the mean is 0 and the variance 1, so that `normalize` changes nothing before
+    the first update. Leaves that are no floats (masks, images, discrete observations) are left
+    alone throughout.
     """
 
     count: Array
@@ -30,9 +34,13 @@ def init_statistics(spec: Tree) -> RunningStatistics:
 
 
 def update_statistics(
-    statistics: RunningStatistics, values: Tree, weights: Array | None = None, axis_name: str | None = None
+    statistics: RunningStatistics,
+    values: Tree,
+    weights: Array | None = None,
+    axis_name: str | None = None,
 ) -> RunningStatistics:
-    """Merges in a batch, exactly: the result is that of all values at once (Chan, Golub and LeVeque 1979).
+    """Merges in a batch, exactly: the result is that of all values at once (Chan, Golub and LeVeque
+    1979).
 
     There is no prior count, so after the first batch the statistics are that batch's own.
 
@@ -42,7 +50,10 @@ def update_statistics(
       weights: `[...]`, 0 for values to leave out and 1 for others; None counts all.
       axis_name: a mapped device axis whose batches are merged too.
     """
-    leaves = [(m, x) for m, x in zip(jax.tree.leaves(statistics.mean), jax.tree.leaves(values), strict=True)]
+    leaves = [
+        (m, x)
+        for m, x in zip(jax.tree.leaves(statistics.mean), jax.tree.leaves(values), strict=True)
+    ]
     batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_float(x)), 0)
     shape, axes = jnp.shape(leaves[0][1])[:batch_ndim], tuple(range(batch_ndim))
     weights = jnp.ones(shape) if weights is None else weights
@@ -58,12 +69,16 @@ def update_statistics(
 
     pairs = [moments(*leaf) for leaf in leaves]
     treedef: Any = jax.tree.structure(statistics.mean)
-    batch = RunningStatistics(count, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs))
+    batch = RunningStatistics(
+        count, treedef.unflatten(p[0] for p in pairs), treedef.unflatten(p[1] for p in pairs)
+    )
     return merge_statistics(jax.tree.map(lambda *x: jnp.stack(x), statistics, batch))
 
 
 def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
-    """One of several, given as one with leaves `[n, ...]`: the statistics of all values that any of the n has seen, exactly."""
+    """One of several, given as one with leaves `[n, ...]`: the statistics of all values that any of
+    the n has seen, exactly.
+    """
     total = jnp.sum(statistics.count)
     shares = statistics.count / jnp.maximum(total, 1.0)
     average = lambda x: jnp.tensordot(shares, x, axes=1)
@@ -73,12 +88,16 @@ def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
         return jnp.where(total > 0, merged, 1.0)
 
     return RunningStatistics(
-        total, jax.tree.map(average, statistics.mean), jax.tree.map(variance, statistics.mean, statistics.variance)
+        total,
+        jax.tree.map(average, statistics.mean),
+        jax.tree.map(variance, statistics.mean, statistics.variance),
     )
 
 
 def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -> Tree:
-    """(x - mean) / standard deviation, held within +-`clip`; leaves that are no floats as they are. Any leading axes."""
+    """(x - mean) / standard deviation, held within +-`clip`; leaves that are no floats as they are.
+    Any leading axes.
+    """
 
     def each(mean: Array, variance: Array, x: Array) -> Array:
         if not _is_float(x):
@@ -89,7 +108,9 @@ def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -
 
 
 def normalize_observation(params: Mapping[str, Tree], observation: Tree) -> Tree:
-    """The observation as a policy's network sees it: normalised if the policy's parameters carry `"observation_statistics"`."""
+    """The observation as a policy's network sees it: normalised if the policy's parameters carry
+    `"observation_statistics"`.
+    """
     if "observation_statistics" not in params:
         return observation
     return normalize(params["observation_statistics"], observation)

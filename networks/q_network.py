@@ -10,28 +10,34 @@ from .noisy import NoisyDense
 
 
 class QNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to the values of the actions, `[..., num_actions]`; with atoms, to `[..., A, K]`.
+    """Maps observations `[..., *shape]` to the values of the actions, `[..., num_actions]`; with
+    atoms, to `[..., A, K]`.
 
-    An optional `encoder` comes first (`ConvEncoder` for images, `DictEncoder` for dicts), then dense layers of the sizes
-    `hidden`, then the head: dense layers of the sizes `head_hidden` and a linear one. The initialisers are those of the
-    TF-Agents DQN tutorial: He truncated normal for hidden layers; uniform in +-0.03 with bias -0.2 for the values.
+    An optional `encoder` comes first (`ConvEncoder` for images, `DictEncoder` for dicts), then
+    dense layers of the sizes `hidden`, then the head: dense layers of the sizes `head_hidden` and a
+    linear one. The initialisers are those of the TF-Agents DQN tutorial: He truncated normal for
+    hidden layers; uniform in +-0.03 with bias -0.2 for the values.
 
-    Applied with `mutable="intermediates"` it also gives its parts: `features`, which the heads see, and if it is dueling
-    `state_value` `[..., 1]` (with atoms `[..., 1, K]`) and `advantages`, of the shape of the values.
+    Applied with `mutable="intermediates"` it also gives its parts: `features`, which the heads see,
+    and if it is dueling `state_value` `[..., 1]` (with atoms `[..., 1, K]`) and `advantages`, of
+    the shape of the values.
 
     Args:
       num_actions: A.
       hidden: sizes of the dense layers that the heads share.
       encoder: for observations that are not vectors.
       activation: of all hidden layers.
-      kernel_init: of the hidden layers; He truncated normal where None (noisy layers: see `NoisyDense`).
+      kernel_init: of the hidden layers; He truncated normal where None (noisy layers: see
+        `NoisyDense`).
       output_kernel_init: of the linear layers.
       output_bias_init: of the linear layers.
       head_hidden: sizes of the dense layers of each head.
-      dueling: two heads, the value of the state and the advantages of the actions, with V + A - mean of A over actions (Wang et
-        al. 2016, eq. 9); with atoms, for each atom (Hessel et al. 2018).
+      dueling: two heads, the value of the state and the advantages of the actions, with V + A -
+        mean of A over actions (Wang et al. 2016, eq. 9); with atoms, for each atom (Hessel et al.
+        2018).
       num_atoms: K logits (C51) or quantiles (QR-DQN) for each action; None for values.
-      noisy_sigma: makes all dense layers `NoisyDense` with this initial sigma (0.5 in the paper); None for plain ones.
+      noisy_sigma: makes all dense layers `NoisyDense` with this initial sigma (0.5 in the paper);
+        None for plain ones.
     """
 
     num_actions: int
@@ -63,12 +69,21 @@ class QNetwork(nn.Module):
         hidden = self._dense_layers(self.head_hidden, features)
         size = num_outputs * (self.num_atoms or 1)
         if self.noisy_sigma is None:
-            outputs = nn.Dense(size, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(hidden)
+            outputs = nn.Dense(
+                size, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init
+            )(hidden)
         else:
-            outputs = NoisyDense(size, self.noisy_sigma, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init)(
-                hidden
-            )
-        return outputs if self.num_atoms is None else outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
+            outputs = NoisyDense(
+                size,
+                self.noisy_sigma,
+                kernel_init=self.output_kernel_init,
+                bias_init=self.output_bias_init,
+            )(hidden)
+        return (
+            outputs
+            if self.num_atoms is None
+            else outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
+        )
 
     def _dense_layers(self, sizes: Sequence[int], features: Array) -> Array:
         if not sizes:
@@ -76,5 +91,7 @@ class QNetwork(nn.Module):
         if self.noisy_sigma is None:
             return MLP(sizes, self.activation, self.kernel_init or he_truncated_normal)(features)
         for size in sizes:
-            features = self.activation(NoisyDense(size, self.noisy_sigma, self.kernel_init)(features))
+            features = self.activation(
+                NoisyDense(size, self.noisy_sigma, self.kernel_init)(features)
+            )
         return features

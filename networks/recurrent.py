@@ -1,9 +1,11 @@
-"""Memory that is unrolled over sequences, and forgets where an episode begins: recurrent cores, and networks around them.
+"""Memory that is unrolled over sequences, and forgets where an episode begins: recurrent cores, and
+networks around them.
 
-All are called as `(inputs, resets, carry) -> (outputs, carry)`. Leading axes are any, then time, then features: inputs
-`[..., T, size]`, resets bool `[..., T]`, and a carry of leaves `[..., size]`, with which the sequence starts. Where a reset is
-True, the carry is set to zeros before that input is seen: give them `reductions.resets(rows)`, `step_type == FIRST`. So a
-sequence with an episode's start in the middle is two sequences.
+All are called as `(inputs, resets, carry) -> (outputs, carry)`. Leading axes are any, then time,
+then features: inputs `[..., T, size]`, resets bool `[..., T]`, and a carry of leaves `[..., size]`,
+with which the sequence starts. Where a reset is True, the carry is set to zeros before that input
+is seen: give them `reductions.resets(rows)`, `step_type == FIRST`. So a sequence with an episode's
+start in the middle is two sequences.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +23,9 @@ from .q_network import QNetwork
 
 
 class LSTM(nn.Module):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997). Its carry is `(cell, hidden)`, its outputs `[..., T, size]`."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997). Its carry is `(cell, hidden)`, its
+    outputs `[..., T, size]`.
+    """
 
     size: int
 
@@ -29,7 +33,9 @@ class LSTM(nn.Module):
     def __call__(self, inputs: Array, resets: Array, carry: Tree) -> tuple[Array, Tree]:
         _check_shapes(inputs, resets)
         projected = nn.Dense(4 * self.size, name="input")(inputs)
-        kernel = self.param("hidden_kernel", nn.initializers.orthogonal(), (self.size, 4 * self.size))
+        kernel = self.param(
+            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 4 * self.size)
+        )
 
         def cell(carry: Tree, projected: Array) -> tuple[Tree, Array]:
             memory, hidden = carry
@@ -46,8 +52,8 @@ class LSTM(nn.Module):
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014, whose reset gate acts after the hidden kernel here, as in cuDNN). Its carry is
-    one array, its outputs `[..., T, size]`."""
+    """A gated recurrent unit (Cho et al. 2014, whose reset gate acts after the hidden kernel here,
+    as in cuDNN). Its carry is one array, its outputs `[..., T, size]`."""
 
     size: int
 
@@ -55,11 +61,15 @@ class GRU(nn.Module):
     def __call__(self, inputs: Array, resets: Array, carry: Tree) -> tuple[Array, Tree]:
         _check_shapes(inputs, resets)
         projected = nn.Dense(3 * self.size, name="input")(inputs)
-        kernel = self.param("hidden_kernel", nn.initializers.orthogonal(), (self.size, 3 * self.size))
+        kernel = self.param(
+            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 3 * self.size)
+        )
         bias = self.param("hidden_bias", nn.initializers.zeros, (self.size,))
 
         def cell(hidden: Array, projected: Array) -> tuple[Array, Array]:
-            (r, z, n), (hr, hz, hn) = (jnp.split(x, 3, axis=-1) for x in (projected, hidden @ kernel))
+            (r, z, n), (hr, hz, hn) = (
+                jnp.split(x, 3, axis=-1) for x in (projected, hidden @ kernel)
+            )
             update = nn.sigmoid(z + hz)
             candidate = jnp.tanh(n + nn.sigmoid(r + hr) * (hn + bias))
             hidden = (1.0 - update) * candidate + update * hidden
@@ -73,13 +83,15 @@ class GRU(nn.Module):
 
 
 class RecurrentQNetwork(nn.Module):
-    """Action values `[..., T, num_actions]` with memory: encoder, dense layers `hidden`, a core, and the head of a `QNetwork`.
+    """Action values `[..., T, num_actions]` with memory: encoder, dense layers `hidden`, a core,
+    and the head of a `QNetwork`.
 
     Called as `(observations [..., T, *shape], resets [..., T], carry) -> (values, carry)`.
 
     Args:
       num_actions: A.
-      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has `initial_carry(batch_shape)`.
+      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has
+        `initial_carry(batch_shape)`.
       hidden: sizes of dense layers before the core.
       head_hidden: sizes of dense layers after it; of each of the two streams, if dueling.
       dueling: see `QNetwork`.
@@ -100,7 +112,11 @@ class RecurrentQNetwork(nn.Module):
         features = MLP(self.hidden, self.activation)(encoded(self, observations))
         features, carry = self.core(features, resets, carry)
         head = QNetwork(
-            self.num_actions, hidden=(), head_hidden=self.head_hidden, dueling=self.dueling, activation=self.activation
+            self.num_actions,
+            hidden=(),
+            head_hidden=self.head_hidden,
+            dueling=self.dueling,
+            activation=self.activation,
         )
         return head(features), carry
 
@@ -110,7 +126,8 @@ class RecurrentQNetwork(nn.Module):
 
 
 class RecurrentActorValueNetwork(nn.Module):
-    """An actor and a value with memory: an encoder, a core or one for each of the two, then their own layers.
+    """An actor and a value with memory: an encoder, a core or one for each of the two, then their
+    own layers.
 
     Called as `(observations [..., T, *shape], resets [..., T], carry) -> ((distribution, values [..., T]), carry)`. What
     follows a core is an `ActorNetwork` and a `ValueNetwork`:
@@ -120,7 +137,8 @@ class RecurrentActorValueNetwork(nn.Module):
     Attributes:
       actor: maps features `[..., size]` (with the action mask, if there is one) to a distribution.
       value: maps features to values `[...]`.
-      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has `initial_carry(batch_shape)`.
+      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has
+        `initial_carry(batch_shape)`.
       value_core: the value's own, and the carry is then a pair; None: the two share `core`.
       encoder: what comes before the memory; None for vectors as they are.
     """
@@ -131,7 +149,9 @@ class RecurrentActorValueNetwork(nn.Module):
     value_core: nn.Module | None = None
     encoder: nn.Module | None = None
 
-    def __call__(self, observations: Tree, resets: Array, carry: Tree) -> tuple[tuple[Any, Array], Tree]:
+    def __call__(
+        self, observations: Tree, resets: Array, carry: Tree
+    ) -> tuple[tuple[Any, Array], Tree]:
         inputs, mask = split_action_mask(observations)
         features = encoded(self, inputs)
         if self.value_core is None:
@@ -152,13 +172,17 @@ class RecurrentActorValueNetwork(nn.Module):
 
 
 def is_recurrent(network: Any) -> bool:
-    """Whether a network has memory, and is called as this module says: one that has `initial_carry(batch_shape)`."""
+    """Whether a network has memory, and is called as this module says: one that has
+    `initial_carry(batch_shape)`.
+    """
     return hasattr(network, "initial_carry")
 
 
 def carry_spec(network: Any) -> Tree:
     """The spec of a recurrent network's carry."""
-    return jax.tree.map(lambda x: ArraySpec(x.shape, x.dtype), jax.eval_shape(network.initial_carry))
+    return jax.tree.map(
+        lambda x: ArraySpec(x.shape, x.dtype), jax.eval_shape(network.initial_carry)
+    )
 
 
 def init(network: Any, key: Array, spec: Tree) -> Tree:
@@ -167,20 +191,30 @@ def init(network: Any, key: Array, spec: Tree) -> Tree:
 
 
 def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> Any:
-    """A recurrent network's outputs `[...]` at the first step of an episode, for observations `[..., *spec.shape]`."""
+    """A recurrent network's outputs `[...]` at the first step of an episode, for observations
+    `[..., *spec.shape]`.
+    """
     leaf, one = jax.tree.leaves(observation)[0], jax.tree.leaves(spec)[0]
     batch_shape = jnp.shape(leaf)[: jnp.ndim(leaf) - len(one.shape)]
     start = network.initial_carry(batch_shape)
-    return step(partial(network.apply, variables), observation, jnp.ones(batch_shape, bool), start)[0]
+    return step(partial(network.apply, variables), observation, jnp.ones(batch_shape, bool), start)[
+        0
+    ]
 
 
 def step(apply: Callable[..., Any], inputs: Tree, reset: Array, carry: Tree) -> tuple[Any, Tree]:
-    """One step of a recurrent network: inputs `[..., *shape]`, reset `[...]`; outputs `[..., *shape]` and the next carry.
+    """One step of a recurrent network: inputs `[..., *shape]`, reset `[...]`; outputs
+    `[..., *shape]` and the next carry.
 
-    `apply` is called as `(inputs [..., 1, *shape], resets [..., 1], carry)`: `partial(network.apply, variables)`.
+    `apply` is called as `(inputs [..., 1, *shape], resets [..., 1], carry)`:
+    `partial(network.apply, variables)`.
     """
     axis = jnp.ndim(reset)
-    outputs, carry = apply(jax.tree.map(lambda x: jnp.expand_dims(x, axis), inputs), jnp.expand_dims(reset, axis), carry)
+    outputs, carry = apply(
+        jax.tree.map(lambda x: jnp.expand_dims(x, axis), inputs),
+        jnp.expand_dims(reset, axis),
+        carry,
+    )
     return jax.tree.map(lambda x: jnp.squeeze(x, axis), outputs), carry
 
 
@@ -195,8 +229,9 @@ def _check_shapes(inputs: Array, resets: Array) -> None:
 def _unroll(
     cell: Callable[[Tree, Array], tuple[Tree, Array]], projected: Array, resets: Array, carry: Tree
 ) -> tuple[Array, Tree]:
-    """Scans a cell over the time axis, the last but one of `projected`: inputs that already went through their kernel, which is
-    one large product for all steps instead of a small one in each."""
+    """Scans a cell over the time axis, the last but one of `projected`: inputs that already went
+    through their kernel, which is one large product for all steps instead of a small one in
+    each."""
 
     def one(carry: Tree, xs: tuple[Array, Array]) -> tuple[Tree, Array]:
         x, reset = xs
@@ -206,5 +241,7 @@ def _unroll(
     if projected.shape[-2] == 1:  # acting: no loop to set up
         carry, outputs = one(carry, (projected[..., 0, :], resets[..., 0]))
         return outputs[..., None, :], carry
-    carry, outputs = jax.lax.scan(one, carry, (jnp.moveaxis(projected, -2, 0), jnp.moveaxis(resets, -1, 0)))
+    carry, outputs = jax.lax.scan(
+        one, carry, (jnp.moveaxis(projected, -2, 0), jnp.moveaxis(resets, -1, 0))
+    )
     return jnp.moveaxis(outputs, 0, -2), carry

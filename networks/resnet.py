@@ -10,11 +10,13 @@ from .encoders import Activation, he_truncated_normal, scale_bytes
 
 
 class ResNetEncoder(nn.Module):
-    """The deep network of IMPALA (Espeholt et al. 2018, figure 3), for images `[..., height, width, channels]`.
+    """The deep network of IMPALA (Espeholt et al. 2018, figure 3), for images
+    `[..., height, width, channels]`.
 
-    Each of its stages is a convolution, a maximum over 3 x 3 that halves height and width (rounded up), and `num_blocks`
-    residual blocks of two convolutions; all kernels are 3 x 3. uint8 images are scaled to 0..1. The features are flattened,
-    `[..., size]`; the paper's dense layer of 256 units is left to the network that comes after. Images may be of any size.
+    Each of its stages is a convolution, a maximum over 3 x 3 that halves height and width (rounded
+    up), and `num_blocks` residual blocks of two convolutions; all kernels are 3 x 3. uint8 images
+    are scaled to 0..1. The features are flattened, `[..., size]`; the paper's dense layer of 256
+    units is left to the network that comes after. Images may be of any size.
     """
 
     features: Sequence[int] = (16, 32, 32)
@@ -24,7 +26,10 @@ class ResNetEncoder(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         if images.ndim < 3:
-            raise ValueError(f"ResNetEncoder: expected images [..., height, width, channels], got shape {images.shape}")
+            raise ValueError(
+                "ResNetEncoder: expected images [..., height, width, channels], got shape "
+                f"{images.shape}"
+            )
         hidden = scale_bytes(images).astype(jnp.float32)
         for size in self.features:
             hidden = nn.max_pool(self._conv(hidden, size), (3, 3), (2, 2), padding="SAME")

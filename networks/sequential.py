@@ -7,7 +7,8 @@ import flax.linen as nn
 
 
 class Sequential(nn.Module):
-    """Applies `layers` (modules or plain functions) in turn; the tutorial's way of writing a network.
+    """Applies `layers` (modules or plain functions) in turn; the tutorial's way of writing a
+    network.
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> network = Sequential([nn.Dense(100), nn.relu, nn.Dense(2)])

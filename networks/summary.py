@@ -28,7 +28,9 @@ def tabulate(network: Any, observation_spec: Tree) -> str:
     MLP_0/Dense_1/kernel  100x50   5000
     total                          5652
     """
-    variables = jax.eval_shape(network.init, jax.random.key(0), specs_lib.zeros(split_action_mask(observation_spec)[0]))
+    variables = jax.eval_shape(
+        network.init, jax.random.key(0), specs_lib.zeros(split_action_mask(observation_spec)[0])
+    )
     return tabulate_params(variables["params"])
 
 
@@ -40,4 +42,6 @@ def tabulate_params(params: Tree) -> str:
     ]
     rows = [("parameter", "shape", "count"), *rows, ("total", "", str(num_params(params)))]
     names, shapes, counts = (max(len(row[i]) for row in rows) for i in range(3))
-    return "\n".join(f"{name:<{names}}  {shape:<{shapes}}  {count:>{counts}}" for name, shape, count in rows)
+    return "\n".join(
+        f"{name:<{names}}  {shape:<{shapes}}  {count:>{counts}}" for name, shape, count in rows
+    )

@@ -30,10 +30,11 @@ class ValueNetwork(nn.Module):
 
 
 class ActorValueNetwork(nn.Module):
-    """An actor and a value in one network: maps observations to (distribution over actions, values `[...]`).
+    """An actor and a value in one network: maps observations to (distribution over actions, values
+    `[...]`).
 
-    Without a `trunk` the two share nothing. With one (an encoder, an `MLP`) both see its features; give the heads what hidden
-    layers they should have of their own:
+    Without a `trunk` the two share nothing. With one (an encoder, an `MLP`) both see its features;
+    give the heads what hidden layers they should have of their own:
 
         ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork())
         ActorValueNetwork(ActorNetwork(spec, hidden=()), ValueNetwork(hidden=()), trunk=MLP((64, 64)))
@@ -48,6 +49,6 @@ class ActorValueNetwork(nn.Module):
             return self.actor(observation), self.value(observation)
         inputs, mask = split_action_mask(observation)
         shared = self.trunk(inputs)
-        return self.actor(shared if mask is None else {"observation": shared, ACTION_MASK: jnp.asarray(mask)}), self.value(
-            shared
-        )
+        return self.actor(
+            shared if mask is None else {"observation": shared, ACTION_MASK: jnp.asarray(mask)}
+        ), self.value(shared)

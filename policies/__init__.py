@@ -2,9 +2,10 @@
 
 from .actor_policy import ActorPolicy, ReturnTrackingPolicy
 from .continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
+from .greedy import EpsilonGreedyPolicy, GreedyPolicy
 from .noisy import NoisyPolicy
 from .policy import Distribution, Policy, act
-from .q_policy import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
+from .q_policy import QPolicy
 from .recurrent import RecurrentActorPolicy, RecurrentQPolicy
 from .simple import RandomPolicy, ScriptedPolicy
 from .versioned import VersionedPolicy, with_version

@@ -1,4 +1,6 @@
-"""Policies that draw actions from an actor's distributions, and what on-policy agents store with them."""
+"""Policies that draw actions from an actor's distributions, and what on-policy agents store with
+them.
+"""
 
 import dataclasses
 from typing import Any
@@ -13,14 +15,17 @@ from ..networks.normalizer import normalize_observation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ActorPolicy:
-    """Draws actions from the distributions that a network gives; wrap it in `GreedyPolicy` for their modes.
+    """Draws actions from the distributions that a network gives; wrap it in `GreedyPolicy` for
+    their modes.
 
-    Observations are normalised first if the parameters carry `"observation_statistics"`. Actions are clipped to the spec's
-    bounds. With `info` each row stores the `"log_prob"` of the action that was drawn, and that action as `"drawn_action"` where
-    it may have been outside the bounds: a loss needs its probability, not that of a bound.
+    Observations are normalised first if the parameters carry `"observation_statistics"`. Actions
+    are clipped to the spec's bounds. With `info` each row stores the `"log_prob"` of the action
+    that was drawn, and that action as `"drawn_action"` where it may have been outside the bounds: a
+    loss needs its probability, not that of a bound.
 
     Args:
-      network: maps observations `[..., *shape]`, with their action mask, to a distribution, or to a tuple that starts with one.
+      network: maps observations `[..., *shape]`, with their action mask, to a distribution, or to a
+        tuple that starts with one.
       spec: the actions', one spec.
       role: the network's name among the parameters.
       info: whether to store what is said above; see `info_spec`.
@@ -47,14 +52,20 @@ class ActorPolicy:
         outputs = self.network.apply(params["params"][self.role], observation)
         return PolicyStep(outputs[0] if isinstance(outputs, tuple) else outputs, state)
 
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+    def action(
+        self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
+    ) -> PolicyStep:
         distribution, next_state, _ = self.distribution(params, time_step, state)
         drawn = distribution.sample(key).astype(self.spec.dtype)
         action = clip_to_spec(drawn, self.spec)
         if not self.info:
             return PolicyStep(action, next_state)
-        info = {"log_prob": distribution.log_prob(drawn)}  # of the action as it is stored, rounded: what a loss computes again
-        return PolicyStep(action, next_state, info | {"drawn_action": drawn} if self._clips else info)
+        info = {
+            "log_prob": distribution.log_prob(drawn)
+        }  # of the action as it is stored, rounded: what a loss computes again
+        return PolicyStep(
+            action, next_state, info | {"drawn_action": drawn} if self._clips else info
+        )
 
     @property
     def _clips(self) -> bool:
@@ -62,16 +73,20 @@ class ActorPolicy:
 
 
 def drawn_actions(rows: Trajectory) -> Array:
-    """The actions that `ActorPolicy` drew, before it clipped them to their bounds, `[B, T, *shape]`."""
+    """The actions that `ActorPolicy` drew, before it clipped them to their bounds,
+    `[B, T, *shape]`.
+    """
     return rows.policy_info.get("drawn_action", rows.action)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReturnTrackingPolicy:
-    """Another policy, which also sums up discounted rewards: its rows store `"discounted_return"`, for reward normalisation.
+    """Another policy, which also sums up discounted rewards: its rows store `"discounted_return"`,
+    for reward normalisation.
 
-    Row t stores G_t = r_t + gamma G_{t-1}, where r_t is the reward that came with its observation; it is 0 on a FIRST row.
-    Being a part of the policy's state, the sum is kept for every environment in every runner, and goes on across segments.
+    Row t stores G_t = r_t + gamma G_{t-1}, where r_t is the reward that came with its observation;
+    it is 0 on a FIRST row. Being a part of the policy's state, the sum is kept for every
+    environment in every runner, and goes on across segments.
 
     Args:
       policy: what acts; its info must be a dict.
@@ -98,10 +113,16 @@ class ReturnTrackingPolicy:
         step = self.policy.distribution(params, time_step, state[0])
         return step._replace(state=(step.state, self._sum(time_step, state[1])))
 
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+    def action(
+        self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
+    ) -> PolicyStep:
         step = self.policy.action(params, time_step, state[0], key)
         total = self._sum(time_step, state[1])
-        return PolicyStep(step.action, (step.state, total), {**step.info, "discounted_return": total})
+        return PolicyStep(
+            step.action, (step.state, total), {**step.info, "discounted_return": total}
+        )
 
     def _sum(self, time_step: TimeStep, total: Array) -> Array:
-        return jnp.where(time_step.is_first(), 0.0, time_step.reward + self.gamma * total).astype(jnp.float32)
+        return jnp.where(time_step.is_first(), 0.0, time_step.reward + self.gamma * total).astype(
+            jnp.float32
+        )

@@ -15,7 +15,8 @@ from ..networks.distributions import Categorical, Deterministic, MultiCategorica
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RandomPolicy:
-    """Uniformly random actions: over the allowed ones where actions are discrete, within the bounds where continuous.
+    """Uniformly random actions: over the allowed ones where actions are discrete, within the bounds
+    where continuous.
 
     Args:
       action_spec: one spec; continuous actions need finite bounds.
@@ -37,7 +38,8 @@ class RandomPolicy:
             and np.isfinite(spec.high).all()
         ):
             raise ValueError(
-                f"RandomPolicy: expected a discrete spec or one of floats with finite bounds, got {spec}; rescale the actions, "
+                "RandomPolicy: expected a discrete spec or one of floats with finite bounds, got "
+                f"{spec}; rescale the actions, "
                 "or make them Discrete or MultiDiscrete"
             )
 
@@ -48,7 +50,9 @@ class RandomPolicy:
         spec: Any = self.action_spec
         batch = jnp.shape(time_step.step_type)
         if not isinstance(spec, specs_lib.DiscreteSpec):
-            low, high = (jnp.broadcast_to(bound, batch + spec.shape) for bound in (spec.low, spec.high))
+            low, high = (
+                jnp.broadcast_to(bound, batch + spec.shape) for bound in (spec.low, spec.high)
+            )
             return PolicyStep(Uniform(low, high, len(spec.shape)), state)
         _, mask = split_action_mask(time_step.observation)
         logits = jnp.zeros((*batch, int(np.sum(spec.num_values))))
@@ -56,14 +60,17 @@ class RandomPolicy:
             return PolicyStep(MultiCategorical(logits, spec.num_values, mask), state)
         return PolicyStep(Categorical(logits, mask), state)
 
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+    def action(
+        self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
+    ) -> PolicyStep:
         step = self.distribution(params, time_step, state)
         return step._replace(action=step.action.sample(key).astype(self.action_spec.dtype))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScriptedPolicy:
-    """Plays a script: each action a number of times, then the last one for ever. Its state counts the actions taken.
+    """Plays a script: each action a number of times, then the last one for ever. Its state counts
+    the actions taken.
 
     Args:
       script: pairs (number of times, action).
@@ -83,14 +90,20 @@ class ScriptedPolicy:
 
     def __post_init__(self):
         if not self.script or any(times < 1 for times, _ in self.script):
-            raise ValueError(f"ScriptedPolicy: expected pairs (times >= 1, action), got {self.script!r}")
+            raise ValueError(
+                f"ScriptedPolicy: expected pairs (times >= 1, action), got {self.script!r}"
+            )
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         return jnp.zeros(batch_shape, jnp.int32)
 
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+    def action(
+        self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
+    ) -> PolicyStep:
         actions = [action for times, action in self.script for _ in range(times)]
-        table = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *actions)
+        table = jax.tree.map(
+            lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *actions
+        )
         index = jnp.minimum(state, len(actions) - 1)
         return PolicyStep(jax.tree.map(lambda leaf: leaf[index], table), state + 1)
 

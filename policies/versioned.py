@@ -16,8 +16,9 @@ VERSION = "version"
 class VersionedPolicy:
     """Another policy, whose rows store the `"version"` of the parameters that acted, int32 `[...]`.
 
-    It reads it from a leaf `"version"` beside the parameters, where `drivers.ParallelDriver(row_versions=True)` puts it. Agents
-    pass over it; a table for such rows has the spec `with_version(agent.collect_data_spec)`.
+    It reads it from a leaf `"version"` beside the parameters, where
+    `drivers.ParallelDriver(row_versions=True)` puts it. Agents pass over it; a table for such rows
+    has the spec `with_version(agent.collect_data_spec)`.
 
     Args:
       policy: what acts; its info must be a dict, or ().
@@ -31,14 +32,19 @@ class VersionedPolicy:
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
         return self.policy.distribution(params, time_step, state)
 
-    def action(self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None) -> PolicyStep:
+    def action(
+        self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
+    ) -> PolicyStep:
         step = self.policy.action(params, time_step, state, key)
-        version = jnp.broadcast_to(jnp.asarray(params[VERSION], jnp.int32), jnp.shape(time_step.step_type))
+        version = jnp.broadcast_to(
+            jnp.asarray(params[VERSION], jnp.int32), jnp.shape(time_step.step_type)
+        )
         return step._replace(info={**(step.info or {}), VERSION: version})
 
 
 def with_version(spec: Trajectory) -> Trajectory:
-    """The spec of rows that store their version, too, of the spec of one row: for the table that they are written to.
+    """The spec of rows that store their version, too, of the spec of one row: for the table that
+    they are written to.
 
     >>> from jax_agents.envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec
     >>> print(with_version(trajectory_spec(EnvironmentSpecs(ArraySpec((4,)), DiscreteSpec(2)))).policy_info["version"])

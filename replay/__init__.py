@@ -1,20 +1,21 @@
-"""Replay: `HostReplay` in this process, `ReverbReplay` on a Reverb server, `DeviceReplay` inside a scan. Queues of on-policy
-experience: `HostQueue` and `ReverbQueue`."""
+"""Replay: `HostReplay` in this process, `ReverbReplay` on a Reverb server, `DeviceReplay` inside a
+scan. Queues of on-policy experience: `HostQueue` and `ReverbQueue`."""
 
 import importlib.util
 from typing import Any
 
-from .device import DeviceReplay, DeviceReplayState
-from .frame_stack import FrameStackReplay
-from .frame_stack_device import FrameStackDeviceReplay
-from .host import HostReplay
-from .host_queue import HostQueue
+from .device.frame_stack import FrameStackDeviceReplay
+from .device.replay import DeviceReplay, DeviceReplayState
+from .host.frame_stack import FrameStackReplay
+from .host.replay import HostReplay
 from .packing import RowLayout
-from .queue import ExperienceQueue
+from .queues.host import HostQueue
+from .queues.queue import ExperienceQueue
 from .remote import RemoteReplay, ReverbClient
 from .replay import Observer, Replay
 
-# ReverbReplay and ReverbQueue are left out, so that `from jax_agents.replay import *` works where Reverb is not installed.
+# ReverbReplay and ReverbQueue are left out, so that `from jax_agents.replay import *` works where
+# Reverb is not installed.
 __all__ = [
     "DeviceReplay",
     "DeviceReplayState",
@@ -47,9 +48,9 @@ def __getattr__(name: str) -> Any:
             f"{name.replace('Reverb', 'Host')} takes the same arguments and needs nothing"
         )
     if name == "ReverbQueue":
-        from .reverb_queue import ReverbQueue
+        from .queues.reverb import ReverbQueue
 
         return ReverbQueue
-    from .reverb import ReverbReplay
+    from .reverb.replay import ReverbReplay
 
     return ReverbReplay

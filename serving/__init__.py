@@ -1,6 +1,8 @@
-"""Serving: a policy as an HTTP service that many clients act with at a time, and that learns from their episodes.
+"""Serving: a policy as an HTTP service that many clients act with at a time, and that learns from
+their episodes.
 
-`PolicyClient` needs the standard library and NumPy alone, so the rest of the package is imported when it is first asked for.
+`PolicyClient` needs the standard library and NumPy alone, so the rest of the package is imported
+when it is first asked for.
 """
 
 import importlib

@@ -24,9 +24,11 @@ def make_app(
     max_body: int = MAX_BODY,
     on_start: Callable[[], None] | None = None,
 ) -> Any:
-    """The FastAPI application of a service, which it starts and stops; its page is at /docs, its OpenAPI at /openapi.json.
+    """The FastAPI application of a service, which it starts and stops; its page is at /docs, its
+    OpenAPI at /openapi.json.
 
-    Every answer that is not what was asked for is a 4xx, `{"detail": what was expected and what came}`.
+    Every answer that is not what was asked for is a 4xx,
+    `{"detail": what was expected and what came}`.
 
     Args:
       service: what to serve, not yet started.
@@ -51,16 +53,22 @@ def make_app(
             yield
 
     agent = type(service.agent).__name__
-    app: Any = FastAPI(title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None)
+    app: Any = FastAPI(
+        title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None
+    )
     handlers = _Handlers(service)
 
     def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
         return Response(json.dumps(content), status, headers, media_type="application/json")
 
-    def endpoint(operation: Operation, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Response]]:
+    def endpoint(
+        operation: Operation, handle: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             try:
-                if token is not None and not _authorised(request.headers.get("authorization", ""), token):
+                if token is not None and not _authorised(
+                    request.headers.get("authorization", ""), token
+                ):
                     told = {"detail": "expected the header Authorization: Bearer TOKEN"}
                     return answer(told, 401, {"WWW-Authenticate": "Bearer"})
                 body = {}
@@ -77,7 +85,9 @@ def make_app(
 
         return respond
 
-    for operation in operations(service.observation_spec, service.agent.specs.action, service.info_spec, token is not None):
+    for operation in operations(
+        service.observation_spec, service.agent.specs.action, service.info_spec, token is not None
+    ):
         app.add_api_route(
             operation.path,
             endpoint(operation, getattr(handlers, operation.name)),
@@ -98,7 +108,10 @@ class _Handlers:
 
     def __init__(self, service: PolicyService):
         self._service = service
-        self._specs = {"observation": service.observation_spec, "action": service.agent.specs.action}
+        self._specs = {
+            "observation": service.observation_spec,
+            "action": service.agent.specs.action,
+        }
         self._info_spec = service.info_spec
 
     async def health(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
@@ -106,7 +119,10 @@ class _Handlers:
 
     async def specs(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
         told = {name: wire.to_text(spec) for name, spec in self._specs.items()}
-        return told | {"policy_info": wire.to_text(self._info_spec), "agent": type(self._service.agent).__name__}
+        return told | {
+            "policy_info": wire.to_text(self._info_spec),
+            "agent": type(self._service.agent).__name__,
+        }
 
     async def parameters(self, body: dict[str, Any], where: dict[str, str]) -> Any:
         from fastapi import Response
@@ -115,7 +131,9 @@ class _Handlers:
         try:
             known = int(newer_than[:20])
         except ValueError:
-            raise WireError(f"newer_than: expected a whole number, got {newer_than[:40]!r}") from None
+            raise WireError(
+                f"newer_than: expected a whole number, got {newer_than[:40]!r}"
+            ) from None
         version, arrays = self._service.parameters()
         headers = {"X-Version": str(version)}
         if version == known:
@@ -129,7 +147,9 @@ class _Handlers:
         return self._service.describe(self._service.start_episode(training))
 
     async def get_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        action, version = await self._service.get_action(where["episode_id"], self._observation(body))
+        action, version = await self._service.get_action(
+            where["episode_id"], self._observation(body)
+        )
         return {"action": wire.to_json(action), "version": version}
 
     async def log_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
@@ -142,11 +162,15 @@ class _Handlers:
             raise WireError("actions: expected an array of objects")
         if isinstance(version, bool) or not isinstance(version, int | None):
             raise WireError(f"version: expected a whole number, got {version!r:.40}")
-        await self._service.log_actions(where["episode_id"], [self._logged(action) for action in actions], version)
+        await self._service.log_actions(
+            where["episode_id"], [self._logged(action) for action in actions], version
+        )
         return {"version": self._service.version}
 
     async def log_returns(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        self._service.log_returns(where["episode_id"], wire.number(body["reward"], "reward"), body.get("info"))
+        self._service.log_returns(
+            where["episode_id"], wire.number(body["reward"], "reward"), body.get("info")
+        )
         return {"version": self._service.version}
 
     async def end_episode(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
@@ -165,7 +189,9 @@ class _Handlers:
         action = wire.from_json(wire.required(body, "action"), self._specs["action"], "action")
         info = body.get("policy_info")
         info = None if info is None else wire.from_json(info, self._info_spec, "policy_info")
-        return LoggedAction(self._observation(body), action, info, wire.number(body.get("reward", 0.0), "reward"))
+        return LoggedAction(
+            self._observation(body), action, info, wire.number(body.get("reward", 0.0), "reward")
+        )
 
 
 def _authorised(header: str, token: str) -> bool:
@@ -173,7 +199,9 @@ def _authorised(header: str, token: str) -> bool:
 
 
 async def _read(request: Any, max_body: int) -> bytes:
-    """The body; one that is too large is read on for a while, and forgotten, so that its sender gets to see the answer."""
+    """The body; one that is too large is read on for a while, and forgotten, so that its sender
+    gets to see the answer.
+    """
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -182,7 +210,9 @@ async def _read(request: Any, max_body: int) -> bytes:
         elif size > 64 * max_body:
             break
     if size > max_body:
-        raise RequestError(413, f"body: expected at most {max_body} bytes, got {size} or more; send less at a time")
+        raise RequestError(
+            413, f"body: expected at most {max_body} bytes, got {size} or more; send less at a time"
+        )
     return b"".join(parts)
 
 
@@ -190,7 +220,9 @@ def _checked_body(data: bytes, request: Any, schema: dict[str, Any]) -> dict[str
     # A page in a browser may send text anywhere, but JSON only where it is asked to.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if data and kind != "application/json":
-        raise RequestError(415, f"content-type: expected application/json, got {kind[:60] or 'none'}")
+        raise RequestError(
+            415, f"content-type: expected application/json, got {kind[:60] or 'none'}"
+        )
     body = wire.loads(data)
     _check_keys(body, schema["properties"])
     for key in schema["required"]:
@@ -205,6 +237,8 @@ def _check_keys(body: dict[str, Any], known: Collection[str]) -> None:
 
 
 def _with_bearer(schema: dict[str, Any]) -> dict[str, Any]:
-    schema.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"}
+    }
     schema["security"] = [{"bearer": []}]
     return schema

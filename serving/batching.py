@@ -14,7 +14,9 @@ from ..policies.policy import Policy
 
 
 class ActionRequest(NamedTuple):
-    """What one action depends on, beside the parameters: unbatched leaves; `episode` and `step` (int32) choose its key."""
+    """What one action depends on, beside the parameters: unbatched leaves; `episode` and `step`
+    (int32) choose its key.
+    """
 
     time_step: TimeStep
     state: Tree
@@ -23,24 +25,28 @@ class ActionRequest(NamedTuple):
 
 
 class ActionBatcher:
-    """Collects requests while the policy is busy and answers them in one compiled call, padded to a power of two.
+    """Collects requests while the policy is busy and answers them in one compiled call, padded to a
+    power of two.
 
-    A batch is closed when it is full, when `num_clients` requests wait (nobody else can ask), or `max_wait` seconds after its
-    first request. Requests, their order and the padding do not change an action: its key is folded from its episode and
-    step, and with `exact` the call maps the unbatched computation over the batch, so that each answer is bit for bit that of
-    `policies.policy.act` on its own (a test compares). For a large network, `exact=False` computes the batch at once, which
-    is faster and differs in the last bits.
+    A batch is closed when it is full, when `num_clients` requests wait (nobody else can ask), or
+    `max_wait` seconds after its first request. Requests, their order and the padding do not change
+    an action: its key is folded from its episode and step, and with `exact` the call maps the
+    unbatched computation over the batch, so that each answer is bit for bit that of
+    `policies.policy.act` on its own (a test compares). For a large network, `exact=False` computes
+    the batch at once, which is faster and differs in the last bits.
 
     Args:
       policy: what to ask.
-      params: gives (version, parameters); asked once for each batch, so that a batch is of one version.
+      params: gives (version, parameters); asked once for each batch, so that a batch is of one
+        version.
       key: typed key of the draws.
       executor: of one thread, where the policy is called.
       max_batch_size: a power of two.
       max_wait: seconds.
       exact: see above.
       num_clients: gives how many requests can be expected at once.
-      act: in place of the compiled policy call, for tests: maps (params, requests `[B]`) to a `PolicyStep` `[B]`.
+      act: in place of the compiled policy call, for tests: maps (params, requests `[B]`) to a
+        `PolicyStep` `[B]`.
 
     Raises:
       ValueError: if `max_batch_size` is no power of two, or `max_wait` is negative.
@@ -67,7 +73,9 @@ class ActionBatcher:
         self.num_batches = self.num_requests = 0
         self._params, self._executor = params, executor
         self._num_clients = num_clients or (lambda: max_batch_size)
-        self._act = act or (lambda params, requests: act_on_batch(policy, exact, params, requests, key))
+        self._act = act or (
+            lambda params, requests: act_on_batch(policy, exact, params, requests, key)
+        )
         self._waiting: list[tuple[ActionRequest, asyncio.Future]] = []
         self._changed = asyncio.Event()
 
@@ -75,7 +83,10 @@ class ActionBatcher:
         """Compiles for every batch size, with an example of an unbatched time step."""
         size = 1
         while size <= self.max_batch_size:
-            self._call([ActionRequest(time_step, self.policy.initial_state(), np.int32(0), np.int32(0))] * size)
+            self._call(
+                [ActionRequest(time_step, self.policy.initial_state(), np.int32(0), np.int32(0))]
+                * size
+            )
             size *= 2
         self.num_batches = self.num_requests = 0
 
@@ -94,9 +105,14 @@ class ActionBatcher:
                 self._changed.clear()
                 await self._changed.wait()
             await self._fill()
-            batch, self._waiting = self._waiting[: self.max_batch_size], self._waiting[self.max_batch_size :]
+            batch, self._waiting = (
+                self._waiting[: self.max_batch_size],
+                self._waiting[self.max_batch_size :],
+            )
             try:
-                steps, version = await loop.run_in_executor(self._executor, self._call, [request for request, _ in batch])
+                steps, version = await loop.run_in_executor(
+                    self._executor, self._call, [request for request, _ in batch]
+                )
             except Exception as error:
                 for _, future in batch:
                     if not future.done():
@@ -109,7 +125,10 @@ class ActionBatcher:
     async def _fill(self) -> None:
         wanted = min(self.max_batch_size, self._num_clients())
         deadline = asyncio.get_running_loop().time() + self.max_wait
-        while len(self._waiting) < wanted and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        while (
+            len(self._waiting) < wanted
+            and (left := deadline - asyncio.get_running_loop().time()) > 0
+        ):
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), left)
@@ -126,19 +145,32 @@ class ActionBatcher:
         leaves, treedef = jax.tree.flatten(jax.device_get(self._act(params, batch)))
         self.num_batches += 1
         self.num_requests += len(requests)
-        return [treedef.unflatten([leaf[i] for leaf in leaves]) for i in range(len(requests))], version
+        return [
+            treedef.unflatten([leaf[i] for leaf in leaves]) for i in range(len(requests))
+        ], version
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def act_on_batch(policy: Policy, exact: bool, params: Tree, requests: ActionRequest, key: Array) -> PolicyStep:
-    """The policy's answers `[B]`: each as if alone, with the key `request_key(key, episode, step)`."""
+def act_on_batch(
+    policy: Policy, exact: bool, params: Tree, requests: ActionRequest, key: Array
+) -> PolicyStep:
+    """The policy's answers `[B]`: each as if alone, with the key
+    `request_key(key, episode, step)`.
+    """
 
     def one(request: ActionRequest) -> PolicyStep:
-        return policy.action(params, request.time_step, request.state, request_key(key, request.episode, request.step))
+        return policy.action(
+            params,
+            request.time_step,
+            request.state,
+            request_key(key, request.episode, request.step),
+        )
 
     return jax.lax.map(one, requests) if exact else jax.vmap(one)(requests)
 
 
 def request_key(key: Array, episode: Any, step: Any) -> Array:
-    """The key of an episode's action number `step`: it depends on nothing else, so other clients do not disturb it."""
+    """The key of an episode's action number `step`: it depends on nothing else, so other clients do
+    not disturb it.
+    """
     return jax.random.fold_in(jax.random.fold_in(key, episode), step)

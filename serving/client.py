@@ -1,4 +1,6 @@
-"""A client of a policy server; this file needs the standard library and NumPy alone, unless it acts itself."""
+"""A client of a policy server; this file needs the standard library and NumPy alone, unless it acts
+itself.
+"""
 
 import http.client
 import io
@@ -37,12 +39,13 @@ class PolicyClient:
     Args:
       address: the server's, such as http://127.0.0.1:8000.
       token: the server's bearer token, if it asks for one.
-      inference: "remote": the server chooses each action. "local": this process does, with parameters fetched from the server,
-        and tells the server in batches what it did; needs `agent`, and JAX.
+      inference: "remote": the server chooses each action. "local": this process does, with
+        parameters fetched from the server, and tells the server in batches what it did; needs
+        `agent`, and JAX.
       agent: for local inference: built as the server's is.
       log_every: with local inference, the actions in a batch.
-      update_interval: with local inference, seconds after which to ask for newer parameters; a newer version that the server
-        mentions is fetched at once.
+      update_interval: with local inference, seconds after which to ask for newer parameters; a
+        newer version that the server mentions is fetched at once.
       seed: with local inference, of the policy's draws.
       preprocessor: with local inference, the server's (`PolicyService`), if it has one.
       timeout: seconds to wait for an answer.
@@ -66,12 +69,19 @@ class PolicyClient:
     ):
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"address: expected one such as http://127.0.0.1:8000, got {address!r}")
+            raise ValueError(
+                f"address: expected one such as http://127.0.0.1:8000, got {address!r}"
+            )
         if inference not in ("remote", "local"):
             raise ValueError(f"inference: expected 'remote' or 'local', got {inference!r}")
         if (inference == "local") != (agent is not None):
-            raise ValueError("local inference needs agent=..., built as the server's is; remote inference needs none")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            raise ValueError(
+                "local inference needs agent=..., built as the server's is; remote inference "
+                "needs none"
+            )
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
         self.address = address
         self._prefix = parts.path.rstrip("/") + "/v1"
@@ -81,22 +91,29 @@ class PolicyClient:
         self._last_used = 0.0
         self._local = None
         if agent is not None:
-            from .local import LocalInference  # the rest of the library
+            from .local_client import LocalInference  # the rest of the library
 
-            self._local = LocalInference(self, agent, log_every, update_interval, seed, preprocessor)
+            self._local = LocalInference(
+                self, agent, log_every, update_interval, seed, preprocessor
+            )
 
     def start_episode(self, training_enabled: bool | None = None) -> str:
         """Starts an episode; returns its id.
 
         Args:
-          training_enabled: whether the server learns from it, and explores; None: if the server learns at all.
+          training_enabled: whether the server learns from it, and explores; None: if the server
+            learns at all.
         """
         if self._local is not None:
             return self._local.start_episode(training_enabled)
-        return self.request("POST", "/episodes", {"training_enabled": training_enabled})["episode_id"]
+        return self.request("POST", "/episodes", {"training_enabled": training_enabled})[
+            "episode_id"
+        ]
 
     def get_action(self, episode_id: str, observation: Any) -> Any:
-        """The policy's action on an observation: NumPy arrays in the action's structure, a Python int for one discrete one."""
+        """The policy's action on an observation: NumPy arrays in the action's structure, a Python
+        int for one discrete one.
+        """
         if self._local is not None:
             return self._local.get_action(episode_id, observation)
         body = {"observation": to_json(observation)}
@@ -111,14 +128,22 @@ class PolicyClient:
         self.request("POST", f"/episodes/{episode_id}/log_action", body)
 
     def log_returns(self, episode_id: str, reward: float, info: Any = None) -> None:
-        """Tells the server what the last action earned; several calls add up. `info` goes to the server's log."""
+        """Tells the server what the last action earned; several calls add up. `info` goes to the
+        server's log.
+        """
         if self._local is not None:
             self._local.log_returns(episode_id, float(reward))
             return
-        self.request("POST", f"/episodes/{episode_id}/log_returns", {"reward": float(reward), "info": to_json(info)})
+        self.request(
+            "POST",
+            f"/episodes/{episode_id}/log_returns",
+            {"reward": float(reward), "info": to_json(info)},
+        )
 
     def end_episode(self, episode_id: str, observation: Any, truncated: bool = False) -> None:
-        """Ends an episode with its last observation; `truncated`: it was cut off (by a time limit), its task not over."""
+        """Ends an episode with its last observation; `truncated`: it was cut off (by a time limit),
+        its task not over.
+        """
         if self._local is not None:
             self._local.flush(episode_id, ended=True)
         body = {"observation": to_json(observation), "truncated": bool(truncated)}
@@ -133,7 +158,9 @@ class PolicyClient:
         return self.request("GET", "/specs")
 
     def get_parameters(self, newer_than: int = -1) -> tuple[int, dict[str, np.ndarray] | None]:
-        """The version of the policy's parameters, and their arrays by name; None for these if it is `newer_than`."""
+        """The version of the policy's parameters, and their arrays by name; None for these if it is
+        `newer_than`.
+        """
         response, data = self._exchange("GET", f"/parameters?newer_than={int(newer_than)}", None)
         version = int(response.headers.get("X-Version", -1))
         if response.status == 204:
@@ -155,11 +182,16 @@ class PolicyClient:
         """Closes the connection; the server frees open episodes after a while."""
         self._connection.close()
 
-    def _exchange(self, method: str, path: str, body: Any) -> tuple[http.client.HTTPResponse, bytes]:
+    def _exchange(
+        self, method: str, path: str, body: Any
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
             data = None if body is None else json.dumps(body, allow_nan=False).encode()
         except ValueError as error:
-            raise ValueError(f"{path.rpartition('/')[2]}: there is NaN or infinity in what is to be sent: {error}") from None
+            raise ValueError(
+                f"{path.rpartition('/')[2]}: there is NaN or infinity in what is to be sent: "
+                f"{error}"
+            ) from None
         if time.monotonic() - self._last_used > _IDLE:
             self._connection.close()
         try:
@@ -194,8 +226,14 @@ def to_json(tree: Any) -> Any:
 def _from_json(action: Any) -> Any:
     if isinstance(action, dict):
         return {key: _from_json(value) for key, value in action.items()}
-    return np.asarray(action, np.float32 if _holds_floats(action) else None) if isinstance(action, list) else action
+    return (
+        np.asarray(action, np.float32 if _holds_floats(action) else None)
+        if isinstance(action, list)
+        else action
+    )
 
 
 def _holds_floats(values: Any) -> bool:
-    return any(map(_holds_floats, values)) if isinstance(values, list) else isinstance(values, float)
+    return (
+        any(map(_holds_floats, values)) if isinstance(values, list) else isinstance(values, float)
+    )

@@ -9,11 +9,13 @@ from .wire import WireError
 
 
 class EpisodeRecorder:
-    """Makes rows (`envs.types`) of one episode that happens elsewhere: observations, the actions taken on them, and rewards.
+    """Makes rows (`envs.types`) of one episode that happens elsewhere: observations, the actions
+    taken on them, and rewards.
 
-    Row t is complete when what followed its action is known, so each call returns the rows that it completes. Rewards are
-    summed from one observation to the next. An episode's end also makes the boundary row, of which no loss reads more than its
-    observation; its action is the last one again.
+    Row t is complete when what followed its action is known, so each call returns the rows that it
+    completes. Rewards are summed from one observation to the next. An episode's end also makes the
+    boundary row, of which no loss reads more than its observation; its action is the last one
+    again.
 
         recorder = EpisodeRecorder()
         time_step, _ = recorder.observe(observation)        # act on it
@@ -43,7 +45,9 @@ class EpisodeRecorder:
         return time_step, self._follow(time_step)
 
     def act(self, policy_step: PolicyStep) -> None:
-        """What was done on the newest observation: an action, and the policy's info to store with it."""
+        """What was done on the newest observation: an action, and the policy's info to store with
+        it.
+        """
         self._policy_step = policy_step
         self.num_steps += 1
 
@@ -60,12 +64,13 @@ class EpisodeRecorder:
             self.total_reward += reward
 
     def end(self, observation: Tree, truncated: bool) -> list[Trajectory]:
-        """The last observation of the episode; the rows that it completes: the last step's and the boundary row.
+        """The last observation of the episode; the rows that it completes: the last step's and the
+        boundary row.
 
         Args:
           observation: what the last action led to.
-          truncated: the episode was cut off, by a time limit say, and has a future that counts (discount 1); otherwise its task
-            is over (discount 0).
+          truncated: the episode was cut off, by a time limit say, and has a future that counts
+            (discount 1); otherwise its task is over (discount 0).
         """
         last = (truncation if truncated else termination)(np.float32(self._reward), observation)
         before = self._policy_step

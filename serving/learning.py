@@ -1,4 +1,6 @@
-"""How a served policy learns: what the learner thread of a `PolicyService` asks of an algorithm's half of training."""
+"""How a served policy learns: what the learner thread of a `PolicyService` asks of an algorithm's
+half of training.
+"""
 
 import collections
 import threading
@@ -12,8 +14,8 @@ from ..agents.agent import Agent, TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..envs.types import Array, Trajectory, Tree
 from ..learners.learner import Learner
-from ..learners.on_device import importance_weights
-from ..learners.on_policy import learn
+from ..learners.on_policy_scan import learn
+from ..learners.prioritised import importance_weights
 from ..replay.replay import Replay
 
 
@@ -29,7 +31,9 @@ class Learning(Protocol):
         """What learns."""
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
-        """Takes consecutive rows of a stream; `version` is that of the parameters which chose their actions."""
+        """Takes consecutive rows of a stream; `version` is that of the parameters which chose their
+        actions.
+        """
 
     def backlog(self, queued: int = 0) -> int:
         """The updates owed for the rows added, and for so many steps that are yet to be added."""
@@ -39,7 +43,8 @@ class Learning(Protocol):
 
 
 class ReplayLearning:
-    """An off-policy agent learns from replay, `updates_per_step` for each step of its clients, no more and no less.
+    """An off-policy agent learns from replay, `updates_per_step` for each step of its clients, no
+    more and no less.
 
     Args:
       agent: an off-policy agent.
@@ -49,7 +54,8 @@ class ReplayLearning:
       updates_per_step: optimizer updates for each step after the warm-up.
       warmup_steps: steps before any update is owed.
       importance_exponent: beta of the importance weights where the buffer is prioritised.
-      max_backlog: training episodes wait while more updates than this are owed, so that the ratio holds.
+      max_backlog: training episodes wait while more updates than this are owed, so that the ratio
+        holds.
 
     Raises:
       TypeError: if the agent learns on policy.
@@ -69,16 +75,23 @@ class ReplayLearning:
         max_backlog: int = 16,
     ):
         if isinstance(agent, OnPolicyAgent):
-            raise TypeError(f"{type(agent).__name__} learns from its own recent rows; use OnPolicyLearning")
+            raise TypeError(
+                f"{type(agent).__name__} learns from its own recent rows; use OnPolicyLearning"
+            )
         if batch_size < 1 or not updates_per_step > 0 or warmup_steps < 1 or max_backlog < 0:
             raise ValueError(
-                f"ReplayLearning: expected batch_size and warmup_steps >= 1, updates_per_step > 0 and max_backlog >= 0, got "
+                "ReplayLearning: expected batch_size and warmup_steps >= 1, updates_per_step > 0 "
+                "and max_backlog >= 0, got "
                 f"{batch_size=}, {warmup_steps=}, {updates_per_step=}, {max_backlog=}"
             )
         self._learner = Learner(agent)
         self.agent, self.buffer, self.state = agent, buffer, self._learner.place(state)
         self.num_updates, self.num_steps, self.max_backlog = 0, 0, max_backlog
-        self._batch_size, self._ratio, self._warmup_steps = batch_size, updates_per_step, warmup_steps
+        self._batch_size, self._ratio, self._warmup_steps = (
+            batch_size,
+            updates_per_step,
+            warmup_steps,
+        )
         self._beta = importance_exponent
         self._prioritised = buffer.priority_exponent is not None
         self._writers: dict[int, Callable[[Trajectory], None]] = {}
@@ -91,7 +104,11 @@ class ReplayLearning:
         for row in rows:
             self._writers[stream](row)
             self.num_steps += not row.is_last()
-            if self._first_step is None and self.num_steps >= self._warmup_steps and self.buffer.can_sample():
+            if (
+                self._first_step is None
+                and self.num_steps >= self._warmup_steps
+                and self.buffer.can_sample()
+            ):
                 self._first_step = self.num_steps
 
     def backlog(self, queued: int = 0) -> int:
@@ -107,7 +124,9 @@ class ReplayLearning:
         experience, info = next(self._dataset)
         weights = None
         if self._prioritised:
-            weights = importance_weights(info.probability, info.table_size, self._beta, experience.is_last()[:, 0])
+            weights = importance_weights(
+                info.probability, info.table_size, self._beta, experience.is_last()[:, 0]
+            )
         self.state, loss = self._learner.train(self.state, experience, weights)
         if self._prioritised:
             self.buffer.update_priorities(info.key, np.abs(loss.per_example["td_error"]) + 1e-6)
@@ -116,10 +135,12 @@ class ReplayLearning:
 
 
 class OnPolicyLearning:
-    """An on-policy agent learns from segments of its clients' episodes, all made with its present parameters.
+    """An on-policy agent learns from segments of its clients' episodes, all made with its present
+    parameters.
 
-    A segment is `num_rows` consecutive rows of a stream; an update takes `num_segments` of them, from as many streams as there
-    are. Rows made with older parameters are left out, and training episodes wait during an update.
+    A segment is `num_rows` consecutive rows of a stream; an update takes `num_segments` of them,
+    from as many streams as there are. Rows made with older parameters are left out, and training
+    episodes wait during an update.
 
     Args:
       agent: an on-policy agent.
@@ -151,14 +172,18 @@ class OnPolicyLearning:
         if not isinstance(agent, OnPolicyAgent):
             raise TypeError(f"{type(agent).__name__} learns from replay; use ReplayLearning")
         if min(num_segments, num_rows, num_epochs, num_minibatches) < 1:
-            raise ValueError(f"expected at least 1: {num_segments=}, {num_rows=}, {num_epochs=}, {num_minibatches=}")
+            raise ValueError(
+                f"expected at least 1: {num_segments=}, {num_rows=}, {num_epochs=}, "
+                f"{num_minibatches=}"
+            )
         self.agent, self.state = agent, jax.tree.map(jax.numpy.copy, state)
         self.num_updates = self.num_dropped = 0
         self._num_segments, self._num_rows, self._key = num_segments, num_rows, key
         self._open: dict[int, list[Trajectory]] = {}
         self._segments: list[Trajectory] = []
         self._learn = jax.jit(
-            lambda state, rows, key: learn(agent, state, rows, key, num_epochs, num_minibatches)[0], donate_argnums=0
+            lambda state, rows, key: learn(agent, state, rows, key, num_epochs, num_minibatches)[0],
+            donate_argnums=0,
         )
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
@@ -171,7 +196,9 @@ class OnPolicyLearning:
                 self.num_dropped += 1
                 continue
             held.append(row)
-            if len(held) > self._num_rows:  # the last one lends its observation, and begins the next segment
+            if (
+                len(held) > self._num_rows
+            ):  # the last one lends its observation, and begins the next segment
                 self._segments.append(jax.tree.map(lambda *leaves: np.stack(leaves), *held))
                 self._open[stream] = [row]
 
@@ -194,10 +221,12 @@ class LearnerThread:
 
     Args:
       learning: is used by this thread alone.
-      publish: called with (version, parameters for acting) after updates; the version counts updates.
+      publish: called with (version, parameters for acting) after updates; the version counts
+        updates.
 
     Attributes:
-      error: what ended it, if something went wrong; acting goes on with the parameters last published.
+      error: what ended it, if something went wrong; acting goes on with the parameters last
+        published.
     """
 
     def __init__(self, learning: Learning, publish: Callable[[int, Tree], None]):
@@ -205,7 +234,9 @@ class LearnerThread:
         self.error: Exception | None = None
         self._publish = publish
         # Copies: the next update donates the state they are part of.
-        self._params = jax.jit(lambda state: jax.tree.map(jax.numpy.copy, learning.agent.policy_params(state)))
+        self._params = jax.jit(
+            lambda state: jax.tree.map(jax.numpy.copy, learning.agent.policy_params(state))
+        )
         self._queue: collections.deque[tuple[int, list[Trajectory], int]] = collections.deque()
         self._queued_steps, self._stopping = 0, False
         self._changed = threading.Condition()
@@ -235,7 +266,10 @@ class LearnerThread:
     def behind(self) -> bool:
         """Whether training episodes are to wait for it."""
         with self._changed:
-            return self.error is None and self.learning.backlog(self._queued_steps) > self.learning.max_backlog
+            return (
+                self.error is None
+                and self.learning.backlog(self._queued_steps) > self.learning.max_backlog
+            )
 
     def _run(self) -> None:
         try:

@@ -1,4 +1,6 @@
-"""The episodes that clients have open: whose turn it is, which stream their rows belong to, and which were left behind."""
+"""The episodes that clients have open: whose turn it is, which stream their rows belong to, and
+which were left behind.
+"""
 
 import collections
 import contextlib
@@ -42,7 +44,8 @@ class OpenEpisode:
 
 
 class OpenEpisodes:
-    """Open episodes by their ids. A stream is that of one episode at a time; the next takes the lowest that is free.
+    """Open episodes by their ids. A stream is that of one episode at a time; the next takes the
+    lowest that is free.
 
     Args:
       episode_timeout: seconds after which an idle episode is freed: its client has gone.
@@ -54,7 +57,9 @@ class OpenEpisodes:
 
     def __init__(self, episode_timeout: float, max_episodes: int):
         if not episode_timeout > 0 or max_episodes < 1:
-            raise ValueError(f"episodes: expected both above 0, got {episode_timeout=}, {max_episodes=}")
+            raise ValueError(
+                f"episodes: expected both above 0, got {episode_timeout=}, {max_episodes=}"
+            )
         self.episode_timeout, self.max_episodes = episode_timeout, max_episodes
         self.num_finished = self.num_expired = 0
         self._open: dict[str, OpenEpisode] = {}
@@ -74,7 +79,9 @@ class OpenEpisodes:
           RequestError: 429 if too many are open.
         """
         if len(self._open) >= self.max_episodes:
-            raise RequestError(429, f"{len(self._open)} episodes are open, the most there may be; end some first")
+            raise RequestError(
+                429, f"{len(self._open)} episodes are open, the most there may be; end some first"
+            )
         episode_id, number = uuid.uuid4().hex, np.int32(self._num_started & 0x7FFFFFFF)
         stream = self._take_stream() if training else None
         self._open[episode_id] = OpenEpisode(number, training, stream, policy_state, version)
@@ -92,7 +99,8 @@ class OpenEpisodes:
         if episode is None:
             raise RequestError(
                 404,
-                f"no episode {episode_id[:40]!r} is open; it has ended, or was idle for {self.episode_timeout:g} seconds, or "
+                f"no episode {episode_id[:40]!r} is open; it has ended, or was idle for "
+                f"{self.episode_timeout:g} seconds, or "
                 "never was: start one",
             )
         episode.last_seen = time.monotonic()
@@ -107,7 +115,9 @@ class OpenEpisodes:
         """
         episode = self.find(episode_id)
         if episode.busy:
-            raise RequestError(409, "another call of this episode is under way; wait for its answer")
+            raise RequestError(
+                409, "another call of this episode is under way; wait for its answer"
+            )
         episode.busy = True
         try:
             yield episode
@@ -128,7 +138,9 @@ class OpenEpisodes:
             self.num_expired += 1
 
     def health(self) -> dict[str, Any]:
-        """Numbers for a monitor; the means are over the last 100 episodes that ended, None before the first."""
+        """Numbers for a monitor; the means are over the last 100 episodes that ended, None before
+        the first.
+        """
         return {
             "episodes_open": len(self._open),
             "episodes_finished": self.num_finished,

@@ -1,11 +1,16 @@
-"""What the server can be asked, as OpenAPI tells it: one description for the routes, the checks and the page."""
+"""What the server can be asked, as OpenAPI tells it: one description for the routes, the checks and
+the page.
+"""
 
 from typing import Any, NamedTuple
 
 from ..envs.types import Tree
 from .wire import json_schema
 
-_VERSION = {"type": "integer", "description": "of the parameters that act now: the updates since the server began"}
+_VERSION = {
+    "type": "integer",
+    "description": "of the parameters that act now: the updates since the server began",
+}
 _DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 _TOLD = {
     401: "no token, or another",
@@ -19,7 +24,9 @@ _TOLD = {
 
 
 class Operation(NamedTuple):
-    """One thing a client may ask; `name` is its operation id, `body` the JSON schema of its body (None: it has none)."""
+    """One thing a client may ask; `name` is its operation id, `body` the JSON schema of its body
+    (None: it has none).
+    """
 
     name: str
     method: str
@@ -30,7 +37,9 @@ class Operation(NamedTuple):
     responses: dict[int | str, dict[str, Any]]
 
 
-def operations(observation_spec: Tree, action_spec: Tree, info_spec: Tree, token: bool) -> list[Operation]:
+def operations(
+    observation_spec: Tree, action_spec: Tree, info_spec: Tree, token: bool
+) -> list[Operation]:
     """All operations of a server.
 
     Args:
@@ -43,16 +52,33 @@ def operations(observation_spec: Tree, action_spec: Tree, info_spec: Tree, token
     logged = {
         "observation": observation,
         "action": action,
-        "policy_info": json_schema(info_spec) | {"description": "what the agent's collect policy stores with an action"},
-        "reward": {"type": "number", "description": "what the action earned, if that is known already"},
+        "policy_info": json_schema(info_spec)
+        | {"description": "what the agent's collect policy stores with an action"},
+        "reward": {
+            "type": "number",
+            "description": "what the action earned, if that is known already",
+        },
     }
-    start = _object({"training_enabled": {"type": ["boolean", "null"], "description": "null: as the server does"}})
+    start = _object(
+        {
+            "training_enabled": {
+                "type": ["boolean", "null"],
+                "description": "null: as the server does",
+            }
+        }
+    )
     get_action = _object({"observation": observation}, "observation")
     log_action = _object(logged, "observation", "action")
-    log_actions = _object({"actions": {"type": "array", "items": log_action}, "version": {"type": "integer"}}, "actions")
+    log_actions = _object(
+        {"actions": {"type": "array", "items": log_action}, "version": {"type": "integer"}},
+        "actions",
+    )
     info = {"description": "anything; written to the server's log at level DEBUG"}
     log_returns = _object({"reward": {"type": "number"}, "info": info}, "reward")
-    truncated = {"type": "boolean", "description": "cut off, by a time limit say (true), or over (false, the default)"}
+    truncated = {
+        "type": "boolean",
+        "description": "cut off, by a time limit say (true), or over (false, the default)",
+    }
     end = _object({"observation": observation, "truncated": truncated}, "observation")
     version = _object({"version": _VERSION}, "version")
     chosen = _object({"action": action, "version": _VERSION}, "action", "version")
@@ -63,16 +89,68 @@ def operations(observation_spec: Tree, action_spec: Tree, info_spec: Tree, token
     arrays = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     rows: list[tuple[Any, ...]] = [
         ("health", "GET", "/v1/health", "How the server does", None, {"type": "object"}),
-        ("specs", "GET", "/v1/specs", "What observations and actions look like", None, {"type": "object"}),
-        ("parameters", "GET", "/v1/parameters", "The policy's parameters, as NumPy's .npz", None, arrays),
+        (
+            "specs",
+            "GET",
+            "/v1/specs",
+            "What observations and actions look like",
+            None,
+            {"type": "object"},
+        ),
+        (
+            "parameters",
+            "GET",
+            "/v1/parameters",
+            "The policy's parameters, as NumPy's .npz",
+            None,
+            arrays,
+        ),
         ("start_episode", "POST", "/v1/episodes", "Start an episode", start, started),
-        ("get_action", "POST", "/v1/episodes/{episode_id}/action", "The policy's action", get_action, chosen),
-        ("log_action", "POST", "/v1/episodes/{episode_id}/log_action", "An action of your own", log_action, version),
-        ("log_actions", "POST", "/v1/episodes/{episode_id}/log_actions", "Several of them, in order", log_actions, version),
-        ("log_returns", "POST", "/v1/episodes/{episode_id}/log_returns", "What the action earned", log_returns, version),
-        ("end_episode", "POST", "/v1/episodes/{episode_id}/end", "The last observation", end, version),
+        (
+            "get_action",
+            "POST",
+            "/v1/episodes/{episode_id}/action",
+            "The policy's action",
+            get_action,
+            chosen,
+        ),
+        (
+            "log_action",
+            "POST",
+            "/v1/episodes/{episode_id}/log_action",
+            "An action of your own",
+            log_action,
+            version,
+        ),
+        (
+            "log_actions",
+            "POST",
+            "/v1/episodes/{episode_id}/log_actions",
+            "Several of them, in order",
+            log_actions,
+            version,
+        ),
+        (
+            "log_returns",
+            "POST",
+            "/v1/episodes/{episode_id}/log_returns",
+            "What the action earned",
+            log_returns,
+            version,
+        ),
+        (
+            "end_episode",
+            "POST",
+            "/v1/episodes/{episode_id}/end",
+            "The last observation",
+            end,
+            version,
+        ),
     ]
-    return [_operation(*row, token=token, parameters=[newer] if row[0] == "parameters" else []) for row in rows]
+    return [
+        _operation(*row, token=token, parameters=[newer] if row[0] == "parameters" else [])
+        for row in rows
+    ]
 
 
 def _operation(
@@ -88,16 +166,24 @@ def _operation(
 ) -> Operation:
     parameters = list(parameters)
     if "{episode_id}" in path:
-        parameters.append({"name": "episode_id", "in": "path", "required": True, "schema": {"type": "string"}})
+        parameters.append(
+            {"name": "episode_id", "in": "path", "required": True, "schema": {"type": "string"}}
+        )
     openapi: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if body is not None:
-        openapi["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        openapi["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": body}},
+        }
     content = answer if name == "parameters" else {"application/json": {"schema": answer}}
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "done", "content": content}}
     if name == "parameters":
         responses[204] = {"description": "there are no newer ones"}
     for status in sorted(({401} if token else set()) | _errors(name, body)):
-        responses[status] = {"description": _TOLD[status], "content": {"application/json": {"schema": _DETAIL}}}
+        responses[status] = {
+            "description": _TOLD[status],
+            "content": {"application/json": {"schema": _DETAIL}},
+        }
     return Operation(name, method, path, summary, body, openapi, responses)
 
 
@@ -108,4 +194,9 @@ def _errors(name: str, body: dict[str, Any] | None) -> set[int]:
 
 
 def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }

@@ -22,14 +22,16 @@ def run_server(
     on_listening: Callable[[str], None] | None = None,
     grace: int = 30,
 ) -> None:
-    """Serves until SIGINT or SIGTERM; then answers the requests under way, for at most `grace` seconds, and returns.
+    """Serves until SIGINT or SIGTERM; then answers the requests under way, for at most `grace`
+    seconds, and returns.
 
     Args:
       service: what to serve, not yet started.
       host: the address to listen at; other machines can reach any but the loopback ones.
       port: 0: any free one.
       token, max_body: see `make_app`.
-      on_listening: called with the address, such as http://127.0.0.1:8000, once requests are answered.
+      on_listening: called with the address, such as http://127.0.0.1:8000, once requests are
+        answered.
       grace: seconds.
 
     Raises:
@@ -55,7 +57,8 @@ def run_server(
 def serve_in_background(
     service: PolicyService, *, port: int = 0, token: str | None = None, max_body: int = MAX_BODY
 ) -> Iterator[str]:
-    """Serves on a thread, at 127.0.0.1, for as long as the `with` lasts: for a notebook, or tests. Gives the address.
+    """Serves on a thread, at 127.0.0.1, for as long as the `with` lasts: for a notebook, or tests.
+    Gives the address.
 
     Args:
       service: what to serve, not yet started.
@@ -63,8 +66,12 @@ def serve_in_background(
       token, max_body: see `make_app`.
     """
     started = threading.Event()
-    server, listener, address = _server(service, "127.0.0.1", port, token, max_body, lambda _: started.set(), grace=10)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
+    server, listener, address = _server(
+        service, "127.0.0.1", port, token, max_body, lambda _: started.set(), grace=10
+    )
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True
+    )
     thread.start()
     try:
         while not started.wait(0.1):
@@ -88,7 +95,10 @@ def _server(
 ) -> tuple[Any, socket.socket, str]:
     """A uvicorn server, the socket that it is to serve, and its address."""
     if token is None and not _is_loopback(host):
-        raise ValueError(f"serving at {host} without a token would let everyone in; give one, or serve at 127.0.0.1")
+        raise ValueError(
+            f"serving at {host} without a token would let everyone in; give one, or serve at "
+            "127.0.0.1"
+        )
     try:
         import uvicorn
     except ImportError as error:

@@ -1,4 +1,6 @@
-"""A policy as a service: episodes that happen elsewhere, answered in batches, and learned from. No HTTP here."""
+"""A policy as a service: episodes that happen elsewhere, answered in batches, and learned from. No
+HTTP here.
+"""
 
 import asyncio
 import contextlib
@@ -24,11 +26,15 @@ from .open_episodes import OpenEpisode, OpenEpisodes
 from .wire import RequestError
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 30.0  # seconds that a training episode waits for the learner, before it is told to come again
+_PATIENCE = (
+    30.0  # seconds that a training episode waits for the learner, before it is told to come again
+)
 
 
 class LoggedAction(NamedTuple):
-    """An action that somebody else chose: on what, what the policy would have stored with it, and what it earned so far."""
+    """An action that somebody else chose: on what, what the policy would have stored with it, and
+    what it earned so far.
+    """
 
     observation: Tree
     action: Tree
@@ -43,24 +49,27 @@ class PolicyService:
             episode = service.start_episode()
             action, version = await service.get_action(episode, observation)
 
-    Training episodes act with `agent.collect_policy` and their rows go to `learning`, on a thread of its own; others act with
-    `agent.policy`. Observations and actions are NumPy trees that were checked against the specs (`wire.from_json`), and
-    preprocessed.
+    Training episodes act with `agent.collect_policy` and their rows go to `learning`, on a thread
+    of its own; others act with `agent.policy`. Observations and actions are NumPy trees that were
+    checked against the specs (`wire.from_json`), and preprocessed.
 
     Args:
       agent: what to serve.
       state: its state; None with `learning`, which has its own.
       learning: how it learns (`ReplayLearning`, `OnPolicyLearning`); None: it does not.
-      key: typed key of the policies' draws; an action's depends on its episode's number and its step alone.
+      key: typed key of the policies' draws; an action's depends on its episode's number and its
+        step alone.
       max_batch_size, max_wait, exact: of the batches; see `ActionBatcher`.
       episode_timeout: seconds after which an idle episode is freed: its client has gone.
       max_episodes: the most that may be open.
       act: in place of the compiled policy call; see `ActionBatcher`.
-      preprocessor: what the agent's environment has (`Trainer.preprocessor`): clients then send what gymnasium's environments
-        return, discrete values counted from 0, and it is preprocessed here.
+      preprocessor: what the agent's environment has (`Trainer.preprocessor`): clients then send
+        what gymnasium's environments return, discrete values counted from 0, and it is preprocessed
+        here.
 
     Raises:
-      ValueError: if neither or both of `state` and `learning` are given, or a number is out of range.
+      ValueError: if neither or both of `state` and `learning` are given, or a number is out of
+        range.
     """
 
     def __init__(
@@ -79,18 +88,29 @@ class PolicyService:
         preprocessor: Preprocessor | None = None,
     ):
         if (state is None) == (learning is None):
-            raise ValueError("PolicyService: expected either a state to serve, or learning, which has one")
+            raise ValueError(
+                "PolicyService: expected either a state to serve, or learning, which has one"
+            )
         self.agent, self.learning = agent, learning
-        self.preprocess: Callable[[Tree], Tree] = (lambda tree: tree) if preprocessor is None else preprocessor.from_raw
-        self.observation_spec: Tree = agent.specs.observation if preprocessor is None else preprocessor.raw_spec
+        self.preprocess: Callable[[Tree], Tree] = (
+            (lambda tree: tree) if preprocessor is None else preprocessor.from_raw
+        )
+        self.observation_spec: Tree = (
+            agent.specs.observation if preprocessor is None else preprocessor.raw_spec
+        )
         self.num_steps = 0
         self._state = state
-        self._published: tuple[int, Tree] = (0, None if state is None else agent.policy_params(state))
+        self._published: tuple[int, Tree] = (
+            0,
+            None if state is None else agent.policy_params(state),
+        )
         self._learner = None if learning is None else LearnerThread(learning, self._publish)
         self._episodes = OpenEpisodes(episode_timeout, max_episodes)
         self._packed: tuple[int, bytes] = (-1, b"")
         # evolution strategies have no rows, and no spec of them
-        self.info_spec: Tree = agent.collect_data_spec.policy_info if hasattr(agent, "collect_data_spec") else ()
+        self.info_spec: Tree = (
+            agent.collect_data_spec.policy_info if hasattr(agent, "collect_data_spec") else ()
+        )
         self._executor = ThreadPoolExecutor(1, "policy")
         key = jax.random.key(0) if key is None else key
         self._batchers = {
@@ -114,7 +134,9 @@ class PolicyService:
             self._learner.start()
         example = restart(zeros(self.agent.specs.observation))
         for batcher in self._batchers.values():
-            await asyncio.get_running_loop().run_in_executor(self._executor, batcher.warm_up, example)
+            await asyncio.get_running_loop().run_in_executor(
+                self._executor, batcher.warm_up, example
+            )
         self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
         self._tasks.append(asyncio.create_task(self._expire_for_ever()))
         return self
@@ -142,24 +164,38 @@ class PolicyService:
     # -- what clients ask
 
     def start_episode(self, training_enabled: bool | None = None) -> str:
-        """The id of a new episode; `training_enabled=None`: it is learned from if the service learns.
+        """The id of a new episode; `training_enabled=None`: it is learned from if the service
+        learns.
 
         Raises:
-          RequestError: 409 if it is to be learned from and the service does not learn; 429 if too many are open.
+          RequestError: 409 if it is to be learned from and the service does not learn; 429 if too
+            many are open.
         """
         training = self.learning is not None if training_enabled is None else training_enabled
         if training and self._learner is None:
             raise RequestError(
-                409, "training_enabled: this server does not learn; start it with --train, or the episode with false"
+                409,
+                "training_enabled: this server does not learn; start it with --train, or the "
+                "episode with false",
             )
         if training and self._learner is not None and self._learner.error is not None:
-            raise RequestError(409, f"training_enabled: learning has ended with {self._learner.error!r}; ask with false")
+            raise RequestError(
+                409,
+                f"training_enabled: learning has ended with {self._learner.error!r}; ask with "
+                "false",
+            )
         policy_state = jax.tree.map(np.asarray, self._batchers[training].policy.initial_state())
         return self._episodes.start(training, policy_state, self.version)
 
     def describe(self, episode_id: str) -> dict[str, Any]:
-        """The id of an open episode, whether it is learned from, and the version of the parameters that act now."""
-        return {"episode_id": episode_id, "training": self._episodes.find(episode_id).training, "version": self.version}
+        """The id of an open episode, whether it is learned from, and the version of the parameters
+        that act now.
+        """
+        return {
+            "episode_id": episode_id,
+            "training": self._episodes.find(episode_id).training,
+            "version": self.version,
+        }
 
     async def get_action(self, episode_id: str, observation: Tree) -> tuple[Tree, int]:
         """The policy's action on an observation, and the version of the parameters that chose it.
@@ -174,11 +210,15 @@ class PolicyService:
             self.num_steps += 1
             return step.action, episode.version
 
-    async def log_actions(self, episode_id: str, actions: Sequence[LoggedAction], version: int | None = None) -> None:
-        """Takes down actions that were chosen elsewhere; `version` is that of the parameters which chose them.
+    async def log_actions(
+        self, episode_id: str, actions: Sequence[LoggedAction], version: int | None = None
+    ) -> None:
+        """Takes down actions that were chosen elsewhere; `version` is that of the parameters which
+        chose them.
 
         Raises:
-          RequestError: as `get_action`, and 422 if the agent learns from what its policy stores, and this is missing.
+          RequestError: as `get_action`, and 422 if the agent learns from what its policy stores,
+            and this is missing.
         """
         async with self._turn(episode_id) as episode:
             needed = episode.training and jax.tree.leaves(self.info_spec)
@@ -186,14 +226,19 @@ class PolicyService:
                 told = jax.tree.map(str, self.info_spec)
                 raise RequestError(
                     422, f"policy_info: expected {told}, from which {type(self.agent).__name__} learns, got none; let the "
-                    "server or PolicyClient(inference='local') choose the actions, or turn training off"
+                    "server or PolicyClient(inference='local') choose the actions, or turn "
+                    "training off"
                 )  # fmt: skip
             for logged in actions:
                 time_step = self._observe(episode, logged.observation)
                 episode.version = self.version if version is None else version
                 if jax.tree.leaves(episode.policy_state):  # a memory goes on, whoever acts
                     await self._ask(episode, time_step)
-                info = logged.policy_info if needed else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.info_spec)
+                info = (
+                    logged.policy_info
+                    if needed
+                    else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.info_spec)
+                )
                 episode.recorder.act(PolicyStep(logged.action, (), info))
                 episode.recorder.reward(logged.reward)
                 self.num_steps += 1
@@ -210,8 +255,11 @@ class PolicyService:
         if info is not None:
             _log.debug("episode %s: %s", episode_id, info)
 
-    async def end_episode(self, episode_id: str, observation: Tree, truncated: bool = False) -> None:
-        """The last observation: the task is over, or (`truncated`) was cut off, by a time limit say.
+    async def end_episode(
+        self, episode_id: str, observation: Tree, truncated: bool = False
+    ) -> None:
+        """The last observation: the task is over, or (`truncated`) was cut off, by a time limit
+        say.
 
         Raises:
           RequestError: as `get_action`.
@@ -221,16 +269,23 @@ class PolicyService:
             self._episodes.finish(episode_id)
 
     def parameters(self) -> tuple[int, bytes]:
-        """The version and the arrays of the parameters that act now (`wire.pack_arrays`), for clients that act themselves."""
+        """The version and the arrays of the parameters that act now (`wire.pack_arrays`), for
+        clients that act themselves.
+        """
         version, params = self._published
         if self._packed[0] != version:
             self._packed = (version, wire.pack_arrays(jax.device_get(params)))
         return self._packed
 
     def health(self) -> dict[str, Any]:
-        """What a monitor wants to know; plain JSON. `return_mean` is over the last 100 episodes that ended."""
+        """What a monitor wants to know; plain JSON. `return_mean` is over the last 100 episodes
+        that ended.
+        """
         learner = self._learner
-        requests, batches = (sum(getattr(b, name) for b in self._batchers.values()) for name in ("num_requests", "num_batches"))
+        requests, batches = (
+            sum(getattr(b, name) for b in self._batchers.values())
+            for name in ("num_requests", "num_batches")
+        )
         report: dict[str, Any] = {
             "status": "serving",
             "agent": type(self.agent).__name__,
@@ -241,21 +296,29 @@ class PolicyService:
             "learning": learner is not None and learner.error is None,
         }
         if learner is not None:
-            report |= {"num_updates": learner.learning.num_updates, "updates_owed": learner.learning.backlog()}
+            report |= {
+                "num_updates": learner.learning.num_updates,
+                "updates_owed": learner.learning.backlog(),
+            }
             report |= {} if learner.error is None else {"learning_error": repr(learner.error)}
         return report
 
     # -- inside
 
     def _publish(self, version: int, params: Tree) -> None:
-        self._published = (version, params)  # one assignment: a batch sees the old ones or the new ones
+        self._published = (
+            version,
+            params,
+        )  # one assignment: a batch sees the old ones or the new ones
 
     def _newest(self) -> tuple[int, Tree]:
         return self._published
 
     @contextlib.asynccontextmanager
     async def _turn(self, episode_id: str) -> AsyncIterator[OpenEpisode]:
-        """One call of an episode at a time; those of training episodes wait until the learner has caught up."""
+        """One call of an episode at a time; those of training episodes wait until the learner has
+        caught up.
+        """
         with self._episodes.turn(episode_id) as episode:
             if episode.training:
                 await self._wait_for_learner()
@@ -267,7 +330,9 @@ class PolicyService:
         return time_step
 
     async def _ask(self, episode: OpenEpisode, time_step: TimeStep) -> tuple[PolicyStep, int]:
-        request = ActionRequest(time_step, episode.policy_state, episode.number, np.int32(episode.recorder.num_steps))
+        request = ActionRequest(
+            time_step, episode.policy_state, episode.number, np.int32(episode.recorder.num_steps)
+        )
         step, version = await self._batchers[episode.training].action(request)
         episode.policy_state = step.state
         return step, version
@@ -281,7 +346,10 @@ class PolicyService:
         while self._learner is not None and self._learner.behind:
             if time.monotonic() > deadline:
                 owed = self._learner.learning.backlog()
-                raise RequestError(429, f"the learner is {owed} updates behind; try again, or lower updates_per_step")
+                raise RequestError(
+                    429,
+                    f"the learner is {owed} updates behind; try again, or lower updates_per_step",
+                )
             await asyncio.sleep(0.002)
 
     async def _expire_for_ever(self) -> None:

@@ -1,4 +1,6 @@
-"""What travels between a policy server and its clients: JSON for observations and actions, NumPy's format for parameters."""
+"""What travels between a policy server and its clients: JSON for observations and actions, NumPy's
+format for parameters.
+"""
 
 import io
 import json
@@ -14,11 +16,15 @@ from ..envs.types import Tree
 
 
 class WireError(ValueError):
-    """Something a client sent that cannot be used; the message names the part, what was expected and what came."""
+    """Something a client sent that cannot be used; the message names the part, what was expected
+    and what came.
+    """
 
 
 class RequestError(Exception):
-    """A request that cannot be served as it is; `status` is HTTP's word for why, and the message says what to do."""
+    """A request that cannot be served as it is; `status` is HTTP's word for why, and the message
+    says what to do.
+    """
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -26,26 +32,36 @@ class RequestError(Exception):
 
 
 def from_json(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
-    """The NumPy tree that JSON stands for: objects for dicts, arrays for tuples, nested arrays of numbers for leaves.
+    """The NumPy tree that JSON stands for: objects for dicts, arrays for tuples, nested arrays of
+    numbers for leaves.
 
     Args:
       value: what `json.loads` gave.
       spec: of the result.
       name: what to call it in errors.
-      bounded: whether floating-point numbers must lie within the spec's bounds; they must be finite in any case.
+      bounded: whether floating-point numbers must lie within the spec's bounds; they must be finite
+        in any case.
 
     Raises:
       WireError: a wrong structure, shape or type, NaN or infinity, or a number out of bounds.
     """
     if isinstance(spec, dict):
         if not isinstance(value, dict) or set(value) != set(spec):
-            raise WireError(f"{name}: expected an object with the keys {sorted(spec)}, got {_told(value)}")
-        return {key: from_json(value[key], part, f"{name}/{key}", bounded=bounded) for key, part in spec.items()}
+            raise WireError(
+                f"{name}: expected an object with the keys {sorted(spec)}, got {_told(value)}"
+            )
+        return {
+            key: from_json(value[key], part, f"{name}/{key}", bounded=bounded)
+            for key, part in spec.items()
+        }
     if isinstance(spec, tuple | list):
         fields = getattr(spec, "_fields", tuple(map(str, range(len(spec)))))
         if not isinstance(value, list) or len(value) != len(spec):
             raise WireError(f"{name}: expected an array of {len(spec)} parts, got {_told(value)}")
-        parts = [from_json(v, s, f"{name}/{field}", bounded=bounded) for v, s, field in zip(value, spec, fields, strict=True)]
+        parts = [
+            from_json(v, s, f"{name}/{field}", bounded=bounded)
+            for v, s, field in zip(value, spec, fields, strict=True)
+        ]
         return type(spec)(*parts) if hasattr(spec, "_fields") else type(spec)(parts)
     return _leaf_from_json(value, spec, name, bounded)
 
@@ -81,7 +97,12 @@ def json_schema(spec: Tree) -> dict[str, Any]:
     """The JSON schema of what `from_json` takes for a spec."""
     if isinstance(spec, dict):
         parts = {key: json_schema(part) for key, part in spec.items()}
-        return {"type": "object", "properties": parts, "required": sorted(parts), "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": parts,
+            "required": sorted(parts),
+            "additionalProperties": False,
+        }
     if isinstance(spec, tuple | list):
         size = {"minItems": len(spec), "maxItems": len(spec)}
         return {"type": "array", "prefixItems": [json_schema(part) for part in spec], **size}
@@ -100,7 +121,9 @@ def loads(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:
-        raise WireError(f"body: expected a JSON object, got what is no JSON: {str(error)[:200]}") from None
+        raise WireError(
+            f"body: expected a JSON object, got what is no JSON: {str(error)[:200]}"
+        ) from None
     if not isinstance(value, dict):
         raise WireError(f"body: expected a JSON object, got {_told(value)}")
     return value
@@ -112,16 +135,27 @@ def number(value: Any, name: str) -> float:
     Raises:
       WireError: it is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float(np.finfo(np.float32).max):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) <= float(np.finfo(np.float32).max)
+    ):
         raise WireError(f"{name}: expected a finite number, got {_told(value)}")
     return float(value)
 
 
 def pack_arrays(tree: Tree) -> bytes:
-    """The leaves of a tree by name, in NumPy's `.npz` format (no pickle); typed random keys as their data."""
-    leaves = {leaf_name(path): np.asarray(_data(leaf)) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    """The leaves of a tree by name, in NumPy's `.npz` format (no pickle); typed random keys as
+    their data.
+    """
+    leaves = {
+        leaf_name(path): np.asarray(_data(leaf))
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
     buffer = io.BytesIO()
-    np.savez(buffer, **{f"leaf:{name}": leaf for name, leaf in leaves.items()})  # "file" would be taken for an argument
+    np.savez(
+        buffer, **{f"leaf:{name}": leaf for name, leaf in leaves.items()}
+    )  # "file" would be taken for an argument
     return buffer.getvalue()
 
 
@@ -144,11 +178,17 @@ def _leaf_from_json(value: Any, spec: Spec, name: str, bounded: bool) -> np.ndar
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):  # uneven nesting, or nested too deeply
-        raise WireError(f"{name}: expected {spec}, got arrays of uneven lengths: {_told(value)}") from None
+        raise WireError(
+            f"{name}: expected {spec}, got arrays of uneven lengths: {_told(value)}"
+        ) from None
     kinds = "b" if spec.dtype == np.bool_ else "iuf"
-    typed = array.dtype.kind in kinds or not array.size  # an empty array has no numbers to tell its type by
+    typed = (
+        array.dtype.kind in kinds or not array.size
+    )  # an empty array has no numbers to tell its type by
     if not typed or array.shape != spec.shape:
-        raise WireError(f"{name}: expected {spec}, got {_told(value)}, {array.dtype}{list(array.shape)}")
+        raise WireError(
+            f"{name}: expected {spec}, got {_told(value)}, {array.dtype}{list(array.shape)}"
+        )
     whole = np.issubdtype(spec.dtype, np.integer)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(spec.dtype)
@@ -168,11 +208,16 @@ def _unbounded(spec: Spec) -> Spec:
 def _number_schema(spec: Spec) -> dict[str, Any]:
     if spec.dtype == np.bool_:
         return {"type": "boolean"}
-    schema: dict[str, Any] = {"type": "integer" if np.issubdtype(spec.dtype, np.integer) else "number"}
+    schema: dict[str, Any] = {
+        "type": "integer" if np.issubdtype(spec.dtype, np.integer) else "number"
+    }
     if isinstance(spec, DiscreteSpec):
         return schema | {"minimum": 0, "maximum": int(np.max(spec.num_values)) - 1}
     if isinstance(spec, BoundedSpec):
-        low, high = float(np.min(spec.low, initial=math.inf)), float(np.max(spec.high, initial=-math.inf))
+        low, high = (
+            float(np.min(spec.low, initial=math.inf)),
+            float(np.max(spec.high, initial=-math.inf)),
+        )
         schema |= {"minimum": low} if math.isfinite(low) else {}
         schema |= {"maximum": high} if math.isfinite(high) else {}
     return schema
@@ -180,6 +225,12 @@ def _number_schema(spec: Spec) -> dict[str, Any]:
 
 def _told(value: Any) -> str:
     """A short description of JSON, for errors."""
-    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    kinds = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "null",
+    }
     text = repr(value) if isinstance(value, int | float | bool) else ""
     return text if text and len(text) < 40 else kinds.get(type(value), "a number too large")

@@ -1,4 +1,6 @@
-"""The Python blocks of README.md and docs/*.md run, each page from top to bottom in a process of its own."""
+"""The Python blocks of README.md and docs/*.md run, each page from top to bottom in a process of
+its own.
+"""
 
 import re
 import subprocess
@@ -14,7 +16,9 @@ LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
 def blocks(path: Path) -> list[str]:
-    """The page's Python, each block on its own lines of the page; ```` ```python skip ```` marks one that is not run."""
+    """The page's Python, each block on its own lines of the page; ````
+    ```python skip ```` marks one that is not run.
+    """
     text = path.read_text()
     found = []
     for match in BLOCK.finditer(text):
@@ -34,7 +38,9 @@ def test_finds_blocks():
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_blocks_run(path, tmp_path):
     program = f"for source in {blocks(path)!r}:\n    exec(compile(source, {path.name!r}, 'exec'), globals())"
-    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
 
 

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
-FILES = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in package.rglob("*.py"))])
+FILES = sorted(
+    [*ROOT.glob("*.py"), *(file for package in PACKAGES for file in package.rglob("*.py"))]
+)
 HEAVY = [
     "reverb",
     "tensorflow",
@@ -28,7 +30,8 @@ HEAVY = [
 ]
 HEAVY += ["fastapi", "uvicorn"]
 
-# Flax itself imports rich, and some of its versions orbax: what they bring in is not ours to count here.
+# Flax itself imports rich, and some of its versions orbax: what they bring in is not ours to count
+# here.
 PROGRAM = """
 import importlib, sys
 import chex, flax.linen, flax.struct, jax, numpy, optax
@@ -69,7 +72,9 @@ def test_heavy_modules_are_imported_where_they_are_used(file):
 def public(body):
     """The public classes and functions of a module."""
     for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+        if isinstance(
+            node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ) and not node.name.startswith("_"):
             yield node
 
 

@@ -35,7 +35,10 @@ print("\\n".join(failed))
 def tracked() -> list[Path]:
     """The files of the working tree that git tracks or would track."""
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if listing.returncode:
         pytest.skip("needs a git checkout to know which files belong to the package")
@@ -44,7 +47,9 @@ def tracked() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(tracked, tmp_path_factory) -> Path:
-    """A wheel built from an unpacked source distribution of the tracked files, as `uv build` does."""
+    """A wheel built from an unpacked source distribution of the tracked files, as `uv build`
+    does.
+    """
     folder = tmp_path_factory.mktemp("build")
     for name in tracked:
         (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,9 @@ def wheel(tracked, tmp_path_factory) -> Path:
 
 
 def _build(kind: str, source: Path, target: Path) -> str:
-    result = subprocess.run([sys.executable, "-c", BUILD, kind, str(target)], cwd=source, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", BUILD, kind, str(target)], cwd=source, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()[-1]
 
@@ -65,7 +72,10 @@ def _modules(tracked: list[Path]) -> list[str]:
     """The dotted names of all modules in packages; the repository's root is `jax_agents`."""
     folders = {path.parent for path in tracked if path.name == "__init__.py"}
     paths = [path for path in tracked if path.suffix == ".py" and path.parent in folders]
-    names = [".".join(["jax_agents", *path.with_suffix("").parts]).removesuffix(".__init__") for path in paths]
+    names = [
+        ".".join(["jax_agents", *path.with_suffix("").parts]).removesuffix(".__init__")
+        for path in paths
+    ]
     return sorted(names)
 
 
@@ -76,34 +86,68 @@ def test_holds_every_tracked_module_and_nothing_else(wheel, tracked):
         entry_points = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
         examples = {Path(name).name for name in archive.namelist() if "experiments/tuned/" in name}
-    names = {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in inside}
+    names = {
+        name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in inside
+    }
     missing = set(_modules(tracked)) - names
     assert not missing, (
-        f"not in the wheel: {sorted(missing)}; list their packages in pyproject.toml, [tool.setuptools] packages"
+        f"not in the wheel: {sorted(missing)}; list their packages in pyproject.toml, "
+        "[tool.setuptools] packages"
     )
     assert names == set(_modules(tracked))
     assert "jax-agents = jax_agents.cli:main" in entry_points
     assert licences
-    assert examples == {path.name for path in tracked if path.suffix == ".yaml" and path.parent.name == "tuned"}
+    assert examples == {
+        path.name for path in tracked if path.suffix == ".yaml" and path.parent.name == "tuned"
+    }
 
 
 def test_every_module_imports_when_installed_in_a_fresh_environment(wheel, tracked, tmp_path):
     environment = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(environment)],
+        check=True,
+        capture_output=True,
+    )
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv:
-        install = [uv, "pip", "install", "--offline", "--no-deps", "--python", str(python), str(wheel)]
+        install = [
+            uv,
+            "pip",
+            "install",
+            "--offline",
+            "--no-deps",
+            "--python",
+            str(python),
+            str(wheel),
+        ]
     else:
-        install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+        install = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(python),
+            "install",
+            "--no-deps",
+            "--no-index",
+            str(wheel),
+        ]
     result = subprocess.run(install, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    # The dependencies come from this environment. Its own .pth files, the editable install among them, are not read from here.
+    # The dependencies come from this environment. Its own .pth files, the editable install among
+    # them, are not read from here.
     found = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     site_packages = Path(found.stdout.strip())
-    (site_packages / "dependencies.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    (site_packages / "dependencies.pth").write_text(
+        "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    )
     command = [python, "-I", "-c", IMPORT, str(site_packages / "jax_agents"), *_modules(tracked)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

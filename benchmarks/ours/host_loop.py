@@ -9,13 +9,18 @@ PACKAGES = ["jax-agents", "jax", "gymnasium"]
 def setup() -> Callable[[int], int]:
     import jax
     import optax
+
     from jax_agents import agents, envs, learners, networks, replay
 
-    jax.config.update("jax_cpu_enable_async_dispatch", False)  # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update(
+        "jax_cpu_enable_async_dispatch", False
+    )  # docs/performance.md, "In a Python loop on a CPU"
     env = envs.gym.make("CartPole-v1")
     network = networks.QNetwork(env.specs.action.num_values, hidden=(100, 50))
     agent = agents.DqnAgent(env.specs, network, optax.adam(1e-3))
-    buffer = replay.HostReplay(agent.collect_data_spec, capacity=100_000, sequence_length=agent.train_sequence_length)
+    buffer = replay.HostReplay(
+        agent.collect_data_spec, capacity=100_000, sequence_length=agent.train_sequence_length
+    )
     loop = learners.OffPolicyLoop(agent, env, buffer, batch_size=64, key=jax.random.key(0), seed=0)
     loop.warm_up(num_steps=1000)
 

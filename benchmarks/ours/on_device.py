@@ -11,12 +11,13 @@ CHUNK = 5_000  # rows and updates in one call
 def setup() -> Callable[[int], int]:
     import jax
     import optax
+
     from jax_agents import agents, envs, learners, networks
 
     env = envs.classic.CartPole()
     network = networks.QNetwork(env.specs.action.num_values, hidden=(100, 50))
     agent = agents.DqnAgent(env.specs, network, optax.adam(1e-3))
-    loop = learners.OnDevice(agent, env, batch_size=64, capacity=100_000, warmup_rows=1000)
+    loop = learners.OffPolicyScan(agent, env, batch_size=64, capacity=100_000, warmup_rows=1000)
     state = jax.jit(loop.init)(jax.random.key(0))
     train = jax.jit(partial(loop.run, num_iterations=CHUNK), donate_argnums=0)
 
@@ -25,7 +26,9 @@ def setup() -> Callable[[int], int]:
         done = 0
         while done < iterations:
             state, metrics = train(state)
-            done += CHUNK - int(metrics["episodes"][0])  # the rows between two episodes are no environment steps
+            done += CHUNK - int(
+                metrics["episodes"][0]
+            )  # the rows between two episodes are no environment steps
         return done
 
     return run

@@ -1,4 +1,6 @@
-"""Our PPO on device in PureJaxRL's configuration: whole trainings from scratch by `train_on_policy`."""
+"""Our PPO on device in PureJaxRL's configuration: whole trainings from scratch by
+`train_on_policy`.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +12,31 @@ PACKAGES = ["jax-agents", "jax", "jaxlib"]
 def setup(num_envs: int, num_steps: int) -> Callable[[int], int]:
     import jax
     import optax
+
     from jax_agents import agents, envs, learners, networks
 
     env, num_iterations = envs.classic.CartPole(), num_steps // (128 * num_envs)
-    network = networks.ActorValueNetwork(networks.ActorNetwork(env.specs.action), networks.ValueNetwork())
+    network = networks.ActorValueNetwork(
+        networks.ActorNetwork(env.specs.action), networks.ValueNetwork()
+    )
     learning_rate = optax.linear_schedule(2.5e-4, 0.0, 16 * num_iterations)
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
-    agent = agents.PpoAgent(env.specs, network, optimizer, entropy_coefficient=0.01, value_coefficient=0.25, value_clip=0.2)
-    train = partial(learners.train_on_policy, agent, env, num_iterations=num_iterations, num_envs=num_envs, num_rows=128)
+    agent = agents.PpoAgent(
+        env.specs,
+        network,
+        optimizer,
+        entropy_coefficient=0.01,
+        value_coefficient=0.25,
+        value_clip=0.2,
+    )
+    train = partial(
+        learners.train_on_policy,
+        agent,
+        env,
+        num_iterations=num_iterations,
+        num_envs=num_envs,
+        num_rows=128,
+    )
     train = jax.jit(partial(train, num_epochs=4, num_minibatches=4))
     rows, seed = num_iterations * num_envs * 128, 0
 
@@ -27,7 +46,9 @@ def setup(num_envs: int, num_steps: int) -> Callable[[int], int]:
         while done < steps:
             _, metrics = train(jax.random.key(seed))
             seed += 1
-            done += rows - int(metrics["episodes"][0])  # the rows between two episodes are no environment steps
+            done += rows - int(
+                metrics["episodes"][0]
+            )  # the rows between two episodes are no environment steps
         return done
 
     return run

@@ -1,7 +1,8 @@
-"""Our SAC on device in rejax's configuration of Pendulum-v1: 64-64 with swish, batches of 256, a replay of 10,000.
+"""Our SAC on device in rejax's configuration of Pendulum-v1: 64-64 with swish, batches of 256, a
+replay of 10,000.
 
-rejax's file also normalises observations, which our SAC does not do; in `peers/rejax_sac.py` it is off, so that both do the
-same work.
+rejax's file also normalises observations, which our SAC does not do; in `peers/rejax_sac.py` it is
+off, so that both do the same work.
 """
 
 from collections.abc import Callable
@@ -16,13 +17,16 @@ def setup() -> Callable[[int], int]:
     import flax.linen as nn
     import jax
     import optax
+
     from jax_agents import agents, envs, learners, networks
 
     env = envs.classic.Pendulum()
     actor = networks.TanhNormalActor(env.specs.action, hidden=(64, 64), activation=nn.swish)
     critic = networks.CriticNetwork(hidden=(64, 64), activation=nn.swish)
-    agent = agents.SacAgent(env.specs, actor, critic, optax.adam(1e-2), target_update=agents.polyak(0.02))
-    loop = learners.OnDevice(agent, env, batch_size=256, capacity=10_000, warmup_rows=256)
+    agent = agents.SacAgent(
+        env.specs, actor, critic, optax.adam(1e-2), target_update=agents.polyak(0.02)
+    )
+    loop = learners.OffPolicyScan(agent, env, batch_size=256, capacity=10_000, warmup_rows=256)
     state = jax.jit(loop.init)(jax.random.key(0))
     train = jax.jit(partial(loop.run, num_iterations=CHUNK), donate_argnums=0)
 
@@ -31,7 +35,9 @@ def setup() -> Callable[[int], int]:
         done = 0
         while done < iterations:
             state, metrics = train(state)
-            done += CHUNK - int(metrics["episodes"][0])  # the rows between two episodes are no environment steps
+            done += CHUNK - int(
+                metrics["episodes"][0]
+            )  # the rows between two episodes are no environment steps
         return done
 
     return run

@@ -1,6 +1,8 @@
-"""PureJaxRL's PPO: its own `ppo.py` as it is, jitted, whole trainings in its default configuration without printing.
+"""PureJaxRL's PPO: its own `ppo.py` as it is, jitted, whole trainings in its default configuration
+without printing.
 
-Its `wrappers.py` imports brax and navix for wrappers that CartPole does not use; modules without content stand in for them.
+Its `wrappers.py` imports brax and navix for wrappers that CartPole does not use; modules without
+content stand in for them.
 """
 
 import sys

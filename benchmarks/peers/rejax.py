@@ -1,4 +1,6 @@
-"""rejax's DQN: its own `train`, jitted, one environment (gymnax), an update of batch 64 after each step, no evaluation."""
+"""rejax's DQN: its own `train`, jitted, one environment (gymnax), an update of batch 64 after each
+step, no evaluation.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,6 @@
-"""Stable-Baselines3's DQN: `learn` with a gradient step of batch 64 after each environment step, and no logging."""
+"""Stable-Baselines3's DQN: `learn` with a gradient step of batch 64 after each environment step,
+and no logging.
+"""
 
 from collections.abc import Callable
 
@@ -11,7 +13,9 @@ def setup() -> Callable[[int], int]:
     import torch
     from stable_baselines3 import DQN
 
-    torch.set_num_threads(1)  # measured: as fast as 2 on an idle machine, and up to 15 times faster than 2 on a busy one
+    torch.set_num_threads(
+        1
+    )  # measured: as fast as 2 on an idle machine, and up to 15 times faster than 2 on a busy one
     model = DQN(
         "MlpPolicy",
         gymnasium.make("CartPole-v1"),

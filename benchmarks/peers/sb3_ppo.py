@@ -1,4 +1,6 @@
-"""Stable-Baselines3's PPO: `learn` over 8 environments in one process, 128 steps, 4 epochs of 4 minibatches, no logging."""
+"""Stable-Baselines3's PPO: `learn` over 8 environments in one process, 128 steps, 4 epochs of 4
+minibatches, no logging.
+"""
 
 from collections.abc import Callable
 

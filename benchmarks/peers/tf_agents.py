@@ -1,4 +1,6 @@
-"""TF-Agents' DQN tutorial loop: PyDriver, a Reverb table in the same process, a compiled `agent.train`."""
+"""TF-Agents' DQN tutorial loop: PyDriver, a Reverb table in the same process, a compiled
+`agent.train`.
+"""
 
 import os
 from collections.abc import Callable
@@ -21,15 +23,21 @@ def setup() -> Callable[[int], int]:
     from tf_agents.specs import tensor_spec
     from tf_agents.utils import common
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # measured: as fast as the default when idle, faster when busy
+    tf.config.threading.set_intra_op_parallelism_threads(
+        1
+    )  # measured: as fast as the default when idle, faster when busy
     env = suite_gym.load("CartPole-v1")
     tf_env = tf_py_environment.TFPyEnvironment(suite_gym.load("CartPole-v1"))
 
     def dense(units):
-        init = tf.keras.initializers.VarianceScaling(scale=2.0, mode="fan_in", distribution="truncated_normal")
+        init = tf.keras.initializers.VarianceScaling(
+            scale=2.0, mode="fan_in", distribution="truncated_normal"
+        )
         return tf.keras.layers.Dense(units, activation="relu", kernel_initializer=init)
 
-    q_values = tf.keras.layers.Dense(2, kernel_initializer=tf.keras.initializers.RandomUniform(-0.03, 0.03))
+    q_values = tf.keras.layers.Dense(
+        2, kernel_initializer=tf.keras.initializers.RandomUniform(-0.03, 0.03)
+    )
     agent = dqn_agent.DqnAgent(
         tf_env.time_step_spec(),
         tf_env.action_spec(),
@@ -54,7 +62,9 @@ def setup() -> Callable[[int], int]:
     buffer = reverb_replay_buffer.ReverbReplayBuffer(
         agent.collect_data_spec, table_name="uniform_table", sequence_length=2, local_server=server
     )
-    observer = reverb_utils.ReverbAddTrajectoryObserver(buffer.py_client, "uniform_table", sequence_length=2)
+    observer = reverb_utils.ReverbAddTrajectoryObserver(
+        buffer.py_client, "uniform_table", sequence_length=2
+    )
     random_policy = random_tf_policy.RandomTFPolicy(tf_env.time_step_spec(), tf_env.action_spec())
 
     def driver(policy, steps):
@@ -62,7 +72,9 @@ def setup() -> Callable[[int], int]:
         return py_driver.PyDriver(env, eager, [observer], max_steps=steps)
 
     driver(random_policy, 1000).run(env.reset())
-    samples = iter(buffer.as_dataset(num_parallel_calls=3, sample_batch_size=64, num_steps=2).prefetch(3))
+    samples = iter(
+        buffer.as_dataset(num_parallel_calls=3, sample_batch_size=64, num_steps=2).prefetch(3)
+    )
     collect = driver(agent.collect_policy, 1)
     time_step = env.reset()
 

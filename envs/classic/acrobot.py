@@ -15,10 +15,12 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Acrobot(EpisodicEnvironment):
-    """Swing the tip of two links above the bar by a torque of -1, 0 or +1 N m (actions 0, 1, 2) on the joint between them.
+    """Swing the tip of two links above the bar by a torque of -1, 0 or +1 N m (actions 0, 1, 2) on
+    the joint between them.
 
-    Observation float32 `[6]`: cosine and sine of the first angle (0 hangs down), of the second (relative to the first), and the
-    two angular velocities (rad/s). Reward -1 per step, 0 for the one that reaches the goal, which terminates the task.
+    Observation float32 `[6]`: cosine and sine of the first angle (0 hangs down), of the second
+    (relative to the first), and the two angular velocities (rad/s). Reward -1 per step, 0 for the
+    one that reaches the goal, which terminates the task.
     """
 
     max_episode_steps: int | None = 500
@@ -58,7 +60,16 @@ class Acrobot(EpisodicEnvironment):
 
     def observe(self, physics: Array) -> Array:
         angle_1, angle_2, speed_1, speed_2 = physics
-        return jnp.stack([jnp.cos(angle_1), jnp.sin(angle_1), jnp.cos(angle_2), jnp.sin(angle_2), speed_1, speed_2])
+        return jnp.stack(
+            [
+                jnp.cos(angle_1),
+                jnp.sin(angle_1),
+                jnp.cos(angle_2),
+                jnp.sin(angle_2),
+                speed_1,
+                speed_2,
+            ]
+        )
 
     def render(self, state: EpisodeState) -> np.ndarray:
         """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
@@ -71,12 +82,26 @@ class Acrobot(EpisodicEnvironment):
         m2l1c2 = self.mass_2 * self.length_1 * self.center_2
         cos_2, sin_2 = jnp.cos(angle_2), jnp.sin(angle_2)
         m2_inertia = self.mass_2 * self.center_2**2 + self.inertia
-        d1 = self.mass_1 * self.center_1**2 + self.mass_2 * self.length_1**2 + m2_inertia + 2 * m2l1c2 * cos_2 + self.inertia
+        d1 = (
+            self.mass_1 * self.center_1**2
+            + self.mass_2 * self.length_1**2
+            + m2_inertia
+            + 2 * m2l1c2 * cos_2
+            + self.inertia
+        )
         d2 = m2_inertia + m2l1c2 * cos_2
         # gymnasium writes cos(x - pi/2) for what is sin(x)
         phi_2 = self.mass_2 * self.center_2 * self.gravity * jnp.sin(angle_1 + angle_2)
-        weight = (self.mass_1 * self.center_1 + self.mass_2 * self.length_1) * self.gravity * jnp.sin(angle_1)
-        phi_1 = -m2l1c2 * speed_2**2 * sin_2 - 2 * m2l1c2 * speed_2 * speed_1 * sin_2 + weight + phi_2
-        acc_2 = (torque + d2 / d1 * phi_1 - m2l1c2 * speed_1**2 * sin_2 - phi_2) / (m2_inertia - d2**2 / d1)
+        weight = (
+            (self.mass_1 * self.center_1 + self.mass_2 * self.length_1)
+            * self.gravity
+            * jnp.sin(angle_1)
+        )
+        phi_1 = (
+            -m2l1c2 * speed_2**2 * sin_2 - 2 * m2l1c2 * speed_2 * speed_1 * sin_2 + weight + phi_2
+        )
+        acc_2 = (torque + d2 / d1 * phi_1 - m2l1c2 * speed_1**2 * sin_2 - phi_2) / (
+            m2_inertia - d2**2 / d1
+        )
         acc_1 = -(d2 * acc_2 + phi_1) / d1
         return jnp.stack([speed_1, speed_2, acc_1, acc_2])

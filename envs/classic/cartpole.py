@@ -18,8 +18,9 @@ from ..types import Array
 class CartPole(EpisodicEnvironment):
     """Balance a pole on a cart by pushing it left (0) or right (1); reward 1 per step.
 
-    Observation float32 `[4]`: position (m), velocity (m/s), angle (rad), angular velocity (rad/s). The task terminates when
-    the cart leaves +-`x_limit` or the pole +-`angle_limit`. Masses in kg, lengths in m, forces in N, times in s.
+    Observation float32 `[4]`: position (m), velocity (m/s), angle (rad), angular velocity (rad/s).
+    The task terminates when the cart leaves +-`x_limit` or the pole +-`angle_limit`. Masses in kg,
+    lengths in m, forces in N, times in s.
     """
 
     max_episode_steps: int | None = 500
@@ -46,7 +47,9 @@ class CartPole(EpisodicEnvironment):
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         force = jnp.where(action == 1, self.force, -self.force)
         push = (force + moment * angle_dot**2 * sin) / mass
-        angle_acc = (self.gravity * sin - cos * push) / (self.half_length * (4 / 3 - self.pole_mass * cos**2 / mass))
+        angle_acc = (self.gravity * sin - cos * push) / (
+            self.half_length * (4 / 3 - self.pole_mass * cos**2 / mass)
+        )
         x_acc = push - moment * angle_acc * cos / mass
         rates = jnp.stack([x_dot, x_acc, angle_dot, angle_acc])
         physics = physics + self.dt * rates
@@ -60,5 +63,8 @@ class CartPole(EpisodicEnvironment):
         """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
-        attributes: dict[str, Any] = {"state": np.asarray(state.physics, np.float64), "length": self.half_length}
+        attributes: dict[str, Any] = {
+            "state": np.asarray(state.physics, np.float64),
+            "length": self.half_length,
+        }
         return render_state("CartPole-v1", attributes)

@@ -14,9 +14,11 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MountainCar(EpisodicEnvironment):
-    """Drive a weak car out of a valley: push left (0), coast (1) or push right (2); reward -1 per step until the goal.
+    """Drive a weak car out of a valley: push left (0), coast (1) or push right (2); reward -1 per
+    step until the goal.
 
-    Observation float32 `[2]`: position and velocity. Reaching `goal_position` at `goal_velocity` or faster terminates.
+    Observation float32 `[2]`: position and velocity. Reaching `goal_position` at `goal_velocity` or
+    faster terminates.
     """
 
     max_episode_steps: int | None = 200
@@ -35,14 +37,18 @@ class MountainCar(EpisodicEnvironment):
         return EnvironmentSpecs(BoundedSpec((2,), np.float32, low, high), DiscreteSpec(3))
 
     def initial_physics(self, key: Array) -> Array:
-        return jnp.stack([jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)])
+        return jnp.stack(
+            [jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)]
+        )
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         position, speed = physics
         speed = speed + (action - 1) * self.force - self.gravity * jnp.cos(3 * position)
         speed = jnp.clip(speed, -self.max_speed, self.max_speed)
         position = jnp.clip(position + speed, self.min_position, self.max_position)
-        speed = jnp.where((position <= self.min_position) & (speed < 0), 0.0, speed)  # the wall on the left stops it
+        speed = jnp.where(
+            (position <= self.min_position) & (speed < 0), 0.0, speed
+        )  # the wall on the left stops it
         terminated = (position >= self.goal_position) & (speed >= self.goal_velocity)
         return jnp.stack([position, speed]), np.float32(-1.0), terminated
 

@@ -14,10 +14,11 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MountainCarContinuous(EpisodicEnvironment):
-    """Drive a weak car out of a valley with a force in -1 .. 1 (float32 `[1]`; the engine clips it, the price does not).
+    """Drive a weak car out of a valley with a force in -1 .. 1 (float32 `[1]`; the engine clips it,
+    the price does not).
 
-    Observation float32 `[2]`: position and velocity. The reward is -0.1 action^2, and 100 more for reaching
-    `goal_position` at `goal_velocity` or faster, which terminates the task.
+    Observation float32 `[2]`: position and velocity. The reward is -0.1 action^2, and 100 more for
+    reaching `goal_position` at `goal_velocity` or faster, which terminates the task.
     """
 
     max_episode_steps: int | None = 999
@@ -33,17 +34,27 @@ class MountainCarContinuous(EpisodicEnvironment):
     def specs(self) -> EnvironmentSpecs:
         low = np.array([self.min_position, -self.max_speed], np.float32)
         high = np.array([self.max_position, self.max_speed], np.float32)
-        return EnvironmentSpecs(BoundedSpec((2,), np.float32, low, high), BoundedSpec((1,), np.float32, -1.0, 1.0))
+        return EnvironmentSpecs(
+            BoundedSpec((2,), np.float32, low, high), BoundedSpec((1,), np.float32, -1.0, 1.0)
+        )
 
     def initial_physics(self, key: Array) -> Array:
-        return jnp.stack([jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)])
+        return jnp.stack(
+            [jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)]
+        )
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         position, speed = physics
         force = jnp.clip(action[0], -1.0, 1.0)
-        speed = jnp.clip(speed + force * self.power - self.gravity * jnp.cos(3 * position), -self.max_speed, self.max_speed)
+        speed = jnp.clip(
+            speed + force * self.power - self.gravity * jnp.cos(3 * position),
+            -self.max_speed,
+            self.max_speed,
+        )
         position = jnp.clip(position + speed, self.min_position, self.max_position)
-        speed = jnp.where((position <= self.min_position) & (speed < 0), 0.0, speed)  # the wall on the left stops it
+        speed = jnp.where(
+            (position <= self.min_position) & (speed < 0), 0.0, speed
+        )  # the wall on the left stops it
         terminated = (position >= self.goal_position) & (speed >= self.goal_velocity)
         reward = jnp.where(terminated, np.float32(100.0), np.float32(0.0)) - 0.1 * action[0] ** 2
         return jnp.stack([position, speed]), reward, terminated
@@ -55,4 +66,6 @@ class MountainCarContinuous(EpisodicEnvironment):
         """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
-        return render_state("MountainCarContinuous-v0", {"state": np.asarray(state.physics, np.float64)})
+        return render_state(
+            "MountainCarContinuous-v0", {"state": np.asarray(state.physics, np.float64)}
+        )

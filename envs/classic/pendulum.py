@@ -15,10 +15,12 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pendulum(EpisodicEnvironment):
-    """Hold a pendulum upright with a torque (N m, float32 `[1]`, clipped to +-`max_torque`); it never terminates.
+    """Hold a pendulum upright with a torque (N m, float32 `[1]`, clipped to +-`max_torque`); it
+    never terminates.
 
-    Observation float32 `[3]`: cosine and sine of the angle (0 is upright), angular velocity (rad/s). The reward is
-    -(angle^2 + 0.1 velocity^2 + 0.001 torque^2), of the state that the action was taken in.
+    Observation float32 `[3]`: cosine and sine of the angle (0 is upright), angular velocity
+    (rad/s). The reward is -(angle^2 + 0.1 velocity^2 + 0.001 torque^2), of the state that the
+    action was taken in.
     """
 
     max_episode_steps: int | None = 200
@@ -57,4 +59,6 @@ class Pendulum(EpisodicEnvironment):
         """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
-        return render_state("Pendulum-v1", {"state": np.asarray(state.physics, np.float64), "last_u": None})
+        return render_state(
+            "Pendulum-v1", {"state": np.asarray(state.physics, np.float64), "last_u": None}
+        )

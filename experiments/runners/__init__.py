@@ -1,13 +1,13 @@
 """The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
 
 from .actors import ActorsRunner
-from .choice import check_runner, choose_replay, make_replay, make_runner, replay_of
+from .cloning import OfflineRunner, offline_loop
 from .device import DeviceRunner, device_loop
 from .evolution import EvolutionRunner
+from .factory import check_runner, choose_replay, make_replay, make_runner, resolve_replay
 from .loop import LoopRunner
-from .offline import OfflineRunner, offline_loop
-from .runner import Episodes, Progress, Runner
-from .together import Together
+from .protocol import Episodes, Progress, Runner
+from .vmapped import VmappedRuns
 from .worker import Worker
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "OfflineRunner",
     "Progress",
     "Runner",
-    "Together",
+    "VmappedRuns",
     "Worker",
     "check_runner",
     "choose_replay",
@@ -27,5 +27,5 @@ __all__ = [
     "make_replay",
     "make_runner",
     "offline_loop",
-    "replay_of",
+    "resolve_replay",
 ]

@@ -13,17 +13,19 @@ from ...drivers import Balance, Block, BlockWriter, ParallelDriver
 from ...envs.types import Tree
 from ...learners import Learner, importance_weights, learn
 from ...learners.compiling import initial_state
-from ..policy_gradient import ImpalaConfig
-from .runner import Episodes, Progress
+from ..configs.policy_gradient import ImpalaConfig
+from .protocol import Episodes, Progress
 from .worker import Worker, worker_of
 
 
 class ActorsRunner:
-    """`num_workers` actors, among whom `config.num_envs` environments are divided; each has one at least.
+    """`num_workers` actors, among whom `config.num_envs` environments are divided; each has one at
+    least.
 
-    Agents that learn from replay have a buffer here, and a `Balance` holds actors and learner to the configuration's updates
-    per step. On-policy agents learn from a slice of each actor, made with the newest parameters while the learner waits; IMPALA
-    from as many slices as there are actors, as they come.
+    Agents that learn from replay have a buffer here, and a `Balance` holds actors and learner to
+    the configuration's updates per step. On-policy agents learn from a slice of each actor, made
+    with the newest parameters while the learner waits; IMPALA from as many slices as there are
+    actors, as they come.
 
     Resuming starts new episodes.
 
@@ -32,7 +34,8 @@ class ActorsRunner:
       make_env: builds so many environments.
       make_agent: builds the agent there, from the environment's specs.
       buffer: of agents that learn from replay.
-      seed: of everything that is drawn here; what actors draw is theirs, but when it comes is not a function of it.
+      seed: of everything that is drawn here; what actors draw is theirs, but when it comes is not a
+        function of it.
       num_workers: how many actors; 0: one in this process, without Ray.
     """
 
@@ -49,8 +52,17 @@ class ActorsRunner:
         num_workers: int,
     ):
         self.replay: Any = buffer
-        self._config, self._agent, self._make_env, self._make_agent = config, agent, make_env, make_agent
-        self._num_workers, self._num_envs, self._seed = num_workers, max(1, config.num_envs // max(1, num_workers)), seed
+        self._config, self._agent, self._make_env, self._make_agent = (
+            config,
+            agent,
+            make_env,
+            make_agent,
+        )
+        self._num_workers, self._num_envs, self._seed = (
+            num_workers,
+            max(1, config.num_envs // max(1, num_workers)),
+            seed,
+        )
         self._waiting: list[Block] = []  # IMPALA's, for the next update
         self._steps_before = self._updates = self._replaced = 0
         train_key, self._key = jax.random.split(jax.random.key(seed))
@@ -80,7 +92,9 @@ class ActorsRunner:
             num_actors=self._num_workers,
             num_rows=getattr(self._config, "num_rows", 32),
             warmup_steps=warmup // max(1, self._num_workers),
-            max_in_flight=2 if self.replay is not None or isinstance(self._config, ImpalaConfig) else 1,
+            max_in_flight=2
+            if self.replay is not None or isinstance(self._config, ImpalaConfig)
+            else 1,
             seed=self._seed + self._steps_before,
         )
 
@@ -112,9 +126,14 @@ class ActorsRunner:
                 made = self.driver.gather()
                 blocks += made
                 self._learn(made, metrics)
-        means = {name: float(np.mean([float(m[name]) for m in metrics])) for name in (metrics[0] if metrics else {})}
+        means = {
+            name: float(np.mean([float(m[name]) for m in metrics]))
+            for name in (metrics[0] if metrics else {})
+        }
         episodes: list[Episodes] = [
-            (float(r), float(n), 1) for block in blocks for r, n in zip(block.returns, block.lengths, strict=True)
+            (float(r), float(n), 1)
+            for block in blocks
+            for r, n in zip(block.returns, block.lengths, strict=True)
         ]
         return Progress(self._updates - updates, means, episodes)
 
@@ -126,10 +145,16 @@ class ActorsRunner:
         if "driver" in self.__dict__:
             self.driver.close()
             del self.__dict__["driver"]
-        self._steps_before, self._updates, self._seed = counters["num_steps"], counters["num_updates"], seed
+        self._steps_before, self._updates, self._seed = (
+            counters["num_steps"],
+            counters["num_updates"],
+            seed,
+        )
 
     def foreach_worker(self, function: Callable[[Worker, int], Any]) -> list[Any]:
-        """What a function of (worker, index) gives in each actor, in their order; they are numbered from 1. None in process."""
+        """What a function of (worker, index) gives in each actor, in their order; they are numbered
+        from 1. None in process.
+        """
         if not self._num_workers:
             return []
         if self.driver.version < 0:
@@ -151,7 +176,10 @@ class ActorsRunner:
             self.replay.close()
 
     def _act_and_train(self, metrics: list[dict[str, Any]]) -> list[Block]:
-        owed, may_act = self._balance.owed(self.num_steps, self._updates), self._balance.may_act(self.num_steps, self._updates)
+        owed, may_act = (
+            self._balance.owed(self.num_steps, self._updates),
+            self._balance.may_act(self.num_steps, self._updates),
+        )
         blocks = self.driver.poll(0.0 if owed else 0.1, start=may_act)
         for block in blocks:
             self._write(block)
@@ -161,10 +189,14 @@ class ActorsRunner:
             weights = None
             if prioritised:
                 beta, masked = self._config.importance_exponent, experience.is_last()[:, 0]
-                weights = np.float32(importance_weights(info.probability, info.table_size, beta, masked))
+                weights = np.float32(
+                    importance_weights(info.probability, info.table_size, beta, masked)
+                )
             self._state, losses = self._learner.train(self._state, experience, weights)
             if prioritised:
-                self.replay.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
+                self.replay.update_priorities(
+                    info.key, np.abs(losses.per_example["td_error"]) + 1e-6
+                )
             metrics.append(losses.metrics)
             self._updates += 1
         self._publish(wait=False)
@@ -180,10 +212,16 @@ class ActorsRunner:
         return blocks
 
     def _learn(self, blocks: list[Block], metrics: list[dict[str, Any]]) -> None:
-        rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(block.segments() for block in blocks))
-        self._state, means = self._update(self._state, rows, jax.random.fold_in(self._key, self._updates))
+        rows = jax.tree.map(
+            lambda *parts: np.concatenate(parts), *(block.segments() for block in blocks)
+        )
+        self._state, means = self._update(
+            self._state, rows, jax.random.fold_in(self._key, self._updates)
+        )
         metrics.append(means)
         self._updates += self._config.num_epochs * self._config.num_minibatches
 
     def _publish(self, *, wait: bool) -> None:
-        self.driver.publish(self._updates + self._replaced, self._agent.policy_params(self._state), wait=wait)
+        self.driver.publish(
+            self._updates + self._replaced, self._agent.policy_params(self._state), wait=wait
+        )

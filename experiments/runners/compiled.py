@@ -10,17 +10,23 @@ from ...learners.compiling import optimization_level
 
 
 class CompiledRunner:
-    """A loop's `run(state, num_iterations)`, compiled, and its state, which each run donates to the next.
+    """A loop's `run(state, num_iterations)`, compiled, and its state, which each run donates to the
+    next.
 
-    The agent's part of that state is `state.train`. What a report counts, and what is saved, is up to the class that derives
-    from this.
+    The agent's part of that state is `state.train`. What a report counts, and what is saved, is up
+    to the class that derives from this.
     """
 
     replay = None
 
     def __init__(self, loop: Any, seed: int):
         self._state: Any = jax.jit(loop.init, **optimization_level({}))(jax.random.key(seed))
-        self._run: Any = jax.jit(loop.run, static_argnums=1, donate_argnums=0, **optimization_level(self._state.train.params))
+        self._run: Any = jax.jit(
+            loop.run,
+            static_argnums=1,
+            donate_argnums=0,
+            **optimization_level(self._state.train.params),
+        )
 
     @property
     def train_state(self) -> TrainState:

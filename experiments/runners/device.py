@@ -7,20 +7,22 @@ from typing import Any
 from ...agents.agent import Agent
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Tree
-from ...learners.evolution import Evolution
-from ...learners.offline import Offline
-from ...learners.on_device import OnDevice
-from ...learners.on_policy import OnPolicy
-from ..configs import OnPolicyConfig
-from ..evolution import EsConfig
-from ..offline import BcConfig
+from ...learners.evolution_scan import EvolutionScan
+from ...learners.off_policy_scan import OffPolicyScan
+from ...learners.offline_scan import OfflineScan
+from ...learners.on_policy_scan import OnPolicyScan
+from ..configs.base import OnPolicyConfig
+from ..configs.cloning import BcConfig
+from ..configs.evolution import EsConfig
+from .cloning import offline_loop
 from .compiled import CompiledRunner
-from .offline import offline_loop
-from .runner import Episodes, Progress
+from .protocol import Episodes, Progress
 
 
 class DeviceRunner(CompiledRunner):
-    """The whole loop on device; stops and resumes exactly. Boundary rows, one an episode, count as steps here."""
+    """The whole loop on device; stops and resumes exactly. Boundary rows, one an episode, count as
+    steps here.
+    """
 
     def __init__(self, config: Any, agent: Agent, env: JaxEnvironment, seed: int):
         super().__init__(device_loop(config, agent, env), seed)
@@ -60,16 +62,20 @@ def progress_of(metrics: Mapping[str, Any], num_updates: int) -> Progress:
     return Progress(num_updates, means, episodes)
 
 
-def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPolicy | Evolution | Offline:
-    """The whole training loop of a configuration, for a JAX environment: what the device runner and the gates train.
+def device_loop(
+    config: Any, agent: Any, env: JaxEnvironment
+) -> OffPolicyScan | OnPolicyScan | EvolutionScan | OfflineScan:
+    """The whole training loop of a configuration, for a JAX environment: what the device runner and
+    the gates train.
 
     Raises:
-      ValueError: if steps cannot be divided evenly among the environments, or a data set does not suit.
+      ValueError: if steps cannot be divided evenly among the environments, or a data set does not
+        suit.
     """
     if isinstance(config, BcConfig):
         return offline_loop(config, agent, env)
     if isinstance(config, OnPolicyConfig):
-        return OnPolicy(
+        return OnPolicyScan(
             agent,
             env,
             num_envs=config.num_envs,
@@ -79,13 +85,16 @@ def device_loop(config: Any, agent: Any, env: JaxEnvironment) -> OnDevice | OnPo
             policy_lag=config.policy_lag,
         )
     if isinstance(config, EsConfig):
-        return Evolution(agent, env, num_episodes=config.num_episodes, max_steps=config.max_steps)
+        return EvolutionScan(
+            agent, env, num_episodes=config.num_episodes, max_steps=config.max_steps
+        )
     if config.steps_per_iteration % config.num_envs:
         raise ValueError(
-            f"config steps_per_iteration: on device, expected a multiple of num_envs={config.num_envs}, "
+            "config steps_per_iteration: on device, expected a multiple of "
+            f"num_envs={config.num_envs}, "
             f"got {config.steps_per_iteration}"
         )
-    return OnDevice(
+    return OffPolicyScan(
         agent,
         env,
         num_envs=config.num_envs,

@@ -8,11 +8,13 @@ from ...envs.environment import JaxEnvironment
 from ...envs.types import Tree
 from .compiled import CompiledRunner
 from .device import device_loop
-from .runner import Progress
+from .protocol import Progress
 
 
 class EvolutionRunner(CompiledRunner):
-    """Generations on device; stops and resumes exactly. The returns that it tells are means over a generation's members."""
+    """Generations on device; stops and resumes exactly. The returns that it tells are means over a
+    generation's members.
+    """
 
     chunk = 1  # a generation
 

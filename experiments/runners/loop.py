@@ -13,7 +13,7 @@ from ...learners.off_policy_loop import OffPolicyLoop
 from ...learners.on_policy_loop import OnPolicyLoop
 from ...metrics import AverageReturn, MetricObserver
 from ...replay.replay import Replay
-from .runner import Episodes, Progress
+from .protocol import Episodes, Progress
 
 
 class LoopRunner:
@@ -28,11 +28,18 @@ class LoopRunner:
         self._config, self._agent, self._env = config, agent, env
         self.replay = buffer
         self._episodes = _EpisodeLog()
-        common: dict[str, Any] = {"observers": (self._episodes,), "key": jax.random.key(seed), "seed": seed}
+        common: dict[str, Any] = {
+            "observers": (self._episodes,),
+            "key": jax.random.key(seed),
+            "seed": seed,
+        }
         self._loop: Any
         if buffer is None:
             if config.policy_lag:
-                raise ValueError(f"config policy_lag={config.policy_lag}: only the device runner delays parameters; set 0 here")
+                raise ValueError(
+                    f"config policy_lag={config.policy_lag}: only the device runner delays "
+                    "parameters; set 0 here"
+                )
             self._loop = OnPolicyLoop(
                 agent,
                 env,
@@ -46,8 +53,10 @@ class LoopRunner:
         rows, length = config.warmup_steps // config.num_envs, agent.train_sequence_length
         if rows < length:
             raise ValueError(
-                f"config warmup_steps={config.warmup_steps}: {rows} rows in each of {config.num_envs} environments hold no "
-                f"window of {length} rows, which the agent learns from (n_step + 1, or sequence_length); raise warmup_steps"
+                f"config warmup_steps={config.warmup_steps}: {rows} rows in each of "
+                f"{config.num_envs} environments hold no "
+                f"window of {length} rows, which the agent learns from (n_step + 1, or "
+                "sequence_length); raise warmup_steps"
             )
         self._loop = OffPolicyLoop(
             agent,
@@ -86,14 +95,20 @@ class LoopRunner:
         return Progress(updates, metrics, self._episodes.take())
 
     def _warm_up(self, num_steps: int) -> None:
-        if self._agent.collect_data_spec.policy_info:  # a random policy would not give what the agent stores
-            self._loop.driver.run(num_steps=num_steps, params=self._agent.policy_params(self._loop.state))
+        if (
+            self._agent.collect_data_spec.policy_info
+        ):  # a random policy would not give what the agent stores
+            self._loop.driver.run(
+                num_steps=num_steps, params=self._agent.policy_params(self._loop.state)
+            )
         else:
             self._loop.warm_up(num_steps)
 
     def state(self) -> tuple[Tree, dict[str, Any]]:
         driver = self._loop.driver
-        counters = {name: getattr(driver, name) for name in ("num_rows", "num_steps", "num_episodes")}
+        counters = {
+            name: getattr(driver, name) for name in ("num_rows", "num_steps", "num_episodes")
+        }
         if self.replay is None:
             counters["num_iterations"] = self._loop.num_iterations
         return self._loop.state, counters
@@ -130,4 +145,7 @@ class _EpisodeLog:
         episodes = int(self._observer.record(1).episodes)
         new, self._taken = min(episodes - self._taken, 10_000), episodes
         record = self._observer.record(max(1, new))
-        return [(float(r), float(n), 1) for r, n in zip(record.returns[:new], record.lengths[:new], strict=True)]
+        return [
+            (float(r), float(n), 1)
+            for r, n in zip(record.returns[:new], record.lengths[:new], strict=True)
+        ]

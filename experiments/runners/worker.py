@@ -8,11 +8,12 @@ import jax
 from ...agents.agent import Agent, TrainState
 from ...drivers import Collector
 from ...envs.types import Tree
-from ..introspection import TrainedPolicy
+from ..trained.introspection import TrainedPolicy
 
 
 class Worker:
-    """What `Trainer.foreach_worker` shows of an actor: `agent`, `env`, `seed`, `num_steps`, its own, and `get_policy()`.
+    """What `Trainer.foreach_worker` shows of an actor: `agent`, `env`, `seed`, `num_steps`, its
+    own, and `get_policy()`.
 
     Weights that are set here act until parameters are next published.
     """
@@ -35,7 +36,9 @@ class Worker:
 
     @property
     def train_state(self) -> TrainState:
-        """What there is of the agent's state: parameters, of the roles that act. There is no optimizer here."""
+        """What there is of the agent's state: parameters, of the roles that act. There is no
+        optimizer here.
+        """
         params = self.policy_params
         return TrainState(params["params"], {}, (), params["step"], jax.random.key(self.seed))
 

@@ -8,15 +8,18 @@ from flax import struct
 from ...envs.types import Array
 from .base import Distribution
 
-_FORBIDDEN = -1e30  # its probability is exactly 0; finite, so that differences and gradients are not NaN
+_FORBIDDEN = (
+    -1e30
+)  # its probability is exactly 0; finite, so that differences and gradients are not NaN
 
 
 @struct.dataclass
 class Categorical(Distribution):
     """Integers 0 .. n-1 in proportion to exp(logits), among those that a mask allows.
 
-    A forbidden action has probability exactly 0 and log-probability about -1e30. Where a mask forbids everything, as it may on
-    an episode's last observation, the distribution is uniform over all n, so that masked-out rows stay free of NaN.
+    A forbidden action has probability exactly 0 and log-probability about -1e30. Where a mask
+    forbids everything, as it may on an episode's last observation, the distribution is uniform over
+    all n, so that masked-out rows stay free of NaN.
 
     Attributes:
       logits: `[..., n]`; need not be normalised.
@@ -54,7 +57,9 @@ class Categorical(Distribution):
         return -jnp.sum(self.probs * self.log_probs, axis=-1)
 
     def kl_divergence(self, other: "Categorical") -> Array:
-        """KL(self || other) in nats, `[...]`; about 1e30 where `other` forbids what self does not."""
+        """KL(self || other) in nats, `[...]`; about 1e30 where `other` forbids what self does
+        not.
+        """
         return jnp.sum(self.probs * (self.log_probs - other.log_probs), axis=-1)
 
     def _masked_logits(self) -> Array:
@@ -65,12 +70,14 @@ class Categorical(Distribution):
 
 @struct.dataclass
 class MultiCategorical(Distribution):
-    """Independent categorical factors, for multi-discrete actions `[..., k]` of factors with `num_values` values each.
+    """Independent categorical factors, for multi-discrete actions `[..., k]` of factors with
+    `num_values` values each.
 
     Attributes:
       logits: `[..., sum(num_values)]`, the factors' concatenated.
       num_values: the number of values of each of the k factors.
-      mask: boolean, as `logits`, True where allowed; each factor as in `Categorical`. None allows all.
+      mask: boolean, as `logits`, True where allowed; each factor as in `Categorical`. None allows
+        all.
 
     Raises:
       ValueError: on use, if `logits` do not have sum(num_values) entries.
@@ -86,10 +93,20 @@ class MultiCategorical(Distribution):
         """The k factors, each with batch shape `[...]`."""
         width = self.logits.shape[-1]
         if width != sum(self.num_values):
-            raise ValueError(f"MultiCategorical: num_values {self.num_values} need {sum(self.num_values)} logits, got {width}")
+            raise ValueError(
+                f"MultiCategorical: num_values {self.num_values} need {sum(self.num_values)} "
+                f"logits, got {width}"
+            )
         ends = np.cumsum(self.num_values)[:-1].tolist()
-        masks = [None] * len(self.num_values) if self.mask is None else jnp.split(self.mask, ends, axis=-1)
-        return [Categorical(*pair) for pair in zip(jnp.split(self.logits, ends, axis=-1), masks, strict=True)]
+        masks = (
+            [None] * len(self.num_values)
+            if self.mask is None
+            else jnp.split(self.mask, ends, axis=-1)
+        )
+        return [
+            Categorical(*pair)
+            for pair in zip(jnp.split(self.logits, ends, axis=-1), masks, strict=True)
+        ]
 
     def sample(self, key: Array) -> Array:
         """Draws actions `[..., k]`, int32."""
@@ -113,18 +130,27 @@ class MultiCategorical(Distribution):
         return sum(f.kl_divergence(g) for f, g in zip(self.factors(), other.factors(), strict=True))
 
 
-def epsilon_greedy(q_values: Array, epsilon: Array | float, mask: Array | None = None) -> Categorical:
-    """The marginal distribution of the epsilon-greedy choice: (1 - epsilon) greedy + epsilon uniform over allowed actions.
+def epsilon_greedy(
+    q_values: Array, epsilon: Array | float, mask: Array | None = None
+) -> Categorical:
+    """The marginal distribution of the epsilon-greedy choice: (1 - epsilon) greedy + epsilon
+    uniform over allowed actions.
 
-    Its log-probability is that of the action, however it came about; with epsilon 0 it is exactly 0 for the greedy action.
+    Its log-probability is that of the action, however it came about; with epsilon 0 it is exactly 0
+    for the greedy action.
 
     Args:
       q_values: `[..., n]`.
       epsilon: in [0, 1]; a scalar or `[...]`, traced or not.
-      mask: boolean `[..., n]`, True where allowed. Where it forbids everything, the choice is uniform over all n.
+      mask: boolean `[..., n]`, True where allowed. Where it forbids everything, the choice is
+        uniform over all n.
     """
     q_values = jnp.asarray(q_values)
-    allowed = jnp.ones(q_values.shape, bool) if mask is None else jnp.broadcast_to(mask, q_values.shape).astype(bool)
+    allowed = (
+        jnp.ones(q_values.shape, bool)
+        if mask is None
+        else jnp.broadcast_to(mask, q_values.shape).astype(bool)
+    )
     best = jax.nn.one_hot(Categorical(q_values, allowed).mode(), q_values.shape[-1])
     epsilon = jnp.asarray(epsilon)[..., None]
     uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)

@@ -20,7 +20,8 @@ class Normal(Distribution):
     Attributes:
       loc: means `[..., *event]`.
       scale: standard deviations, positive, of the same shape or one that broadcasts.
-      event_ndim: how many last axes are one event's; log-probabilities are summed over them. 1 for actions `[d]`, 0 for `[]`.
+      event_ndim: how many last axes are one event's; log-probabilities are summed over them. 1 for
+        actions `[d]`, 0 for `[]`.
     """
 
     loc: Array
@@ -34,7 +35,11 @@ class Normal(Distribution):
 
     def log_prob(self, value: Array) -> Array:
         """Log-densities `[...]` of values `[..., *event]`."""
-        each = -0.5 * jnp.square((value - self.loc) / self.scale) - jnp.log(self.scale) - 0.5 * math.log(2 * math.pi)
+        each = (
+            -0.5 * jnp.square((value - self.loc) / self.scale)
+            - jnp.log(self.scale)
+            - 0.5 * math.log(2 * math.pi)
+        )
         return sum_last(each, self.event_ndim)
 
     def mode(self) -> Array:
@@ -44,23 +49,30 @@ class Normal(Distribution):
     def entropy(self) -> Array:
         """Differential entropy in nats, `[...]`."""
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
-        return sum_last(jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e) + jnp.zeros_like(loc), self.event_ndim)
+        return sum_last(
+            jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e) + jnp.zeros_like(loc),
+            self.event_ndim,
+        )
 
     def kl_divergence(self, other: "Normal") -> Array:
         """KL(self || other) in nats, `[...]`."""
         ratio = jnp.square(self.scale / other.scale)
-        each = 0.5 * (ratio + jnp.square((self.loc - other.loc) / other.scale) - 1.0 - jnp.log(ratio))
+        each = 0.5 * (
+            ratio + jnp.square((self.loc - other.loc) / other.scale) - 1.0 - jnp.log(ratio)
+        )
         return sum_last(each, self.event_ndim)
 
 
 @struct.dataclass
 class TanhNormal(Distribution):
-    """tanh of independent normals, scaled to bounds; densities are those of the scaled action (Haarnoja et al. 2018, app. C).
+    """tanh of independent normals, scaled to bounds; densities are those of the scaled action
+    (Haarnoja et al. 2018, app. C).
 
     Attributes:
       loc: means before the tanh, `[..., *event]`.
       scale: standard deviations before the tanh, positive.
-      minimum: finite lower bounds, a float or nested tuples of the event's shape, as in `BoundedSpec`.
+      minimum: finite lower bounds, a float or nested tuples of the event's shape, as in
+        `BoundedSpec`.
       maximum: finite upper bounds.
       event_ndim: as in `Normal`.
     """
@@ -76,45 +88,59 @@ class TanhNormal(Distribution):
         return self._squash(self._base().sample(key))
 
     def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
-        """Draws actions `[..., *event]` and their log-densities `[...]`; without an inverse, so exact near the bounds too."""
+        """Draws actions `[..., *event]` and their log-densities `[...]`; without an inverse, so
+        exact near the bounds too.
+        """
         x = self._base().sample(key)
         return self._squash(x), self._log_prob_before_tanh(x)
 
     def log_prob(self, action: Array) -> Array:
-        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of half the range.
+        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of
+        half the range.
 
-        An action in float32 near a bound has lost digits: prefer `sample_and_log_prob` where actions are drawn.
+        An action in float32 near a bound has lost digits: prefer `sample_and_log_prob` where
+        actions are drawn.
         """
         low, high = self._bounds()
         least = 1e-6 * (high - low) / 2
         above, below = (jnp.maximum(distance, least) for distance in (action - low, high - action))
-        return self._log_prob_before_tanh(0.5 * (jnp.log(above) - jnp.log(below)))  # arctanh, better rounded than of a ratio
+        return self._log_prob_before_tanh(
+            0.5 * (jnp.log(above) - jnp.log(below))
+        )  # arctanh, better rounded than of a ratio
 
     def mode(self) -> Array:
-        """The squashed mean, `[..., *event]`: the median, and what a greedy policy does. (The density may peak elsewhere.)"""
+        """The squashed mean, `[..., *event]`: the median, and what a greedy policy does. (The
+        density may peak elsewhere.)
+        """
         return self._squash(self._base().mode())
 
     def entropy(self) -> Array:
-        """Differential entropy in nats, `[...]`: that of the normals plus the mean logarithm of the slope.
+        """Differential entropy in nats, `[...]`: that of the normals plus the mean logarithm of the
+        slope.
 
-        The latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up to 2, 3e-3 to 3, 0.1 to 7.4.
+        The latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up
+        to 2, 3e-3 to 3, 0.1 to 7.4.
         """
         low, high = self._bounds()
         points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
         x = loc[..., None] + scale[..., None] * np.float32(points)
-        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log(high / 2 - low / 2)
+        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log(
+            high / 2 - low / 2
+        )
         return self._base().entropy() + sum_last(log_slope, self.event_ndim)
 
     def kl_divergence(self, other: "TanhNormal") -> Array:
-        """KL(self || other) in nats, `[...]`, between distributions on the same bounds: that of the normals.
+        """KL(self || other) in nats, `[...]`, between distributions on the same bounds: that of the
+        normals.
 
         Raises:
           ValueError: if the bounds differ, as then one may give weight where the other has none.
         """
         if (self.minimum, self.maximum) != (other.minimum, other.maximum):
             raise ValueError(
-                f"TanhNormal.kl_divergence: expected equal bounds, got {(self.minimum, self.maximum)} and "
+                "TanhNormal.kl_divergence: expected equal bounds, got "
+                f"{(self.minimum, self.maximum)} and "
                 f"{(other.minimum, other.maximum)}"
             )
         return self._base().kl_divergence(other._base())
@@ -126,14 +152,17 @@ class TanhNormal(Distribution):
         low, high = np.asarray(self.minimum, np.float32), np.asarray(self.maximum, np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(
-                f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} and {self.maximum}; "
+                f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} "
+                f"and {self.maximum}; "
                 "bound the action space (gymnasium.wrappers.TransformAction) or use Normal"
             )
         return low, high
 
     def _squash(self, x: Array) -> Array:
         low, high = self._bounds()
-        return jnp.clip(low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x), low, high)  # rounding may step outside
+        return jnp.clip(
+            low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x), low, high
+        )  # rounding may step outside
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
         low, high = self._bounds()

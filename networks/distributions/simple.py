@@ -30,7 +30,9 @@ class Uniform(Distribution):
     def log_prob(self, value: Array) -> Array:
         """Log-densities `[...]` of values `[..., *event]`: -inf outside the bounds."""
         inside = (value >= self.low) & (value <= self.high)
-        return sum_last(jnp.where(inside, -jnp.log(self.high - self.low), -jnp.inf), self.event_ndim)
+        return sum_last(
+            jnp.where(inside, -jnp.log(self.high - self.low), -jnp.inf), self.event_ndim
+        )
 
     def mode(self) -> Array:
         """The middle, `[..., *event]`; all values are as probable."""

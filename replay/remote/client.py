@@ -1,4 +1,6 @@
-"""A client of a Reverb server that needs neither Reverb nor TensorFlow: any Python, and a second to start."""
+"""A client of a Reverb server that needs neither Reverb nor TensorFlow: any Python, and a second to
+start.
+"""
 
 import time
 from collections.abc import Iterable
@@ -31,15 +33,18 @@ def import_grpc() -> ModuleType:
     try:
         import grpc
     except ImportError as error:
-        raise ImportError(f'a client of Reverb needs gRPC ({error}): pip install "jax-agents[remote]"') from error
+        raise ImportError(
+            f'a client of Reverb needs gRPC ({error}): pip install "jax-agents[remote]"'
+        ) from error
     return grpc
 
 
 class ReverbClient:
     """A connection to one server, which any number of threads may use.
 
-    It connects when it is first used, and again by itself when a server comes back. A process must not fork once it has a
-    client: start processes with the "spawn" method, and make a client in each.
+    It connects when it is first used, and again by itself when a server comes back. A process must
+    not fork once it has a client: start processes with the "spawn" method, and make a client in
+    each.
 
     Args:
       address: "host:port".
@@ -72,7 +77,10 @@ class ReverbClient:
         """
         tables = self.server_info(timeout)
         if table not in tables:
-            raise ValueError(f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; pass table=...")
+            raise ValueError(
+                f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; "
+                "pass table=..."
+            )
         return tables[table]
 
     def update_priorities(self, table: str, updates: dict[int, float]) -> None:
@@ -96,13 +104,22 @@ class ReverbClient:
         return wire.decode_path(self._ask("Checkpoint", b"", 24 * 3600))
 
     def writer(
-        self, *, max_rows: int, chunk_length: int = 16, max_in_flight: int = 128, delta_encoded: bool = False
+        self,
+        *,
+        max_rows: int,
+        chunk_length: int = 16,
+        max_in_flight: int = 128,
+        delta_encoded: bool = False,
     ) -> "Writer":
-        """A writer of one stream of rows with a connection of its own; see `Writer` and `InsertStream`."""
+        """A writer of one stream of rows with a connection of its own; see `Writer` and
+        `InsertStream`.
+        """
         from .writer import InsertStream, Writer
 
         stream = InsertStream(self, max_in_flight=max_in_flight)
-        return Writer(stream, max_rows=max_rows, chunk_length=chunk_length, delta_encoded=delta_encoded)
+        return Writer(
+            stream, max_rows=max_rows, chunk_length=chunk_length, delta_encoded=delta_encoded
+        )
 
     def sampler(self, table: str) -> "Sampler":
         """A reader of one table; see `Sampler`."""
@@ -125,7 +142,9 @@ class ReverbClient:
         return error.code().name if isinstance(error, self._grpc.RpcError) else ""
 
     def is_transient(self, error: Exception) -> bool:
-        """Whether the connection broke, rather than the server refused: then it is worth trying again."""
+        """Whether the connection broke, rather than the server refused: then it is worth trying
+        again.
+        """
         return isinstance(error, ConnectionError) or self.code(error) in _TRANSIENT
 
     def explain(self, error: Any) -> Exception:
@@ -137,10 +156,13 @@ class ReverbClient:
             return ValueError(f"the server at {self.address}: {error.details()}; pass table=...")
         if code in _TRANSIENT:
             return ConnectionError(
-                f"no Reverb server answers at {self.address} ({code}: {error.details()}); is it running, and is this its "
+                f"no Reverb server answers at {self.address} ({code}: {error.details()}); is it "
+                "running, and is this its "
                 "address? Start one with `jax-agents replay-server`"
             )
-        return RuntimeError(f"the Reverb server at {self.address} refused: {code}: {error.details()}")
+        return RuntimeError(
+            f"the Reverb server at {self.address} refused: {code}: {error.details()}"
+        )
 
     def _ask(self, method: str, request: bytes, timeout: float | None = None) -> bytes:
         if method not in self._calls:
@@ -148,9 +170,16 @@ class ReverbClient:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             try:
-                return self._calls[method](request, timeout=max(0.0, deadline - time.monotonic()), wait_for_ready=True)
+                return self._calls[method](
+                    request, timeout=max(0.0, deadline - time.monotonic()), wait_for_ready=True
+                )
             except self._grpc.RpcError as error:
-                # A connection that breaks during the call ends it at once; with what is left of the time, try again.
-                if self.code(error) != "UNAVAILABLE" or method == "Checkpoint" or time.monotonic() > deadline:
+                # A connection that breaks during the call ends it at once; with what is left of the
+                # time, try again.
+                if (
+                    self.code(error) != "UNAVAILABLE"
+                    or method == "Checkpoint"
+                    or time.monotonic() > deadline
+                ):
                     raise self.explain(error) from error
                 time.sleep(0.05)

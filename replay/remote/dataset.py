@@ -22,14 +22,18 @@ SIZES_SECONDS = 1.0  # how old the servers' sizes may be by which draws are shar
 
 
 class RemoteDataset(Iterator[Sample]):
-    """An endless iterator of samples; see `RemoteReplay.as_dataset`. Safe to share between threads."""
+    """An endless iterator of samples; see `RemoteReplay.as_dataset`. Safe to share between
+    threads.
+    """
 
     def __init__(self, replay: "RemoteReplay", batch_size: int | None, prefetch: int, device: Any):
         self._replay, self._batch_size, self._device = replay, batch_size, device
         self._prefetch = prefetch if batch_size else 0
         self._lock = threading.Lock()
         self._samplers: list[Sampler] = []
-        self._weight = np.ones(0)  # of the items of each server: the sum of priority^alpha over their number
+        self._weight = np.ones(
+            0
+        )  # of the items of each server: the sum of priority^alpha over their number
         self._sizes, self._sizes_at = np.zeros(0), 0.0
         self._generation = -1
         self._rng = np.random.default_rng()
@@ -39,7 +43,8 @@ class RemoteDataset(Iterator[Sample]):
         """The next batch.
 
         Raises:
-          TimeoutError: nothing could be sampled for the buffer's `timeout` seconds; the message has the table's state.
+          TimeoutError: nothing could be sampled for the buffer's `timeout` seconds; the message has
+            the table's state.
           ConnectionError: a server was not there for so long.
           StopIteration: the buffer was closed.
         """
@@ -51,11 +56,15 @@ class RemoteDataset(Iterator[Sample]):
                 try:
                     if self._device is None:
                         return self._draw()
-                    while len(self._ready) <= self._prefetch:  # copies to the device run ahead of their use
+                    while (
+                        len(self._ready) <= self._prefetch
+                    ):  # copies to the device run ahead of their use
                         experience, info = self._draw()
                         self._ready.append(Sample(jax.device_put(experience, self._device), info))
                     return self._ready.popleft()
-                except StopIteration:  # the samplers were closed: at the end, or to forget what they have read ahead
+                except (
+                    StopIteration
+                ):  # the samplers were closed: at the end, or to forget what they have read ahead
                     self._replay.check_reader()
                 except Exception:
                     self._replay.check_reader()  # closed meanwhile: that is the end, whatever broke
@@ -83,7 +92,11 @@ class RemoteDataset(Iterator[Sample]):
             if count:
                 ahead = -(-self._prefetch * batch // len(samplers))
                 try:
-                    items.append(sampler.take(int(count), ahead=ahead, timeout=max(0.0, deadline - time.monotonic())))
+                    items.append(
+                        sampler.take(
+                            int(count), ahead=ahead, timeout=max(0.0, deadline - time.monotonic())
+                        )
+                    )
                 except TimeoutError as error:
                     raise replay.timeout_error("sampling") from error
             else:
@@ -95,11 +108,18 @@ class RemoteDataset(Iterator[Sample]):
 
     def _sample(self, items: list[Item]) -> Sample:
         columns = dict(zip(self._replay.columns, stack(items), strict=True))
-        info = (np.array(x, dtype) for x, dtype in zip(zip(*(i.info for i in items), strict=True), _INFO_DTYPES, strict=True))
+        info = (
+            np.array(x, dtype)
+            for x, dtype in zip(
+                zip(*(i.info for i in items), strict=True), _INFO_DTYPES, strict=True
+            )
+        )
         return Sample(self._replay.layout.unpack(columns), SampleInfo(*info))
 
     def _counts(self, batch: int) -> np.ndarray:
-        """How many items of the next batch each server gives: drawn, each server as likely as all that it holds."""
+        """How many items of the next batch each server gives: drawn, each server as likely as all
+        that it holds.
+        """
         if len(self._weight) == 1:
             return np.array([batch])
         if time.monotonic() - self._sizes_at > SIZES_SECONDS:
@@ -112,11 +132,17 @@ class RemoteDataset(Iterator[Sample]):
         server = np.repeat(np.arange(len(counts)), counts)
         if self._replay.priority_exponent is not None:
             with np.errstate(divide="ignore", invalid="ignore"):
-                weight = info.priority**self._replay.priority_exponent / (info.probability * info.table_size)
-            self._weight[server] = np.where(np.isfinite(weight) & (weight > 0), weight, self._weight[server])
+                weight = info.priority**self._replay.priority_exponent / (
+                    info.probability * info.table_size
+                )
+            self._weight[server] = np.where(
+                np.isfinite(weight) & (weight > 0), weight, self._weight[server]
+            )
         shares = self._sizes * self._weight
         probability = info.probability * (shares / shares.sum())[server]
-        return info._replace(probability=probability, table_size=np.full_like(info.table_size, self._sizes.sum()))
+        return info._replace(
+            probability=probability, table_size=np.full_like(info.table_size, self._sizes.sum())
+        )
 
 
 def _close(samplers: list[Sampler]) -> None:

@@ -1,7 +1,7 @@
 """As much of protocol buffers as Reverb's messages need: fields to bytes and back.
 
-A tag is a field's number and its kind: 0 a whole number, 1 eight bytes, 2 bytes with their length. Unknown fields are the
-reader's to pass over; what is cut off or garbled raises `WireError`.
+A tag is a field's number and its kind: 0 a whole number, 1 eight bytes, 2 bytes with their length.
+Unknown fields are the reader's to pass over; what is cut off or garbled raises `WireError`.
 """
 
 import struct
@@ -44,7 +44,8 @@ def message(number: int, *parts: bytes) -> bytes:
 
 
 def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int, int]]:
-    """Each field of the message `data[start:end]`: (tag, value, 0) of a number, otherwise (tag, start, end) of its bytes.
+    """Each field of the message `data[start:end]`: (tag, value, 0) of a number, otherwise (tag,
+    start, end) of its bytes.
 
     Raises:
       WireError: the message is cut off, or garbled.

@@ -10,29 +10,36 @@ import numpy as np
 
 from ...envs.types import Trajectory
 from ..replay import close_at_exit, continues
-from ..table_replay import RowStream, TableReplay
+from ..tables import RowStream, TableReplay
 from .client import ReverbClient
 from .dataset import RemoteDataset
 from .wire import TableInfo
 from .writer import InsertStream, Writer
 
-SMALL_ROW_BYTES, SMALL_ROWS_CHUNK = 1024, 16  # small rows share a chunk; a picture is sampled fastest from its own
+SMALL_ROW_BYTES, SMALL_ROWS_CHUNK = (
+    1024,
+    16,
+)  # small rows share a chunk; a picture is sampled fastest from its own
 IN_FLIGHT_ITEMS, IN_FLIGHT_BYTES = 512, 64 << 20
 
 
 class RemoteReplay(TableReplay):
-    """A `Replay` whose items live in tables of Reverb servers elsewhere. It needs gRPC, and neither Reverb nor TensorFlow.
+    """A `Replay` whose items live in tables of Reverb servers elsewhere. It needs gRPC, and neither
+    Reverb nor TensorFlow.
 
-    Start a server with `jax-agents replay-server`, on a machine that has Reverb, or let a `ReverbReplay` of the same
-    arguments start one and pass its `address`. Any number of processes may write, sample and set priorities.
+    Start a server with `jax-agents replay-server`, on a machine that has Reverb, or let a
+    `ReverbReplay` of the same arguments start one and pass its `address`. Any number of processes
+    may write, sample and set priorities.
 
-    Several servers are sampled as one table: each gives as many items of a batch as it holds of the whole (of the sum of
-    priority ** priority_exponent, if prioritised), and `info` is that of the whole. Each stream of rows goes to one of them.
+    Several servers are sampled as one table: each gives as many items of a batch as it holds of the
+    whole (of the sum of priority ** priority_exponent, if prioritised), and `info` is that of the
+    whole. Each stream of rows goes to one of them.
 
-    A row becomes visible when its chunk is complete (16 rows, if they are small); a new dataset, `can_sample` and a `next()`
-    that finds nothing complete the chunks first. A server that goes away is waited for, and used again when it is back;
-    what it had not confirmed is written once more. Reverb cannot be seeded. A process must not fork once it has a buffer:
-    start processes with the "spawn" method and make one there.
+    A row becomes visible when its chunk is complete (16 rows, if they are small); a new dataset,
+    `can_sample` and a `next()` that finds nothing complete the chunks first. A server that goes
+    away is waited for, and used again when it is back; what it had not confirmed is written once
+    more. Reverb cannot be seeded. A process must not fork once it has a buffer: start processes
+    with the "spawn" method and make one there.
 
     Args:
       spec: a tree of specs of one row, `agent.collect_data_spec`.
@@ -40,8 +47,8 @@ class RemoteReplay(TableReplay):
       capacity: rows that the servers hold together; checked. None: what they hold.
       sequence_length: rows T in a window; as in the table.
       stride: rows between the beginnings of windows.
-      priority_exponent: as in the table; None: uniform. New items get the largest priority that this object has set, at
-        least 1.
+      priority_exponent: as in the table; None: uniform. New items get the largest priority that
+        this object has set, at least 1.
       min_size: items that must be there, on all servers, before any can be sampled.
       timeout: seconds after which a blocked call raises.
       seed: must be None.
@@ -69,7 +76,9 @@ class RemoteReplay(TableReplay):
     ):
         self.addresses = (address,) if isinstance(address, str) else tuple(address)
         if not self.addresses:
-            raise ValueError('address must be "host:port", or a list of at least one, got an empty list')
+            raise ValueError(
+                'address must be "host:port", or a list of at least one, got an empty list'
+            )
         super().__init__(
             spec,
             capacity=2**62 if capacity is None else capacity,  # until it is known
@@ -87,7 +96,9 @@ class RemoteReplay(TableReplay):
         try:
             tables = [client.table_info(table) for client in self.clients]
             for client, info in zip(self.clients, tables, strict=True):
-                self._check_table(client.address, info, None if capacity is None else capacity // len(tables))
+                self._check_table(
+                    client.address, info, None if capacity is None else capacity // len(tables)
+                )
         except Exception:
             for client in self.clients:
                 client.close()
@@ -96,13 +107,18 @@ class RemoteReplay(TableReplay):
             self._capacity = sum((info.max_size - 1) * stride + sequence_length for info in tables)
         self._least = np.array([max(1, info.min_size) for info in tables])
         in_flight = IN_FLIGHT_BYTES // max(1, self.item_bytes)
-        self._inserts = [InsertStream(client, max_in_flight=min(IN_FLIGHT_ITEMS, max(8, in_flight))) for client in self.clients]
+        self._inserts = [
+            InsertStream(client, max_in_flight=min(IN_FLIGHT_ITEMS, max(8, in_flight)))
+            for client in self.clients
+        ]
         self._next_server = int(np.random.default_rng().integers(len(self.clients)))
         close_at_exit(self)
 
     def __len__(self) -> int:
         needed = sum(
-            items * self.stride + self.sequence_length - self.stride for items in self._current_sizes().tolist() if items
+            items * self.stride + self.sequence_length - self.stride
+            for items in self._current_sizes().tolist()
+            if items
         )
         return min(self._capacity, max(self._rows, needed))
 
@@ -125,7 +141,8 @@ class RemoteReplay(TableReplay):
             self._flush(self.timeout)
 
     def checkpoint(self) -> list[str]:
-        """Has each server write its tables to its own disk; where. A server that starts again goes on from there.
+        """Has each server write its tables to its own disk; where. A server that starts again goes
+        on from there.
 
         Raises:
           RuntimeError: a server cannot, as when its disk is full.
@@ -138,19 +155,24 @@ class RemoteReplay(TableReplay):
     def save(self, path: str | Path) -> None:
         """Raises a RuntimeError: the servers keep what they hold themselves; see `checkpoint`."""
         raise RuntimeError(
-            f"the rows are at {', '.join(self.addresses)} and are not written to {path} here: call checkpoint(), or start the "
-            "servers with `jax-agents replay-server --checkpoint-dir FOLDER`, which saves them and loads them again"
+            f"the rows are at {', '.join(self.addresses)} and are not written to {path} here: "
+            "call checkpoint(), or start the "
+            "servers with `jax-agents replay-server --checkpoint-dir FOLDER`, which saves them "
+            "and loads them again"
         )
 
     def load(self, path: str | Path) -> None:
         """Raises a RuntimeError: a server loads its checkpoint when it starts."""
         raise RuntimeError(
-            f"the rows are at {', '.join(self.addresses)} and cannot be loaded from {path} here: a server that is started with "
+            f"the rows are at {', '.join(self.addresses)} and cannot be loaded from {path} here: "
+            "a server that is started with "
             "`jax-agents replay-server --checkpoint-dir FOLDER` loads what it has saved there"
         )
 
     def clear(self) -> None:
-        """Drops all rows of all writers; the next rows of this object's streams begin new windows."""
+        """Drops all rows of all writers; the next rows of this object's streams begin new
+        windows.
+        """
         self._check_open()
         with self._lock:
             self._flush()
@@ -164,7 +186,9 @@ class RemoteReplay(TableReplay):
             reader.release()
 
     def close(self) -> None:
-        """Ends every blocked or later `next()` with StopIteration; may be called twice, and from any thread."""
+        """Ends every blocked or later `next()` with StopIteration; may be called twice, and from
+        any thread.
+        """
         if self._closed.is_set() or os.getpid() != self._pid:
             return
         self._closed.set()
@@ -186,7 +210,9 @@ class RemoteReplay(TableReplay):
     # What readers use.
 
     def sizes(self) -> np.ndarray:
-        """The items `[servers]` that can be sampled; 0 where a server has fewer than its own least number."""
+        """The items `[servers]` that can be sampled; 0 where a server has fewer than its own least
+        number.
+        """
         sizes = self._current_sizes()
         return np.where(sizes >= self._least, sizes, 0)
 
@@ -214,10 +240,14 @@ class RemoteReplay(TableReplay):
         except ConnectionError as error:
             return error
         return TimeoutError(
-            f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at {', '.join(self.addresses)} has "
-            f"{sum(info.current_size for info in tables)} items of the {max(self.min_size, *self._least)} needed; inserts: "
-            f"{sum(info.inserts for info in tables)}, samples: {sum(info.samples for info in tables)}; {self._rows_told()}, of "
-            f"which at most {self._hidden} are not confirmed yet; an item needs {self.sequence_length} consecutive rows of one "
+            f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at "
+            f"{', '.join(self.addresses)} has "
+            f"{sum(info.current_size for info in tables)} items of the "
+            f"{max(self.min_size, *self._least)} needed; inserts: "
+            f"{sum(info.inserts for info in tables)}, samples: "
+            f"{sum(info.samples for info in tables)}; {self._rows_told()}, of "
+            f"which at most {self._hidden} are not confirmed yet; an item needs "
+            f"{self.sequence_length} consecutive rows of one "
             "stream. Add rows first, or from another thread or process meanwhile, or lower min_size"
         )
 
@@ -231,7 +261,9 @@ class RemoteReplay(TableReplay):
         return RemoteDataset(self, batch_size, prefetch, device)
 
     def _set_priorities(self, priorities: dict[int, float]) -> None:
-        for client in self.clients:  # a key does not tell whose it is, and each passes over those of others
+        for (
+            client
+        ) in self.clients:  # a key does not tell whose it is, and each passes over those of others
             client.update_priorities(self.table, priorities)
 
     def _write(self, streams: list[RowStream], row: Trajectory, shape: tuple[int, ...]) -> None:
@@ -261,20 +293,38 @@ class RemoteReplay(TableReplay):
         self._hidden = 0
 
     def _check_table(self, address: str, info: TableInfo, capacity: int | None) -> None:
-        want = {name: (dtype, (self.sequence_length, *shape)) for name, (shape, dtype) in self.columns.items()}
+        want = {
+            name: (dtype, (self.sequence_length, *shape))
+            for name, (shape, dtype) in self.columns.items()
+        }
         problems = []
-        if info.sampler not in ("uniform", "prioritized") or info.max_times_sampled > 0 or info.max_diff < 1e300:
+        if (
+            info.sampler not in ("uniform", "prioritized")
+            or info.max_times_sampled > 0
+            or info.max_diff < 1e300
+        ):
             problems.append("it is a queue; use ReverbClient's writer and sampler")
         elif info.priority_exponent != self.priority_exponent:
-            problems.append(f"priority_exponent: the server has {info.priority_exponent}, got {self.priority_exponent}")
-        if capacity is not None and info.max_size != 1 + (capacity - self.sequence_length) // self.stride:
+            problems.append(
+                f"priority_exponent: the server has {info.priority_exponent}, got "
+                f"{self.priority_exponent}"
+            )
+        if (
+            capacity is not None
+            and info.max_size != 1 + (capacity - self.sequence_length) // self.stride
+        ):
             rows = (info.max_size - 1) * self.stride + self.sequence_length
-            problems.append(f"capacity: the server has room for {rows} rows, got {capacity} for each server")
+            problems.append(
+                f"capacity: the server has room for {rows} rows, got {capacity} for each server"
+            )
         if info.signature is not None and info.signature != want:
-            problems.append(f"rows: the server has {_describe(info.signature)}, got {_describe(want)}")
+            problems.append(
+                f"rows: the server has {_describe(info.signature)}, got {_describe(want)}"
+            )
         if problems:
             raise ValueError(
-                f"table {self.table!r} at {address} is not the one described here: {'; '.join(problems)}. Pass the server's "
+                f"table {self.table!r} at {address} is not the one described here: "
+                f"{'; '.join(problems)}. Pass the server's "
                 "arguments"
             )
 

@@ -12,8 +12,9 @@ from .wire import encode_sample_request
 if TYPE_CHECKING:
     from .client import ReverbClient
 
-# A server that has nothing to sample ends the stream after so long, and it is opened again. A request that is given up
-# without that would take items later, and lose them where a table hands out each but once.
+# A server that has nothing to sample ends the stream after so long, and it is opened again. A
+# request that is given up without that would take items later, and lose them where a table hands
+# out each but once.
 LIMITER_TIMEOUT_MS = 500
 
 
@@ -42,9 +43,11 @@ class Sampler:
         """The next `num` items; so many more as `ahead` are asked for on the way.
 
         Raises:
-          TimeoutError: they did not come within `timeout` seconds (the client's); those that came are kept.
+          TimeoutError: they did not come within `timeout` seconds (the client's); those that came
+            are kept.
           ConnectionError: the server was not there for so long.
-          ValueError, RuntimeError: there is no such table, or the server or its answers are at fault.
+          ValueError, RuntimeError: there is no such table, or the server or its answers are at
+            fault.
           StopIteration: this sampler is closed.
         """
         timeout = self.client.timeout if timeout is None else timeout
@@ -60,8 +63,10 @@ class Sampler:
                     raise self.client.explain(self._error) from self._error
                 if left <= 0:
                     raise TimeoutError(
-                        f"sampling took longer than {timeout:g} s: {len(self._items)} of {num} items came from table "
-                        f"{self.table!r} at {self.client.address}; `server_info()` tells what it is waiting for"
+                        f"sampling took longer than {timeout:g} s: {len(self._items)} of {num} "
+                        "items came from table "
+                        f"{self.table!r} at {self.client.address}; `server_info()` tells what it "
+                        "is waiting for"
                     )
                 self._changed.wait(left)
             return [self._items.popleft() for _ in range(num)]
@@ -93,7 +98,9 @@ class Sampler:
                 if self._closed:
                     return
                 self._requests = SimpleQueue()
-                self._requests.put(encode_sample_request(self.table, self._coming, LIMITER_TIMEOUT_MS))
+                self._requests.put(
+                    encode_sample_request(self.table, self._coming, LIMITER_TIMEOUT_MS)
+                )
             error = self._read()
             with self._changed:
                 self._requests.put(None)

@@ -1,8 +1,8 @@
 """Sampled items, read from the answers of a Reverb server.
 
-A server sends each item with all the chunks that it refers to, whole. Here an item's columns stay pieces of the bytes that
-came, and a batch is made of them by one copy (`stack`). Small chunks come again and again, with each item that has rows in
-them; they are known by their bytes and read once.
+A server sends each item with all the chunks that it refers to, whole. Here an item's columns stay
+pieces of the bytes that came, and a batch is made of them by one copy (`stack`). Small chunks come
+again and again, with each item that has rows in them; they are known by their bytes and read once.
 """
 
 import functools
@@ -17,11 +17,16 @@ from . import snappy
 from .protobuf import WireError, fields, read_double
 from .wire import DTYPES, ChunkSlice, decode_shape
 
-KEPT_CHUNKS, KEPT_BYTES = 8192, 4096  # chunks that are kept in case they come again, and the most bytes of one
+KEPT_CHUNKS, KEPT_BYTES = (
+    8192,
+    4096,
+)  # chunks that are kept in case they come again, and the most bytes of one
 
 
 class Column(NamedTuple):
-    """One column of a sampled item: `rows` of `shape`, in pieces; `squeeze`: its one row is meant without a time axis."""
+    """One column of a sampled item: `rows` of `shape`, in pieces; `squeeze`: its one row is meant
+    without a time axis.
+    """
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -42,7 +47,8 @@ class Item(NamedTuple):
 
 
 def stack(items: Sequence[Item]) -> list[np.ndarray]:
-    """The columns of alike items as arrays `[B, T, *shape]` of their own, without the T where a column is squeezed.
+    """The columns of alike items as arrays `[B, T, *shape]` of their own, without the T where a
+    column is squeezed.
 
     Raises:
       WireError: the items differ in a column's dtype or shape.
@@ -51,10 +57,14 @@ def stack(items: Sequence[Item]) -> list[np.ndarray]:
     for columns in zip(*(item.columns for item in items), strict=True):
         head = columns[0][:4]
         if any(column[:4] != head for column in columns):
-            raise WireError(f"items of one table differ: {sorted({str(column[:4]) for column in columns})}")
+            raise WireError(
+                f"items of one table differ: {sorted({str(column[:4]) for column in columns})}"
+            )
         dtype, shape, rows, squeeze = head
         joined = bytearray().join([part for column in columns for part in column.parts])
-        out.append(np.frombuffer(joined, dtype).reshape(len(items), *(() if squeeze else (rows,)), *shape))
+        out.append(
+            np.frombuffer(joined, dtype).reshape(len(items), *(() if squeeze else (rows,)), *shape)
+        )
     return out
 
 
@@ -123,7 +133,9 @@ class _RawChunk:
             elif tag == 32:
                 self._delta = bool(start)
             elif tag == 42:
-                self._tensors = [(start, end) for tag, start, end in fields(data, start, end) if tag == 10]
+                self._tensors = [
+                    (start, end) for tag, start, end in fields(data, start, end) if tag == 10
+                ]
             elif tag == 56:
                 self.size = start
 
@@ -150,13 +162,17 @@ class _RawChunk:
         except snappy.SnappyError as error:
             raise WireError(f"a column {dtype}{list(dims)}: {error}") from error
         if self._delta and len(dims) >= 2 and size and dtype.kind in "iu":
-            unpacked = memoryview(np.cumsum(np.frombuffer(unpacked, dtype).reshape(dims), axis=0, dtype=dtype)).cast("B")
+            unpacked = memoryview(
+                np.cumsum(np.frombuffer(unpacked, dtype).reshape(dims), axis=0, dtype=dtype)
+            ).cast("B")
         return dtype, dims, unpacked
 
 
 @functools.lru_cache(maxsize=1024)
 def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The dtype, the shape and the size in bytes of a tensor, from TensorFlow's type code and encoded shape."""
+    """The dtype, the shape and the size in bytes of a tensor, from TensorFlow's type code and
+    encoded shape.
+    """
     dims = decode_shape(shape)
     if code not in DTYPES:
         raise WireError(f"a column of TensorFlow's type {code}, which NumPy does not have")
@@ -173,10 +189,14 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
             raise WireError(f"an item refers to chunk {key}, which did not come with it")
         dtype, dims, data = chunks[key].tensor(index)
         if not 0 <= offset < offset + length <= dims[0]:
-            raise WireError(f"an item refers to rows {offset} to {offset + length} of a chunk of {dims[0]}")
+            raise WireError(
+                f"an item refers to rows {offset} to {offset + length} of a chunk of {dims[0]}"
+            )
         first = first or (dtype, dims[1:])
         if first != (dtype, dims[1:]):
-            raise WireError(f"a column of {first[0]}{list(first[1])} goes on as {dtype}{list(dims[1:])}")
+            raise WireError(
+                f"a column of {first[0]}{list(first[1])} goes on as {dtype}{list(dims[1:])}"
+            )
         size = len(data) // dims[0]
         parts.append(data[offset * size : (offset + length) * size])
         rows += length
@@ -185,7 +205,9 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
     return Column(*first, rows, squeeze, parts)
 
 
-def _decode_info(data: bytes, start: int, end: int) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
+def _decode_info(
+    data: bytes, start: int, end: int
+) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
     key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
     columns = []
     for tag, first, last in fields(data, start, end):
@@ -202,7 +224,11 @@ def _decode_info(data: bytes, start: int, end: int) -> tuple[SampleInfo, list[tu
                 elif item_tag == 48:
                     times_sampled = value
                 elif item_tag == 66:
-                    columns = [_decode_column(data, begin, end) for tag, begin, end in fields(data, value, stop) if tag == 10]
+                    columns = [
+                        _decode_column(data, begin, end)
+                        for tag, begin, end in fields(data, value, stop)
+                        if tag == 10
+                    ]
     return SampleInfo(key, probability, table_size, priority, times_sampled), columns
 
 

@@ -1,7 +1,8 @@
-"""Snappy's raw format, in which Reverb compresses every tensor: by cramjam where it is installed, otherwise in plain Python.
+"""Snappy's raw format, in which Reverb compresses every tensor: by cramjam where it is installed,
+otherwise in plain Python.
 
-Without cramjam nothing is compressed (a literal is legal Snappy, and a server then keeps the bytes as they are) and what others
-compressed is unpacked some hundred times slower.
+Without cramjam nothing is compressed (a literal is legal Snappy, and a server then keeps the bytes
+as they are) and what others compressed is unpacked some hundred times slower.
 """
 
 import functools
@@ -52,7 +53,9 @@ def decompress(data: bytes, size: int) -> Any:
         if data[start] < 128:
             break
     if claimed != size or size > MAX_EXPANSION * len(data):  # before anything is allocated
-        raise SnappyError(f"expected {size} bytes of Snappy, but {len(data)} bytes say that they hold {claimed}")
+        raise SnappyError(
+            f"expected {size} bytes of Snappy, but {len(data)} bytes say that they hold {claimed}"
+        )
     fast = _cramjam()
     unpack: Callable[..., Any] = fast.decompress_raw if fast else _decompress
     try:

@@ -1,7 +1,9 @@
-"""Reverb's messages as bytes: what a client says, and the short answers. `samples.py` reads the long ones.
+"""Reverb's messages as bytes: what a client says, and the short answers. `samples.py` reads the
+long ones.
 
-Written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash with TensorFlow's. Field
-numbers are those of `reverb_service.proto` and `schema.proto`, the same from Reverb 0.7 to its newest source.
+Written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash
+with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`, the same
+from Reverb 0.7 to its newest source.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +13,18 @@ import ml_dtypes
 import numpy as np
 
 from . import snappy
-from .protobuf import WireError, double, fields, integer, message, read_double, read_varint, signed, text, varint
+from .protobuf import (
+    WireError,
+    double,
+    fields,
+    integer,
+    message,
+    read_double,
+    read_varint,
+    signed,
+    text,
+    varint,
+)
 
 SERVICE = "/deepmind.reverb.ReverbService/"
 CODES = {  # tensorflow.DataType
@@ -55,7 +68,9 @@ class ChunkSlice(NamedTuple):
 
 
 class TableInfo(NamedTuple):
-    """What a server tells of a table; `signature` is the (dtype, shape) of each column by its path, or None."""
+    """What a server tells of a table; `signature` is the (dtype, shape) of each column by its path,
+    or None.
+    """
 
     name: str
     sampler: str
@@ -75,7 +90,9 @@ class TableInfo(NamedTuple):
 # -- What a client says.
 
 
-def encode_chunk(key: int, episode: int, start: int, columns: Sequence[np.ndarray], delta: bool = False) -> Chunk:
+def encode_chunk(
+    key: int, episode: int, start: int, columns: Sequence[np.ndarray], delta: bool = False
+) -> Chunk:
     """A chunk of columns `[rows, *shape]` whose first row is number `start` of its episode.
 
     With `delta`, integers of rank 2 or more are stored as differences of consecutive rows.
@@ -87,13 +104,21 @@ def encode_chunk(key: int, episode: int, start: int, columns: Sequence[np.ndarra
     tensors, size = [], 0
     for column in columns:
         if column.dtype not in CODES:
-            raise TypeError(f"Reverb has no column of dtype {column.dtype}; it takes {', '.join(map(str, CODES))}")
+            raise TypeError(
+                f"Reverb has no column of dtype {column.dtype}; it takes "
+                f"{', '.join(map(str, CODES))}"
+            )
         size += column.nbytes
         if delta and column.ndim >= 2 and column.dtype.kind in "iu":
             column = np.concatenate([column[:1], column[1:] - column[:-1]])
         shape = b"".join(message(2, integer(1, n)) for n in column.shape)
         tensors.append(
-            message(1, integer(1, CODES[column.dtype]), message(2, shape), message(4, snappy.compress(column.tobytes())))
+            message(
+                1,
+                integer(1, CODES[column.dtype]),
+                message(2, shape),
+                message(4, snappy.compress(column.tobytes())),
+            )
         )
     return Chunk(
         key,
@@ -109,21 +134,36 @@ def encode_chunk(key: int, episode: int, start: int, columns: Sequence[np.ndarra
     )  # fmt: skip
 
 
-def encode_item(key: int, table: str, priority: float, columns: Iterable[tuple[Sequence[ChunkSlice], bool]]) -> bytes:
+def encode_item(
+    key: int, table: str, priority: float, columns: Iterable[tuple[Sequence[ChunkSlice], bool]]
+) -> bytes:
     """An item of columns, each of slices that are joined, and whether it is squeezed."""
     trajectory = [
         message(
             1,
-            *(message(1, integer(1, s.key), integer(2, s.offset), integer(3, s.length), integer(4, s.column)) for s in slices),
+            *(
+                message(
+                    1,
+                    integer(1, s.key),
+                    integer(2, s.offset),
+                    integer(3, s.length),
+                    integer(4, s.column),
+                )
+                for s in slices
+            ),
             integer(2, squeeze),
         )
         for slices, squeeze in columns
     ]
-    return b"".join((integer(1, key), message(2, table.encode()), double(5, priority), message(8, *trajectory)))
+    return b"".join(
+        (integer(1, key), message(2, table.encode()), double(5, priority), message(8, *trajectory))
+    )
 
 
 def encode_insert(chunks: Iterable[Chunk], items: Iterable[bytes], keep: Iterable[int]) -> bytes:
-    """A request that adds chunks, then items that refer to them and to those kept, and says which chunks to keep."""
+    """A request that adds chunks, then items that refer to them and to those kept, and says which
+    chunks to keep.
+    """
     parts = [message(1, chunk.data) for chunk in chunks] + [message(2, item) for item in items]
     return b"".join((*parts, message(3, *map(varint, keep))))
 
@@ -133,7 +173,9 @@ def encode_sample_request(table: str, num_samples: int, timeout_ms: int) -> byte
     return message(1, table.encode()) + integer(2, num_samples) + message(3, integer(1, timeout_ms))
 
 
-def encode_mutation(table: str, updates: Iterable[tuple[int, float]], deletes: Iterable[int]) -> bytes:
+def encode_mutation(
+    table: str, updates: Iterable[tuple[int, float]], deletes: Iterable[int]
+) -> bytes:
     """A request to set priorities, by key, and to delete items."""
     parts = [message(2, integer(1, key), double(2, priority)) for key, priority in updates]
     return b"".join((message(1, table.encode()), *parts, message(3, *map(varint, deletes))))
@@ -174,16 +216,23 @@ _SAMPLERS = {8: "fifo", 16: "uniform", 26: "prioritized", 34: "heap", 48: "lifo"
 
 
 def _table(data: bytes, start: int, end: int) -> TableInfo:
-    values: dict[int, tuple[int, int]] = {tag: (first, last) for tag, first, last in fields(data, start, end)}
+    values: dict[int, tuple[int, int]] = {
+        tag: (first, last) for tag, first, last in fields(data, start, end)
+    }
     sampler, exponent = "", None
     for tag, start, end in fields(data, *values.get(10, (0, 0))):
         sampler = _SAMPLERS.get(tag, sampler)
         if tag == 26:
-            exponent = next((read_double(data, at) for tag, at, _ in fields(data, start, end) if tag == 9), 0.0)
+            exponent = next(
+                (read_double(data, at) for tag, at, _ in fields(data, start, end) if tag == 9), 0.0
+            )
     limiter = {tag: (first, last) for tag, first, last in fields(data, *values.get(42, (0, 0)))}
-    per_insert, low, high = (read_double(data, limiter[tag][0]) if tag in limiter else 0.0 for tag in (9, 17, 25))
+    per_insert, low, high = (
+        read_double(data, limiter[tag][0]) if tag in limiter else 0.0 for tag in (9, 17, 25)
+    )
     inserts, samples = (
-        next((value for tag, value, _ in fields(data, *limiter.get(which, (0, 0))) if tag == 16), 0) for which in (42, 50)
+        next((value for tag, value, _ in fields(data, *limiter.get(which, (0, 0))) if tag == 16), 0)
+        for which in (42, 50)
     )
     signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = {} if 50 in values else None
     if signature is not None:
@@ -206,9 +255,16 @@ def _table(data: bytes, start: int, end: int) -> TableInfo:
 
 
 def _signature(
-    data: bytes, start: int, end: int, path: str, out: dict[str, tuple[np.dtype, tuple[int, ...]]], depth: int = 0
+    data: bytes,
+    start: int,
+    end: int,
+    path: str,
+    out: dict[str, tuple[np.dtype, tuple[int, ...]]],
+    depth: int = 0,
 ) -> None:
-    """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of their names."""
+    """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of
+    their names.
+    """
     if depth > 50:
         raise WireError("a signature of more than 50 levels")
     for tag, begin, stop in fields(data, start, end):
@@ -216,7 +272,9 @@ def _signature(
             spec = {tag: (first, last) for tag, first, last in fields(data, begin, stop)}
             code = spec.get(24, (0, 0))[0]
             if code not in DTYPES:
-                raise WireError(f"column {path!r} has TensorFlow's type {code}, which NumPy does not have")
+                raise WireError(
+                    f"column {path!r} has TensorFlow's type {code}, which NumPy does not have"
+                )
             out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, (0, 0)))])
         elif tag in (410, 418):  # a list, a tuple
             parts = [(first, last) for tag, first, last in fields(data, begin, stop) if tag == 10]
@@ -236,5 +294,9 @@ def _signature(
 
 def decode_shape(data: bytes) -> tuple[int, ...]:
     """A `tensorflow.TensorShapeProto`; an unknown length is -1."""
-    sizes = ({tag: value for tag, value, _ in fields(data, start, end)} for tag, start, end in fields(data) if tag == 18)
+    sizes = (
+        {tag: value for tag, value, _ in fields(data, start, end)}
+        for tag, start, end in fields(data)
+        if tag == 18
+    )
     return tuple(signed(size.get(8, 0)) for size in sizes)

@@ -1,4 +1,6 @@
-"""The writing side of the client: rows to chunks, slices of rows to items, and items on their way to a server."""
+"""The writing side of the client: rows to chunks, slices of rows to items, and items on their way
+to a server.
+"""
 
 import random
 import threading
@@ -34,8 +36,9 @@ class Encoded(NamedTuple):
 class InsertStream:
     """Items on their way to a server, from any number of writers and threads.
 
-    Items are sent in the background, in order. When the connection breaks, it is opened again, and what the server has not
-    confirmed is sent once more under the same keys, so that nothing is lost and nothing is there twice.
+    Items are sent in the background, in order. When the connection breaks, it is opened again, and
+    what the server has not confirmed is sent once more under the same keys, so that nothing is lost
+    and nothing is there twice.
 
     Args:
       client: of the server.
@@ -90,7 +93,8 @@ class InsertStream:
         """Waits until at most `leave` items (`max_in_flight`) are unconfirmed.
 
         Raises:
-          TimeoutError: the server took longer than `timeout` seconds (the client's): it blocks writers, or hangs.
+          TimeoutError: the server took longer than `timeout` seconds (the client's): it blocks
+            writers, or hangs.
           ConnectionError: it was not there for so long.
           ValueError, RuntimeError: it refused an item.
         """
@@ -114,7 +118,8 @@ class InsertStream:
             if self._error is not None:
                 raise self.client.explain(self._error) from self._error
         raise TimeoutError(
-            f"writing took longer than {timeout:g} s: {self.unconfirmed} items are not confirmed by {self.client.address}"
+            f"writing took longer than {timeout:g} s: {self.unconfirmed} items are not confirmed "
+            f"by {self.client.address}"
         )
 
     def close(self) -> None:
@@ -131,18 +136,29 @@ class InsertStream:
         self._requests, self._broken = SimpleQueue(), False
         self._sent.clear()
         self._call = self.client.stream("InsertStream", iter(self._requests.get, None))
-        threading.Thread(target=self._listen, args=(self._call,), name="reverb-insert", daemon=True).start()
+        threading.Thread(
+            target=self._listen, args=(self._call,), name="reverb-insert", daemon=True
+        ).start()
         self._send(list(self._unconfirmed.values()))
 
     def _send(self, items: Sequence[Encoded]) -> None:
         if not items:
             return
-        chunks = {chunk.key: chunk for item in items for chunk in item.chunks if chunk.key not in self._sent}
+        chunks = {
+            chunk.key: chunk
+            for item in items
+            for chunk in item.chunks
+            if chunk.key not in self._sent
+        }
         self._sent = {key for key in self._sent.union(chunks) if key in self._live}
-        self._requests.put(encode_insert(chunks.values(), (item.data for item in items), self._sent))
+        self._requests.put(
+            encode_insert(chunks.values(), (item.data for item in items), self._sent)
+        )
 
     def _listen(self, call: Any) -> None:
-        error: Exception = ConnectionAbortedError(f"the server at {self.client.address} ended the stream")
+        error: Exception = ConnectionAbortedError(
+            f"the server at {self.client.address} ended the stream"
+        )
         try:
             for answer in call:
                 keys = decode_keys(answer)
@@ -160,7 +176,9 @@ class InsertStream:
 
 
 class RowSlice(NamedTuple):
-    """Rows `start` to `stop` of a column, counted from the stream's first; `squeeze`: one row, without a time axis."""
+    """Rows `start` to `stop` of a column, counted from the stream's first; `squeeze`: one row,
+    without a time axis.
+    """
 
     column: int
     start: int
@@ -169,21 +187,38 @@ class RowSlice(NamedTuple):
 
 
 class Writer:
-    """Rows of one stream, and items made of slices of its last rows. Use it from one thread at a time.
+    """Rows of one stream, and items made of slices of its last rows. Use it from one thread at a
+    time.
 
-    Rows are compressed together in chunks. An item is sent when the chunk of its last row is full, or by `flush`.
+    Rows are compressed together in chunks. An item is sent when the chunk of its last row is full,
+    or by `flush`.
 
     Args:
       stream: where items go; several writers may share one.
       max_rows: how far back items may refer.
-      chunk_length: rows in a chunk. A sample brings whole chunks: 16 suits small rows, 1 suits pictures in short items.
+      chunk_length: rows in a chunk. A sample brings whole chunks: 16 suits small rows, 1 suits
+        pictures in short items.
       delta_encoded: store integers as differences of consecutive rows.
     """
 
-    def __init__(self, stream: InsertStream, *, max_rows: int, chunk_length: int = 16, delta_encoded: bool = False):
+    def __init__(
+        self,
+        stream: InsertStream,
+        *,
+        max_rows: int,
+        chunk_length: int = 16,
+        delta_encoded: bool = False,
+    ):
         if chunk_length < 1 or max_rows < 1:
-            raise ValueError(f"chunk_length and max_rows must be at least 1, got {chunk_length} and {max_rows}")
-        self.stream, self._max_rows, self._chunk_length, self._delta = stream, max_rows, chunk_length, delta_encoded
+            raise ValueError(
+                f"chunk_length and max_rows must be at least 1, got {chunk_length} and {max_rows}"
+            )
+        self.stream, self._max_rows, self._chunk_length, self._delta = (
+            stream,
+            max_rows,
+            chunk_length,
+            delta_encoded,
+        )
         self._columns: list[np.ndarray] = []  # the rows that are not in a chunk yet
         self._rows, self._chunked = 0, 0  # of this episode: all, and those in chunks
         self._chunks: deque[tuple[int, Chunk]] = deque()  # each with the number of its first row
@@ -191,12 +226,13 @@ class Writer:
         self._episode = new_key()
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
-        """Adds a row: an array `[*shape]` for each column, in the order of the table's signature; copied.
+        """Adds a row: an array `[*shape]` for each column, in the order of the table's signature;
+        copied.
 
         Raises:
           ValueError: other columns than in the rows before.
-          TimeoutError, ConnectionError: too many items are on their way for too long (see `InsertStream.wait`); the row
-            was not added.
+          TimeoutError, ConnectionError: too many items are on their way for too long (see
+            `InsertStream.wait`); the row was not added.
         """
         self.stream.wait()
         self.append_at_once(columns)
@@ -204,11 +240,14 @@ class Writer:
     def append_at_once(self, columns: Sequence[np.ndarray]) -> None:
         """Adds a row, however many items are on their way."""
         if not self._columns:
-            self._columns = [np.zeros((self._chunk_length, *column.shape), column.dtype) for column in columns]
+            self._columns = [
+                np.zeros((self._chunk_length, *column.shape), column.dtype) for column in columns
+            ]
         for buffer, column in zip(self._columns, columns, strict=True):
             if column.shape != buffer.shape[1:] or column.dtype != buffer.dtype:
                 raise ValueError(
-                    f"the rows before have columns {[f'{x.dtype}{list(x.shape[1:])}' for x in self._columns]}, "
+                    "the rows before have columns "
+                    f"{[f'{x.dtype}{list(x.shape[1:])}' for x in self._columns]}, "
                     f"got {[f'{x.dtype}{list(x.shape)}' for x in columns]}"
                 )
         at = self._rows - self._chunked
@@ -219,31 +258,40 @@ class Writer:
             buffer[at] = column
         self._rows += 1
 
-    def create_item(self, table: str, priority: float, trajectory: int | Sequence[tuple[int, slice | int]]) -> int:
+    def create_item(
+        self, table: str, priority: float, trajectory: int | Sequence[tuple[int, slice | int]]
+    ) -> int:
         """Makes an item of the episode's last rows; its key.
 
         Args:
           table: where it goes.
           priority: finite and not negative.
-          trajectory: how many of the last rows make it, of all columns; or, for each column of the item, a column of the rows
-            and a slice that counts from the last, such as `(0, slice(-3, None))`. A number in place of the slice takes one
-            row, without a time axis.
+          trajectory: how many of the last rows make it, of all columns; or, for each column of the
+            item, a column of the rows and a slice that counts from the last, such as
+            `(0, slice(-3, None))`. A number in place of the slice takes one row, without a time
+            axis.
 
         Raises:
-          ValueError: it takes rows that are not there, or too old; or the priority is no such number.
+          ValueError: it takes rows that are not there, or too old; or the priority is no such
+            number.
         """
         if not 0 <= priority < np.inf:
             raise ValueError(f"a priority must be finite and at least 0, got {priority!r}")
         if isinstance(trajectory, int):
-            trajectory = [(column, slice(-trajectory, None)) for column in range(len(self._columns))]
+            trajectory = [
+                (column, slice(-trajectory, None)) for column in range(len(self._columns))
+            ]
         key = new_key()
-        self._waiting.append((key, table, priority, [self._slice(column, rows) for column, rows in trajectory]))
+        self._waiting.append(
+            (key, table, priority, [self._slice(column, rows) for column, rows in trajectory])
+        )
         if self._rows - self._chunked in (0, self._chunk_length):
             self._cut()
         return key
 
     def flush(self, leave: int = 0, timeout: float | None = None) -> None:
-        """Sends all items, and waits until the server has confirmed all but `leave` of this writer's stream.
+        """Sends all items, and waits until the server has confirmed all but `leave` of this
+        writer's stream.
 
         Raises:
           TimeoutError, ConnectionError, ValueError, RuntimeError: see `InsertStream.wait`.
@@ -271,23 +319,35 @@ class Writer:
 
     def _slice(self, column: int, rows: slice | int) -> RowSlice:
         squeeze = not isinstance(rows, slice)
-        first, last, step = (rows.start, rows.stop, rows.step) if isinstance(rows, slice) else (rows, rows + 1, None)
+        first, last, step = (
+            (rows.start, rows.stop, rows.step)
+            if isinstance(rows, slice)
+            else (rows, rows + 1, None)
+        )
         first, last = -self._max_rows if first is None else first, last or 0
         if step not in (None, 1) or not -min(self._rows, self._max_rows) <= first < last <= 0:
             raise ValueError(
-                f"an item takes consecutive rows that count from the last, such as slice(-3, None) or -1, got {rows}; the "
-                f"episode has {self._rows} rows, of which the last max_rows={self._max_rows} can be used"
+                "an item takes consecutive rows that count from the last, such as slice(-3, "
+                f"None) or -1, got {rows}; the "
+                f"episode has {self._rows} rows, of which the last max_rows={self._max_rows} can "
+                "be used"
             )
         if not 0 <= column < len(self._columns):
             raise ValueError(f"the rows have columns 0 to {len(self._columns) - 1}, got {column}")
         return RowSlice(column, self._rows + first, self._rows + last, squeeze)
 
     def _cut(self) -> None:
-        """Makes a chunk of the rows that are in none, sends the items that wait, and forgets rows that are too old."""
+        """Makes a chunk of the rows that are in none, sends the items that wait, and forgets rows
+        that are too old.
+        """
         rows = self._rows - self._chunked
         if rows:
             chunk = encode_chunk(
-                new_key(), self._episode, self._chunked, [column[:rows] for column in self._columns], self._delta
+                new_key(),
+                self._episode,
+                self._chunked,
+                [column[:rows] for column in self._columns],
+                self._delta,
             )
             self._chunks.append((self._chunked, chunk))
             self._chunked = self._rows
@@ -295,7 +355,10 @@ class Writer:
         if self._waiting:
             self.stream.insert([self._encode(*item) for item in self._waiting])
             self._waiting.clear()
-        while self._chunks and self._chunks[0][0] + self._chunks[0][1].rows <= self._rows - self._max_rows:
+        while (
+            self._chunks
+            and self._chunks[0][0] + self._chunks[0][1].rows <= self._rows - self._max_rows
+        ):
             self.stream.release(self._chunks.popleft()[1].key)
 
     def _encode(self, key: int, table: str, priority: float, columns: list[RowSlice]) -> Encoded:

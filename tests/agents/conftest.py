@@ -1,4 +1,6 @@
-"""The data of TF-Agents' own tests: two examples of a few rows each, and the network that they are worked out by hand for."""
+"""The data of TF-Agents' own tests: two examples of a few rows each, and the network that they are
+worked out by hand for.
+"""
 
 import flax.linen as nn
 import jax
@@ -6,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import StepType, Trajectory, Transition
@@ -30,12 +33,20 @@ def frames():
 
 @pytest.fixture
 def make_rows():
-    """Makes rows `[B, T]` of observations: actions 0 and 1, rewards 10 and 20, environment discounts 0.9."""
+    """Makes rows `[B, T]` of observations: actions 0 and 1, rewards 10 and 20, environment
+    discounts 0.9.
+    """
 
     def make_rows(observation, step_type=None, **changes):
         batch, length = observation.shape[:2]
-        per_row = lambda values, dtype: np.repeat(np.resize(values, batch)[:, None], length, 1).astype(dtype)
-        step_type = np.full((batch, length), StepType.MID) if step_type is None else np.asarray(step_type, np.int32)
+        per_row = lambda values, dtype: np.repeat(
+            np.resize(values, batch)[:, None], length, 1
+        ).astype(dtype)
+        step_type = (
+            np.full((batch, length), StepType.MID)
+            if step_type is None
+            else np.asarray(step_type, np.int32)
+        )
         rows = Trajectory(
             step_type=step_type,
             observation=observation,
@@ -60,7 +71,9 @@ def data(make_rows, frames):
 def transitions(data):
     """The same as the two transitions that they are, `[2, ...]`."""
     now, then = (jax.tree.map(lambda x, t=t: jnp.asarray(x[:, t]), data) for t in (0, 1))
-    return Transition(now.observation, now.action, now.reward, now.discount, then.observation, jnp.ones(2))
+    return Transition(
+        now.observation, now.action, now.reward, now.discount, then.observation, jnp.ones(2)
+    )
 
 
 @pytest.fixture

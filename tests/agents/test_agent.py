@@ -6,14 +6,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import envs
 from jax_agents.agents import LossInfo, Shard, TrainState, periodic, polyak
 from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
 from jax_agents.experiments import PRESETS
 from jax_agents.policies import with_version
 
-PARAMS = {"actor": {"w": jnp.array([1.0, -2.0])}, "critic": {"b": jnp.array(0.5), "w": jnp.array([[3.0], [4.0]])}}
-GRADS = {"actor": {"w": jnp.array([30.0, 40.0])}, "critic": {"b": jnp.array(0.6), "w": jnp.array([[0.8], [0.0]])}}
+PARAMS = {
+    "actor": {"w": jnp.array([1.0, -2.0])},
+    "critic": {"b": jnp.array(0.5), "w": jnp.array([[3.0], [4.0]])},
+}
+GRADS = {
+    "actor": {"w": jnp.array([30.0, 40.0])},
+    "critic": {"b": jnp.array(0.6), "w": jnp.array([[0.8], [0.0]])},
+}
 
 
 def separate(optimizers, steps):
@@ -31,30 +38,43 @@ def together(optimizer, steps, params=PARAMS):
     transformation = by_role(optimizer, params)
     state = transformation.init(params)
     for _ in range(steps):
-        updates, state = transformation.update({role: GRADS[role] for role in params}, state, params)
+        updates, state = transformation.update(
+            {role: GRADS[role] for role in params}, state, params
+        )
         params = optax.apply_updates(params, updates)
     return params
 
 
 def test_a_dict_of_optimizers_equals_separate_updates():
-    optimizers = {"actor": optax.adamw(1e-2), "critic": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1))}
+    optimizers = {
+        "actor": optax.adamw(1e-2),
+        "critic": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1)),
+    }
     chex.assert_trees_all_close(together(optimizers, 3), separate(optimizers, 3), rtol=1e-6)
 
 
 def test_one_optimizer_is_applied_role_by_role():
     clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
     result = together(clipped, 1)
-    chex.assert_trees_all_close(result, separate({"actor": clipped, "critic": clipped}, 1), rtol=1e-6)
-    np.testing.assert_allclose(result["actor"]["w"], [1 - 0.6, -2 - 0.8], rtol=1e-6)  # norm 50, of this role alone
+    chex.assert_trees_all_close(
+        result, separate({"actor": clipped, "critic": clipped}, 1), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        result["actor"]["w"], [1 - 0.6, -2 - 0.8], rtol=1e-6
+    )  # norm 50, of this role alone
     np.testing.assert_allclose(result["critic"]["b"], 0.5 - 0.6, rtol=1e-6)  # norm 1: not clipped
 
 
-@pytest.mark.parametrize("given", [optax.adam(0.1), {"actor": optax.adam(0.1)}], ids=["one", "dict"])
+@pytest.mark.parametrize(
+    "given", [optax.adam(0.1), {"actor": optax.adam(0.1)}], ids=["one", "dict"]
+)
 def test_a_single_role_is_the_optimizer_itself(given):
     params = {"actor": PARAMS["actor"]}
     expected = separate({"actor": optax.adam(0.1)}, 3)["actor"]
     chex.assert_trees_all_close(together(given, 3, params), {"actor": expected}, rtol=1e-6)
-    schedule = by_role(optax.adamw(0.1), params)  # weight decay needs the parameters, which must reach it
+    schedule = by_role(
+        optax.adamw(0.1), params
+    )  # weight decay needs the parameters, which must reach it
     updates, _ = schedule.update({"actor": GRADS["actor"]}, schedule.init(params), params)
     assert set(updates) == {"actor"}
 
@@ -66,7 +86,9 @@ def test_a_dict_must_name_each_role(roles):
 
 
 def test_init_state_copies_targets_and_starts_at_zero():
-    state = init_state(PARAMS, optax.adam(0.1), jax.random.key(3), target_params=PARAMS, extra={"alpha": 1.0})
+    state = init_state(
+        PARAMS, optax.adam(0.1), jax.random.key(3), target_params=PARAMS, extra={"alpha": 1.0}
+    )
     assert isinstance(state, TrainState)
     assert state.step.dtype == jnp.int32 and int(state.step) == 0
     assert state.extra == {"alpha": 1.0}
@@ -87,7 +109,9 @@ def test_apply_loss_by_numbers():
     train = jax.jit(lambda state: apply_loss(state, noisy_loss, optax.sgd(0.1), polyak(0.5)))
     state, info = train(start)
     np.testing.assert_allclose(state.params["q"]["w"], [2.7, 3.6], rtol=1e-6)
-    np.testing.assert_allclose(state.target_params["q"]["w"], [2.85, 3.8], rtol=1e-6)  # half-way to the updated parameters
+    np.testing.assert_allclose(
+        state.target_params["q"]["w"], [2.85, 3.8], rtol=1e-6
+    )  # half-way to the updated parameters
     assert int(state.step) == 1
     assert set(info.metrics) == {"loss", "grad_norm", "noise"}
     np.testing.assert_allclose((info.metrics["loss"], info.metrics["grad_norm"]), (12.5, 5.0))
@@ -96,7 +120,9 @@ def test_apply_loss_by_numbers():
     keys = [jax.random.key_data(s.key).tolist() for s in (start, state, again)]
     assert len({tuple(key) for key in keys}) == 3
     kept, _ = apply_loss(start, noisy_loss, optax.sgd(0.1))
-    chex.assert_trees_all_equal(kept.target_params, start.target_params)  # no target update was given
+    chex.assert_trees_all_equal(
+        kept.target_params, start.target_params
+    )  # no target update was given
 
 
 def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
@@ -104,20 +130,28 @@ def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
     state = init_state(params, optax.sgd(1.0), jax.random.key(0))
 
     def train(state, target):
-        loss = lambda p, key: LossInfo(jnp.sum(p["q"]["w"] * target), {"target": target}, {"own": target[None]})
-        return apply_loss(state, loss, optax.sgd(1.0), axis_name="devices")
+        loss = lambda p, key: LossInfo(
+            jnp.sum(p["q"]["w"] * target), {"target": target}, {"own": target[None]}
+        )
+        return apply_loss(state, loss, optax.sgd(1.0), shards="devices")
 
-    states, info = jax.vmap(train, in_axes=(None, 0), axis_name="devices")(state, jnp.array([1.0, 2.0, 6.0]))
+    states, info = jax.vmap(train, in_axes=(None, 0), axis_name="devices")(
+        state, jnp.array([1.0, 2.0, 6.0])
+    )
     np.testing.assert_allclose(states.params["q"]["w"][:, 0], [-2.0, -2.0, -2.0])
     np.testing.assert_allclose(info.metrics["target"], [3.0, 3.0, 3.0])
     np.testing.assert_allclose(info.loss, [3.0, 3.0, 3.0])
-    np.testing.assert_allclose(info.per_example["own"][:, 0], [1.0, 2.0, 6.0])  # these stay with their device
+    np.testing.assert_allclose(
+        info.per_example["own"][:, 0], [1.0, 2.0, 6.0]
+    )  # these stay with their device
 
 
 def test_example_keys_do_not_depend_on_how_a_batch_is_split():
     key = jax.random.key(0)
     whole = jax.random.key_data(example_keys(key, 6))
-    split = jax.vmap(lambda _: jax.random.key_data(example_keys(key, 3, "d")), axis_name="d")(jnp.arange(2))
+    split = jax.vmap(lambda _: jax.random.key_data(example_keys(key, 3, "d")), axis_name="d")(
+        jnp.arange(2)
+    )
     np.testing.assert_array_equal(whole, split.reshape(whole.shape))
     assert len({tuple(row) for row in whole.tolist()}) == 6
 
@@ -137,11 +171,13 @@ def test_a_shard_sees_what_is_averaged_and_has_the_last_word():
         seen.append(tree)
         return jax.tree.map(lambda x: 2 * x, tree)
 
-    state, info = apply_loss(state, loss_fn, optax.sgd(0.5), axis_name=Shard(mean))
+    state, info = apply_loss(state, loss_fn, optax.sgd(0.5), shards=Shard(mean))
     ((grads, loss, metrics),) = seen
     np.testing.assert_allclose((grads["q"][0], loss, metrics["m"]), (3, 6, 7))
     np.testing.assert_allclose(state.params["q"], [2 - 0.5 * 6])
-    np.testing.assert_allclose((info.metrics["loss"], info.metrics["m"], info.metrics["grad_norm"]), (12, 14, 6))
+    np.testing.assert_allclose(
+        (info.metrics["loss"], info.metrics["m"], info.metrics["grad_norm"]), (12, 14, 6)
+    )
 
 
 def test_keys_of_a_shards_examples_are_those_of_the_whole_batch():
@@ -151,13 +187,25 @@ def test_keys_of_a_shards_examples_are_those_of_the_whole_batch():
     np.testing.assert_array_equal(part, whole[3:])
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG", "BC", "ES", "RAINBOW")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG", "BC", "ES", "RAINBOW")],
+)
 def test_rows_may_store_their_version(name):
-    """What an agent does not know of a row's policy info it passes over; traced only, as that is where rows are checked."""
-    specs = envs.classic.Pendulum().specs if name in ("SAC", "TD3", "DDPG") else envs.classic.CartPole().specs
+    """What an agent does not know of a row's policy info it passes over; traced only, as that is
+    where rows are checked.
+    """
+    specs = (
+        envs.classic.Pendulum().specs
+        if name in ("SAC", "TD3", "DDPG")
+        else envs.classic.CartPole().specs
+    )
     agent = PRESETS[name].make_agent(PRESETS[name].config, specs)
     shape = (2, agent.train_sequence_length or 6)
-    rows = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype), with_version(agent.collect_data_spec))
+    rows = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype),
+        with_version(agent.collect_data_spec),
+    )
     state = jax.eval_shape(agent.init, jax.random.key(0))
     if hasattr(agent, "prepare"):
         state, rows = jax.eval_shape(agent.prepare, state, rows)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs
 from jax_agents.agents.bc import check_dataset
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError
@@ -18,7 +19,9 @@ from jax_agents.networks.continuous import DeterministicActor, TanhNormalActor
 MID, LAST = StepType.MID, StepType.LAST
 DISCRETE = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(3))
 CONTINUOUS = EnvironmentSpecs(ArraySpec((2,)), BoundedSpec((1,), np.float32, -2.0, 2.0))
-MASKED = EnvironmentSpecs({"observation": ArraySpec((2,)), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3))
+MASKED = EnvironmentSpecs(
+    {"observation": ArraySpec((2,)), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3)
+)
 
 
 def make_agent(specs, actor=None, learning_rate=0.01):
@@ -39,12 +42,16 @@ def test_the_loss_is_the_mean_negative_log_likelihood_over_rows():
     weights = np.array([1.0, 0.5, 2.0], np.float32)
     types = jnp.array([[MID, MID], [MID, LAST], [LAST, LAST]])
     info = agent.loss(params, state, rows._replace(step_type=types), jax.random.key(1), weights)
-    np.testing.assert_allclose(info.per_example["nll"], np.log(3) * np.array([1, 0.5, 0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        info.per_example["nll"], np.log(3) * np.array([1, 0.5, 0]), rtol=1e-6
+    )
     np.testing.assert_allclose(info.loss, np.log(3) * (1 + 0.25) / 3, rtol=1e-6)
 
 
 def test_the_continuous_loss_is_a_normals():
-    """Mean 0 and standard deviation 2 (half the range) where all parameters are 0: 0.5 (a / 2)^2 + ln 2 + 0.5 ln 2 pi."""
+    """Mean 0 and standard deviation 2 (half the range) where all parameters are 0: 0.5 (a / 2)^2 +
+    ln 2 + 0.5 ln 2 pi.
+    """
     agent, rows = make_agent(CONTINUOUS), random_rows(CONTINUOUS)
     state = agent.init(jax.random.key(0))
     info = agent.loss(jax.tree.map(jnp.zeros_like, state.params), state, rows, jax.random.key(1))
@@ -69,7 +76,9 @@ def test_every_field_of_the_configuration_changes_something():
     before = outcome(base)
     for name, value in altered.items():
         after = outcome(dataclasses.replace(base, **{name: value}))
-        same = len(before) == len(after) and all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        same = len(before) == len(after) and all(
+            np.array_equal(a, b) for a, b in zip(before, after, strict=True)
+        )
         assert not same, f"{name} changes nothing"
 
 
@@ -97,7 +106,9 @@ def greedy(agent, state, rows):
 
 def test_a_discrete_expert_is_copied():
     agent, rows = make_agent(DISCRETE), random_rows(DISCRETE)
-    expert = jnp.argmax(rows.observation @ jnp.array([[1.0, -1.0, 0.3], [0.2, 0.5, -1.0]]), axis=-1).astype(jnp.int32)
+    expert = jnp.argmax(
+        rows.observation @ jnp.array([[1.0, -1.0, 0.3], [0.2, 0.5, -1.0]]), axis=-1
+    ).astype(jnp.int32)
     rows = rows._replace(action=expert)
     np.testing.assert_array_less(0.97, np.mean(greedy(agent, learn(agent, rows), rows) == expert))
 
@@ -115,7 +126,9 @@ def test_a_continuous_expert_is_copied(actor):
 def test_masked_actions_are_never_taken():
     agent, rows = make_agent(MASKED), random_rows(MASKED)
     allowed = jnp.broadcast_to(jnp.array([True, False, True]), (64, 2, 3))
-    rows = rows._replace(observation=rows.observation | {"action_mask": allowed}, action=rows.action // 2 * 2)
+    rows = rows._replace(
+        observation=rows.observation | {"action_mask": allowed}, action=rows.action // 2 * 2
+    )
     actions = greedy(agent, learn(agent, rows, 5), rows)
     assert set(np.unique(actions)) <= {0, 2}
 
@@ -132,7 +145,9 @@ def test_good_data_passes_and_bad_data_is_refused_with_its_numbers():
     check_dataset(rows, CONTINUOUS)
     check_dataset(jax.tree.map(lambda x: x[0, 0], rows), CONTINUOUS)
     with pytest.raises(SpecError, match=r"observation: 1 of 256 numbers are NaN"):
-        check_dataset(rows._replace(observation=rows.observation.at[3, 1, 0].set(jnp.nan)), CONTINUOUS)
+        check_dataset(
+            rows._replace(observation=rows.observation.at[3, 1, 0].set(jnp.nan)), CONTINUOUS
+        )
     with pytest.raises(SpecError, match=r"action: 1 of 128 numbers lie outside .*\[2.5\]"):
         check_dataset(rows._replace(action=rows.action.at[3, 1, 0].set(2.5)), CONTINUOUS)
     rows = random_rows(DISCRETE)
@@ -143,14 +158,19 @@ def test_good_data_passes_and_bad_data_is_refused_with_its_numbers():
 def test_forbidden_actions_are_refused_but_on_boundary_rows():
     rows = random_rows(MASKED)
     mask = jnp.ones((64, 2, 3), bool).at[7, 1].set(False)
-    rows = rows._replace(observation=rows.observation | {"action_mask": mask}, action=rows.action.at[7, 1].set(2))
+    rows = rows._replace(
+        observation=rows.observation | {"action_mask": mask}, action=rows.action.at[7, 1].set(2)
+    )
     with pytest.raises(SpecError, match=r"1 of 128 are forbidden by their action masks: \[2\]"):
         check_dataset(rows, MASKED)
     check_dataset(rows._replace(step_type=rows.step_type.at[7, 1].set(LAST)), MASKED)
 
 
 def test_forbidden_actions_of_several_factors():
-    specs = EnvironmentSpecs({"observation": ArraySpec((1,)), "action_mask": ArraySpec((5,), np.bool_)}, DiscreteSpec((2, 3)))
+    specs = EnvironmentSpecs(
+        {"observation": ArraySpec((1,)), "action_mask": ArraySpec((5,), np.bool_)},
+        DiscreteSpec((2, 3)),
+    )
     rows = random_rows(specs, batch=1, length=1)
     mask = jnp.array([[[True, True, True, False, True]]])
     rows = rows._replace(observation=rows.observation | {"action_mask": mask})

@@ -3,13 +3,18 @@
 import gymnasium
 import optax
 import pytest
+
 from jax_agents import agents, envs, networks
 from jax_agents.agents.checks import check_parts
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
 
 DISCRETE = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(2))
 CONTINUOUS = EnvironmentSpecs(ArraySpec((2,)), BoundedSpec((1,), "float32", -1.0, 1.0))
-Q, ACTOR, CRITIC = networks.QNetwork(2), networks.ActorNetwork(CONTINUOUS.action), networks.CriticNetwork()
+Q, ACTOR, CRITIC = (
+    networks.QNetwork(2),
+    networks.ActorNetwork(CONTINUOUS.action),
+    networks.CriticNetwork(),
+)
 POLICY = networks.ActorNetwork(DISCRETE.action)
 OPTIMIZER = optax.adam(1e-3)
 BOTH = networks.ActorValueNetwork(POLICY, networks.ValueNetwork())
@@ -35,24 +40,39 @@ def make(kind, specs=None, optimizer=OPTIMIZER, **more):
 def test_specs_and_optimizer(kind):
     check_parts(make(kind))
     name, env = kind.__name__, envs.gym.make("CartPole-v1")
-    with pytest.raises(TypeError, match=rf"^{name}: expected the specs of an environment, env.specs, got .*GymEnvironment"):
+    with pytest.raises(
+        TypeError,
+        match=rf"^{name}: expected the specs of an environment, env.specs, got .*GymEnvironment",
+    ):
         make(kind, specs=env)
     with pytest.raises(TypeError, match=rf"^{name}: .*env.specs, got gymnasium.*Box"):
         make(kind, specs=gymnasium.spaces.Box(-1, 1, (2,)))
-    for wrong, told in ((1e-3, "0.001"), (optax.adam, "function"), (optax.GradientTransformation, "type"), (None, "None")):
-        with pytest.raises(TypeError, match=rf"^{name}: expected an optimizer such as optax.adam\(1e-3\).*got .*{told}"):
+    for wrong, told in (
+        (1e-3, "0.001"),
+        (optax.adam, "function"),
+        (optax.GradientTransformation, "type"),
+        (None, "None"),
+    ):
+        with pytest.raises(
+            TypeError,
+            match=rf"^{name}: expected an optimizer such as optax.adam\(1e-3\).*got .*{told}",
+        ):
             make(kind, optimizer=wrong)
 
 
 @pytest.mark.parametrize("kind", WITH_TARGETS)
 def test_how_targets_follow(kind):
-    with pytest.raises(TypeError, match=rf"^{kind.__name__}: target_update: .*agents.polyak\(0.005\).*got 10$"):
+    with pytest.raises(
+        TypeError, match=rf"^{kind.__name__}: target_update: .*agents.polyak\(0.005\).*got 10$"
+    ):
         make(kind, target_update=10)
 
 
 @pytest.mark.parametrize("kind", [agents.DqnAgent, agents.SacAgent])
 def test_the_loss_of_td_errors(kind):
-    with pytest.raises(TypeError, match=rf"^{kind.__name__}: td_loss: .*losses.huber.*got 'huber'$"):
+    with pytest.raises(
+        TypeError, match=rf"^{kind.__name__}: td_loss: .*losses.huber.*got 'huber'$"
+    ):
         make(kind, td_loss="huber")
 
 

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import optax
+
 from jax_agents import agents, networks
 from jax_agents.envs import classic
 
@@ -17,11 +18,17 @@ def test_a_line_for_each_field():
     )
     lines = str(agent).splitlines()
     assert lines[0] == "DqnAgent" and f"{agent}" == str(agent)
-    assert lines[1].startswith("  observation: float32[4]") and lines[2] == "  action: int32[] in 0..1"
+    assert (
+        lines[1].startswith("  observation: float32[4]") and lines[2] == "  action: int32[] in 0..1"
+    )
     told = dict(line.strip().split(": ", 1) for line in lines[1:])
     assert told["network"] == "QNetwork(num_actions=2, hidden=(8,), activation=tanh, dueling=True)"
     assert told["optimizer"] == "optax transformation" and told["gamma"] == "0.99"
-    assert told["target_update"] == "polyak" and told["td_loss"] == "huber" and "schedule" in told["epsilon"]
+    assert (
+        told["target_update"] == "polyak"
+        and told["td_loss"] == "huber"
+        and "schedule" in told["epsilon"]
+    )
     assert "0x" not in str(agent)  # no addresses
 
 
@@ -30,4 +37,7 @@ def test_several_optimizers():
     networks_ = networks.TanhNormalActor(specs.action, (8,)), networks.CriticNetwork((8,))
     optimizers = {role: optax.adam(1e-3) for role in ("actor", "critic", "alpha")}
     text = str(agents.SacAgent(specs, *networks_, optimizers))
-    assert "optimizer: {actor: optax transformation, critic: optax transformation, alpha: optax transformation}" in text
+    assert (
+        "optimizer: {actor: optax transformation, critic: optax transformation, alpha: optax "
+        "transformation}" in text
+    )

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.agents import DiscreteSacAgent
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import Trajectory, split_action_mask
@@ -10,7 +11,9 @@ from jax_agents.networks import ActorNetwork, QNetwork
 from jax_agents.networks.distributions import Categorical
 
 SPECS = EnvironmentSpecs(ArraySpec((1,)), DiscreteSpec(3))
-MASKED = EnvironmentSpecs({"observation": ArraySpec((1,)), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3))
+MASKED = EnvironmentSpecs(
+    {"observation": ArraySpec((1,)), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3)
+)
 PROBS = np.array([0.5, 0.3, 0.2])
 
 
@@ -22,7 +25,9 @@ class FixedActor:
 
     def apply(self, variables, observation):
         observation, mask = split_action_mask(observation)
-        return Categorical(jnp.broadcast_to(variables["logits"], (*observation.shape[:-1], 3)), mask)
+        return Categorical(
+            jnp.broadcast_to(variables["logits"], (*observation.shape[:-1], 3)), mask
+        )
 
 
 class LinearCritic:
@@ -40,11 +45,15 @@ def data(mask=None, next_mask=None):
     if mask is not None:
         observation = {"observation": observation, "action_mask": jnp.array([[mask, next_mask]])}
     types, action = jnp.array([[0, 1]], jnp.int32), jnp.array([[1, 0]], jnp.int32)
-    return Trajectory(types, observation, action, (), types + 1, jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 1.0]]))
+    return Trajectory(
+        types, observation, action, (), types + 1, jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 1.0]])
+    )
 
 
 def info_of(specs, experience, **fields):
-    agent = DiscreteSacAgent(specs, FixedActor(), LinearCritic(), optax.sgd(0.1), gamma=0.5, **fields)
+    agent = DiscreteSacAgent(
+        specs, FixedActor(), LinearCritic(), optax.sgd(0.1), gamma=0.5, **fields
+    )
 
     def init_and_loss(key):
         state = agent.init(key)
@@ -56,7 +65,8 @@ def info_of(specs, experience, **fields):
 def test_losses_by_hand():
     entropy = -(PROBS * np.log(PROBS)).sum()
     info = info_of(SPECS, data())
-    # V(2) = 2 x (0.5 + 0.6 + 0.6) + entropy; the target is 1 + 0.5 V; the prediction Q(1, 1) is 2; two critics.
+    # V(2) = 2 x (0.5 + 0.6 + 0.6) + entropy; the target is 1 + 0.5 V; the prediction Q(1, 1) is 2;
+    # two critics.
     error = 1 + 0.5 * (3.4 + entropy) - 2
     np.testing.assert_allclose(info.metrics["critic_loss"], 2 * error**2, rtol=1e-5)
     np.testing.assert_allclose(info.metrics["actor_loss"], -(1.7 + entropy), rtol=1e-5)
@@ -65,7 +75,11 @@ def test_losses_by_hand():
 
 
 def test_masks_hold_in_targets_actor_and_temperature():
-    info = info_of(MASKED, data(mask=[True, True, False], next_mask=[False, True, True]), learn_temperature=True)
+    info = info_of(
+        MASKED,
+        data(mask=[True, True, False], next_mask=[False, True, True]),
+        learn_temperature=True,
+    )
     now, then = np.array([5 / 8, 3 / 8]), np.array([3 / 5, 2 / 5])
     entropy, next_entropy = -(now * np.log(now)).sum(), -(then * np.log(then)).sum()
     error = 1 + 0.5 * (then @ [4.0, 6.0] + next_entropy) - 2
@@ -76,7 +90,9 @@ def test_masks_hold_in_targets_actor_and_temperature():
 
 
 def test_a_mask_that_forbids_everything_after_the_end_does_no_harm():
-    agent = DiscreteSacAgent(MASKED, ActorNetwork(DiscreteSpec(3), (4,)), QNetwork(3, (4,)), optax.sgd(0.1))
+    agent = DiscreteSacAgent(
+        MASKED, ActorNetwork(DiscreteSpec(3), (4,)), QNetwork(3, (4,)), optax.sgd(0.1)
+    )
     experience = data(mask=[True, True, False], next_mask=[False, False, False])
     state, info = jax.jit(agent.train)(jax.jit(agent.init)(jax.random.key(0)), experience)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, info)))
@@ -84,7 +100,11 @@ def test_a_mask_that_forbids_everything_after_the_end_does_no_harm():
 
 def test_what_does_not_fit_is_refused():
     nets = (ActorNetwork(DiscreteSpec(3), (4,)), QNetwork(3, (4,)), optax.sgd(0.1))
-    with pytest.raises(ValueError, match=r"DiscreteSacAgent: expected one discrete action.*SacAgent"):
-        DiscreteSacAgent(EnvironmentSpecs(ArraySpec((1,)), BoundedSpec((1,), np.float32, -1.0, 1.0)), *nets)
+    with pytest.raises(
+        ValueError, match=r"DiscreteSacAgent: expected one discrete action.*SacAgent"
+    ):
+        DiscreteSacAgent(
+            EnvironmentSpecs(ArraySpec((1,)), BoundedSpec((1,), np.float32, -1.0, 1.0)), *nets
+        )
     with pytest.raises(ValueError, match=r"expected values \[2, 3, 3\].*got \[2, 3, 4\]"):
         DiscreteSacAgent(SPECS, nets[0], QNetwork(4, (4,)), nets[2])

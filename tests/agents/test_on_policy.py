@@ -7,11 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.agents import A2cAgent, ImpalaAgent, PpoAgent, ReinforceAgent
 from jax_agents.agents.on_policy import estimate, standardize
-from jax_agents.envs.specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, validate
+from jax_agents.envs.specs import (
+    BoundedSpec,
+    DiscreteSpec,
+    EnvironmentSpecs,
+    SpecError,
+    sample,
+    validate,
+)
 from jax_agents.envs.types import TimeStep
-from jax_agents.networks import ActorNetwork, ActorValueNetwork, QNetwork, TanhNormalActor, ValueNetwork
+from jax_agents.networks import (
+    ActorNetwork,
+    ActorValueNetwork,
+    QNetwork,
+    TanhNormalActor,
+    ValueNetwork,
+)
 
 OBSERVATION = BoundedSpec((3,), np.float32, -1, 1)
 DISCRETE = EnvironmentSpecs(OBSERVATION, DiscreteSpec(3))
@@ -22,12 +36,18 @@ B, T = 4, 6
 
 
 def build(kind, specs=DISCRETE, **options):
-    actor = ActorNetwork(specs.action, hidden=(8,), output_kernel_init=jax.nn.initializers.orthogonal(1.0))
-    return kind(specs, ActorValueNetwork(actor, ValueNetwork(hidden=(8,))), optax.sgd(0.1), **options)
+    actor = ActorNetwork(
+        specs.action, hidden=(8,), output_kernel_init=jax.nn.initializers.orthogonal(1.0)
+    )
+    return kind(
+        specs, ActorValueNetwork(actor, ValueNetwork(hidden=(8,))), optax.sgd(0.1), **options
+    )
 
 
 def rows(agent, seed=0):
-    """Rows `[B, T + 1]`: after row 2 an episode is cut off in stream 0 and terminates in stream 1; row 3 is the boundary."""
+    """Rows `[B, T + 1]`: after row 2 an episode is cut off in stream 0 and terminates in stream 1;
+    row 3 is the boundary.
+    """
     random = sample(agent.collect_data_spec, jax.random.key(seed), (B, T + 1))
     step_type = np.ones((B, T + 1), np.int32)
     step_type[:2, 3], step_type[:2, 4] = 2, 0
@@ -37,12 +57,14 @@ def rows(agent, seed=0):
     discount[1, 2] = 0.0
     log_prob = {"log_prob": -1 - 0.1 * random.policy_info["log_prob"] ** 2}
     info = {**random.policy_info, **log_prob}
-    return random._replace(step_type=step_type, next_step_type=next_step_type, discount=discount, policy_info=info)
+    return random._replace(
+        step_type=step_type, next_step_type=next_step_type, discount=discount, policy_info=info
+    )
 
 
-def update(agent, state, experience, axis_name=None):
-    state, batch = agent.prepare(state, experience, axis_name=axis_name)
-    return agent.train(state, batch, axis_name=axis_name)
+def update(agent, state, experience, shards=None):
+    state, batch = agent.prepare(state, experience, shards=shards)
+    return agent.train(state, batch, shards=shards)
 
 
 def close(a, b, rtol=1e-5, atol=1e-6):
@@ -52,17 +74,30 @@ def close(a, b, rtol=1e-5, atol=1e-6):
 
 @pytest.mark.parametrize(
     ("kind", "specs"),
-    [(PpoAgent, FACTORS), (PpoAgent, CONTINUOUS), (A2cAgent, CONTINUOUS), (ReinforceAgent, DISCRETE), (ImpalaAgent, FACTORS)],
+    [
+        (PpoAgent, FACTORS),
+        (PpoAgent, CONTINUOUS),
+        (A2cAgent, CONTINUOUS),
+        (ReinforceAgent, DISCRETE),
+        (ImpalaAgent, FACTORS),
+    ],
     ids=["ppo-factors", "ppo-continuous", "a2c-continuous", "reinforce-discrete", "impala-factors"],
 )
 def test_an_update_under_jit_with_every_kind_of_action(kind, specs):
-    agent = build(kind, specs, normalize_observations=True, normalize_rewards=True, entropy_coefficient=0.01)
+    agent = build(
+        kind, specs, normalize_observations=True, normalize_rewards=True, entropy_coefficient=0.01
+    )
     state = agent.init(jax.random.key(0))
     new, info = jax.jit(update, static_argnums=0)(agent, state, rows(agent))
     assert new.step == 1 and np.isfinite(info.loss)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new.params))
-    assert all((a != b).any() for a, b in zip(jax.tree.leaves(new.params), jax.tree.leaves(state.params), strict=True))
-    time_step = TimeStep(jnp.ones((2, 5), jnp.int32), jnp.zeros((2, 5)), jnp.ones((2, 5)), jnp.zeros((2, 5, 3)))
+    assert all(
+        (a != b).any()
+        for a, b in zip(jax.tree.leaves(new.params), jax.tree.leaves(state.params), strict=True)
+    )
+    time_step = TimeStep(
+        jnp.ones((2, 5), jnp.int32), jnp.zeros((2, 5)), jnp.ones((2, 5)), jnp.zeros((2, 5, 3))
+    )
     policy, params = agent.collect_policy, agent.policy_params(new)
     result = policy.action(params, time_step, policy.initial_state((2, 5)), jax.random.key(1))
     validate(result.action, specs.action, batch_ndim=2, values=True)
@@ -80,12 +115,18 @@ def test_squashed_policies_start_with_ratio_1_and_gain_entropy_by_its_bonus(kind
     def outcome(coefficient):
         agent = kind(CONTINUOUS, network, optax.sgd(0.1), entropy_coefficient=coefficient)
         state, experience = agent.init(jax.random.key(0)), rows(agent)
-        time_step = TimeStep(experience.step_type, experience.reward, experience.discount, experience.observation)
-        step = agent.collect_policy.action(agent.policy_params(state), time_step, (), jax.random.key(1))
+        time_step = TimeStep(
+            experience.step_type, experience.reward, experience.discount, experience.observation
+        )
+        step = agent.collect_policy.action(
+            agent.policy_params(state), time_step, (), jax.random.key(1)
+        )
         experience = experience._replace(action=step.action, policy_info=step.info)
         state, batch = agent.prepare(state, experience)
         after, info = agent.train(state, batch)
-        return info.metrics, agent.loss(after.params, after, batch, jax.random.key(2)).metrics["entropy"]
+        return info.metrics, agent.loss(after.params, after, batch, jax.random.key(2)).metrics[
+            "entropy"
+        ]
 
     metrics, entropy = outcome(jnp.array([0.0, 1.0]))
     assert entropy[1] > entropy[0] + 1e-3
@@ -94,7 +135,9 @@ def test_squashed_policies_start_with_ratio_1_and_gain_entropy_by_its_bonus(kind
         np.testing.assert_allclose(metrics["kl"], 0.0, atol=1e-6)
         np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)
     if kind is ImpalaAgent:
-        np.testing.assert_allclose(metrics["ratio"], 1 - 2 / (B * T), rtol=1e-5)  # of all but the two boundary rows
+        np.testing.assert_allclose(
+            metrics["ratio"], 1 - 2 / (B * T), rtol=1e-5
+        )  # of all but the two boundary rows
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,7 +146,11 @@ def test_boundary_rows_have_no_gradient(kind):
     state, clean = agent.init(jax.random.key(0)), rows(agent)
     spoilt = jax.tree.map(np.array, clean)
     spoilt.action[:2, 3] = (spoilt.action[:2, 3] + 1) % 3
-    spoilt.reward[:2, 3], spoilt.discount[:2, 3], spoilt.policy_info["log_prob"][:2, 3] = 1e3, 0.3, -7.0
+    spoilt.reward[:2, 3], spoilt.discount[:2, 3], spoilt.policy_info["log_prob"][:2, 3] = (
+        1e3,
+        0.3,
+        -7.0,
+    )
     spoilt.action[:, T], spoilt.reward[:, T] = 0, -1e3  # of row T only the observation counts
     close(update(agent, state, clean)[0].params, update(agent, state, spoilt)[0].params)
     spoilt.reward[2, 3] = 9.0
@@ -117,9 +164,13 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     values = agent.value(agent.policy_params(state), experience.observation)
     target = agent.prepare(state, experience)[1].target.reshape(B, T)
-    np.testing.assert_allclose(target[0, 2], experience.reward[0, 2] + 0.9 * values[0, 3], rtol=1e-5)  # cut off
+    np.testing.assert_allclose(
+        target[0, 2], experience.reward[0, 2] + 0.9 * values[0, 3], rtol=1e-5
+    )  # cut off
     np.testing.assert_allclose(target[1, 2], experience.reward[1, 2], rtol=1e-5)  # terminated
-    np.testing.assert_allclose(target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5)
+    np.testing.assert_allclose(
+        target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5
+    )
 
 
 def test_estimates_are_those_of_tf_agents():
@@ -131,13 +182,17 @@ def test_estimates_are_those_of_tf_agents():
 
         def apply(self, variables, observation):
             network = ActorNetwork(DiscreteSpec(3), hidden=())
-            return network.init_with_output(jax.random.key(0), observation)[0], jnp.full(observation.shape[:-1], 3.0)
+            return network.init_with_output(jax.random.key(0), observation)[0], jnp.full(
+                observation.shape[:-1], 3.0
+            )
 
     agent = PpoAgent(DISCRETE, Constant(), optax.sgd(1.0), gamma=1.0)
     experience = sample(agent.collect_data_spec, jax.random.key(0), (1, 10))
     discount = np.array([[1, 1, 1, 1, 0, 0.9, 0.9, 0.9, 0, 0]], np.float32)
     middle = np.ones((1, 10), np.int32)
-    experience = experience._replace(step_type=middle, next_step_type=middle, reward=np.ones((1, 10)), discount=discount)
+    experience = experience._replace(
+        step_type=middle, next_step_type=middle, reward=np.ones((1, 10)), discount=discount
+    )
     examples = estimate(agent, {"actor_value": {}}, experience, 0.95)
     expected = [2.0808625, 1.13775, 0.145, -0.9, -2.0, 0.56016475, -0.16355, -1.01, -2.0]
     np.testing.assert_allclose(examples.advantage, expected, rtol=1e-5)
@@ -150,7 +205,9 @@ def test_normalisers_count_each_row_once_and_hold_for_their_own_batch():
     state, batch = agent.prepare(state, experience)
     observation = experience.observation[:, :-1]
     np.testing.assert_allclose(batch.observation.mean(0), 0.0, atol=1e-5)
-    np.testing.assert_allclose(state.extra["observation_statistics"].variance, observation.var((0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(
+        state.extra["observation_statistics"].variance, observation.var((0, 1)), rtol=1e-4
+    )
     seen = experience.policy_info["discounted_return"][:, :-1][experience.step_type[:, :-1] != 0]
     assert state.extra["return_statistics"].count == seen.size == B * T - 2
     _, normal = agent.normalized(agent.init(jax.random.key(0)), experience)
@@ -163,7 +220,7 @@ def test_two_devices_equal_one(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     one, info = update(agent, state, experience)
     halves = jax.tree.map(lambda x: x.reshape(2, B // 2, *x.shape[1:]), experience)
-    step = lambda part: update(agent, state, part, axis_name="d")
+    step = lambda part: update(agent, state, part, shards="d")
     two, parts = jax.vmap(step, axis_name="d")(halves)
     close(jax.tree.map(lambda x: x[0], two.params), one.params, rtol=1e-4)
     close(jax.tree.map(lambda x: x[1], two.extra), one.extra, rtol=1e-4)
@@ -189,11 +246,15 @@ def test_every_field_changes_something(kind, field, value):
 
 @functools.cache
 def two_updates(kind, *change):
-    """Parameters after an update on each half of a batch: so clips have something to hold, and parts differ from the whole."""
+    """Parameters after an update on each half of a batch: so clips have something to hold, and
+    parts differ from the whole.
+    """
     agent = build(kind, **dict([change] if change else []))
     state, batch = agent.prepare(agent.init(jax.random.key(0)), rows(agent))
     for half in range(2):
-        state, _ = agent.train(state, jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], batch))
+        state, _ = agent.train(
+            state, jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], batch)
+        )
     return state.params
 
 
@@ -203,18 +264,30 @@ def test_standardize_leaves_rows_of_weight_0_out():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"PpoAgent: expected a network that gives a distribution.*\[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"PpoAgent: expected a network that gives a distribution.*\[2, 3\]"
+    ):
         PpoAgent(DISCRETE, ActorNetwork(DISCRETE.action), optax.sgd(1.0))
     with pytest.raises(ValueError, match="A2cAgent: network cannot take observations"):
         A2cAgent(DISCRETE, QNetwork(3), optax.sgd(1.0))
     with pytest.raises(ValueError, match=r"actions \[2, 3, 2\]"):
-        A2cAgent(DISCRETE, ActorValueNetwork(ActorNetwork(CONTINUOUS.action), ValueNetwork()), optax.sgd(1.0))
+        A2cAgent(
+            DISCRETE,
+            ActorValueNetwork(ActorNetwork(CONTINUOUS.action), ValueNetwork()),
+            optax.sgd(1.0),
+        )
     agent = build(PpoAgent)
     with pytest.raises(SpecError, match="reward"):
-        agent.prepare(agent.init(jax.random.key(0)), rows(agent)._replace(reward=np.zeros((B, T + 1, 1), np.float32)))
+        agent.prepare(
+            agent.init(jax.random.key(0)),
+            rows(agent)._replace(reward=np.zeros((B, T + 1, 1), np.float32)),
+        )
     for kind in (PpoAgent, A2cAgent, ReinforceAgent):
         unprepared = build(kind)
-        with pytest.raises(TypeError, match=r"got Trajectory; call state, examples = agent.prepare\(state, rows\) first"):
+        with pytest.raises(
+            TypeError,
+            match=r"got Trajectory; call state, examples = agent.prepare\(state, rows\) first",
+        ):
             unprepared.train(unprepared.init(jax.random.key(0)), rows(unprepared))
     with pytest.raises(ValueError, match="advantages 'minibatch'"):
         build(PpoAgent, advantages="maybe")

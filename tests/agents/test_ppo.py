@@ -1,4 +1,6 @@
-"""PPO's losses, against TF-Agents' numbers and by hand; what it shares with others is in `test_on_policy.py`."""
+"""PPO's losses, against TF-Agents' numbers and by hand; what it shares with others is in
+`test_on_policy.py`.
+"""
 
 import dataclasses
 
@@ -8,17 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.agents import PpoAgent
 from jax_agents.agents.on_policy import Examples
 from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
-from jax_agents.learners.learner import pad_batch
+from jax_agents.learners.sharding import pad_batch
 from jax_agents.networks.distributions import Normal
 
 SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
 
 
 class Linear:
-    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation, and V = 2x + y + 5."""
+    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation, and V = 2x + y +
+    5.
+    """
 
     def init(self, key, observation):
         return {"w": jnp.array([[2.0, 1.0], [1.0, 1.0]]), "b": jnp.array([5.0, 5.0])}
@@ -67,13 +72,21 @@ def test_entropy():
 
 
 def test_clipped_value():
-    """V = (9, 15). Held within 1 of (5, 15), errors are max(7.1^2, 4.1^2) and 14^2; within 1 of 12, the first is 9.1^2."""
-    assert run(value_clip=1.0, old=(5.0, 15.0)).metrics["value_loss"] == pytest.approx((7.1**2 + 14**2) / 2)
-    assert run(value_clip=1.0, old=(12.0, 15.0)).metrics["value_loss"] == pytest.approx((9.1**2 + 14**2) / 2)
+    """V = (9, 15). Held within 1 of (5, 15), errors are max(7.1^2, 4.1^2) and 14^2; within 1 of 12,
+    the first is 9.1^2.
+    """
+    assert run(value_clip=1.0, old=(5.0, 15.0)).metrics["value_loss"] == pytest.approx(
+        (7.1**2 + 14**2) / 2
+    )
+    assert run(value_clip=1.0, old=(12.0, 15.0)).metrics["value_loss"] == pytest.approx(
+        (9.1**2 + 14**2) / 2
+    )
 
 
 def test_clip_ratio_is_a_schedule():
-    """Ratios of about 0.01 lie below 1 - epsilon, where a positive advantage still counts in full."""
+    """Ratios of about 0.01 lie below 1 - epsilon, where a positive advantage still counts in
+    full.
+    """
     info = run(clip_ratio=lambda step: 0.5 + step)
     assert info.metrics["clip_fraction"] == 1.0
     assert info.metrics["policy_loss"] == pytest.approx(-0.0164646133, rel=1e-4)
@@ -87,23 +100,33 @@ def test_kl_penalty():
 
 
 def test_kl_beta_adapts_between_batches():
-    agent = PpoAgent(SPECS, Linear(), optax.sgd(0.01), kl_target=0.01, initial_kl_beta=2.0, clip_ratio=None)
+    agent = PpoAgent(
+        SPECS, Linear(), optax.sgd(0.01), kl_target=0.01, initial_kl_beta=2.0, clip_ratio=None
+    )
     state = agent.init(jax.random.key(0))
     middle, numbers = np.ones((2, 3), np.int32), np.ones((2, 3), np.float32)
     info = {"log_prob": -3 * numbers}
-    row = agent.collect_data_spec._replace(step_type=middle, next_step_type=middle, reward=numbers, discount=numbers)
+    row = agent.collect_data_spec._replace(
+        step_type=middle, next_step_type=middle, reward=numbers, discount=numbers
+    )
     experience = row._replace(
-        observation=np.ones((2, 3, 2), np.float32), action=np.ones((2, 3, 1), np.float32), policy_info=info
+        observation=np.ones((2, 3, 2), np.float32),
+        action=np.ones((2, 3, 1), np.float32),
+        policy_info=info,
     )
     prepare = jax.jit(agent.prepare)
     state, batch = prepare(state, experience)
     assert state.extra["kl_beta"] == 2.0  # no update has been made yet
-    np.testing.assert_allclose(batch.distribution.loc[:, 0], agent.apply(state.params, batch.observation)[0].loc[:, 0])
+    np.testing.assert_allclose(
+        batch.distribution.loc[:, 0], agent.apply(state.params, batch.observation)[0].loc[:, 0]
+    )
     trained, info = agent.train(state, batch)
     assert info.metrics["kl"] == 0  # before the only update; what counts is what it did:
     after, _ = agent.apply(trained.params, batch.observation)
     kl = float(batch.distribution.kl_divergence(after).mean())
-    experience = experience._replace(step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32))  # over steps, not boundary rows
+    experience = experience._replace(
+        step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32)
+    )  # over steps, not boundary rows
     for factor, beta in [(1.6, 4.0), (1.2, 2.0), (0.6, 1.0)]:
         aim = dataclasses.replace(agent, kl_target=kl / factor)
         adapted, _ = jax.jit(aim.prepare)(trained, experience)
@@ -116,10 +139,20 @@ def test_examples_of_weight_0_do_not_count_for_the_advantages():
     agent = PpoAgent(SPECS, Linear(), optax.sgd(1e-3))
     state, count = agent.init(jax.random.key(0)), jnp.arange(5.0)
     advantage = jnp.array([0.0, 1.0, 2.0, 3.0, 20.0])
-    batch = Examples(jnp.stack([count, -count], 1), count[:, None], -count, advantage, advantage, count, jnp.ones(5))
+    batch = Examples(
+        jnp.stack([count, -count], 1),
+        count[:, None],
+        -count,
+        advantage,
+        advantage,
+        count,
+        jnp.ones(5),
+    )
     expected, _ = agent.train(state, batch)
     got, _ = agent.train(state, *pad_batch(batch, None, 4))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), expected.params, got.params)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), expected.params, got.params
+    )
 
 
 def test_weights_and_rows_of_weight_0():

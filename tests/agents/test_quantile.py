@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import Trajectory
@@ -18,8 +19,13 @@ class DummyNet(nn.Module):
 
     @nn.compact
     def __call__(self, observation):
-        kernel, bias = (lambda *_: jnp.array([[1.0, 1.0, 2.0, 0.0]])), (lambda *_: jnp.array([0.0, 1.0, 0.0, 0.0]))
-        return nn.Dense(4, kernel_init=kernel, bias_init=bias)(observation).reshape(*observation.shape[:-1], 2, 2)
+        kernel, bias = (
+            (lambda *_: jnp.array([[1.0, 1.0, 2.0, 0.0]])),
+            (lambda *_: jnp.array([0.0, 1.0, 0.0, 0.0])),
+        )
+        return nn.Dense(4, kernel_init=kernel, bias_init=bias)(observation).reshape(
+            *observation.shape[:-1], 2, 2
+        )
 
 
 def rows(observation, next_observation, action, reward, discount):
@@ -38,8 +44,9 @@ def rows(observation, next_observation, action, reward, discount):
 @pytest.mark.parametrize(
     ("huber_param", "expected"),
     [
-        # Estimates (2, 3) at tau (1/4, 3/4); targets 1 + 0.5 (4, 5) = (3, 3.5), for at 4 action 0 has the mean 4.5 and action 1
-        # the mean 4. Errors (1, 1.5) and (0, 0.5), all upwards, weighted by tau.
+        # Estimates (2, 3) at tau (1/4, 3/4); targets 1 + 0.5 (4, 5) = (3, 3.5), for at 4 action 0
+        # has the mean 4.5 and action 1 the mean 4. Errors (1, 1.5) and (0, 0.5), all upwards,
+        # weighted by tau.
         (0.0, 0.25 * (1 + 1.5) / 2 + 0.75 * (0 + 0.5) / 2),
         (1.0, 0.25 * (0.5 + 1.0) / 2 + 0.75 * (0 + 0.125) / 2),
         (0.5, 0.25 * (0.75 + 1.25) / 2 + 0.75 * (0 + 0.25) / 2),
@@ -57,12 +64,16 @@ def test_the_loss_by_hand(huber_param, expected):
 def test_errors_downwards_weigh_one_minus_tau():
     agent = agents.QrDqnAgent(SPECS, DummyNet(), optax.sgd(0.1), gamma=1.0, huber_param=0.0)
     state = agent.init(jax.random.key(0))
-    info = agent.loss(state.params, state, rows(2, 4, 0, 0, 0), jax.random.key(1))  # terminal, reward 0: errors -2 and -3
+    info = agent.loss(
+        state.params, state, rows(2, 4, 0, 0, 0), jax.random.key(1)
+    )  # terminal, reward 0: errors -2 and -3
     np.testing.assert_allclose(info.loss, 0.75 * 2 + 0.25 * 3, rtol=1e-6)
 
 
 def test_the_quantiles_of_a_random_reward_are_learned():
-    """A reward of 0 or 1 with equal probability: of two quantiles, at 1/4 and 3/4, the lower tends to 0, the upper to 1."""
+    """A reward of 0 or 1 with equal probability: of two quantiles, at 1/4 and 3/4, the lower tends
+    to 0, the upper to 1.
+    """
     agent = agents.QrDqnAgent(SPECS, DummyNet(), optax.sgd(0.05), huber_param=0.0)
     both = jax.tree.map(lambda *x: np.concatenate(x), rows(0, 0, 0, 0, 0), rows(0, 0, 0, 1, 0))
 
@@ -74,4 +85,6 @@ def test_the_quantiles_of_a_random_reward_are_learned():
     quantiles = DummyNet().apply(state.params["q"], jnp.zeros(1))
     np.testing.assert_allclose(quantiles[0], [0, 1], atol=0.05)
     np.testing.assert_array_equal(quantiles[1], [0, 0])
-    np.testing.assert_allclose(agent.value(agent.policy_params(state), jnp.zeros(1)), 0.5, atol=0.05)
+    np.testing.assert_allclose(
+        agent.value(agent.policy_params(state), jnp.zeros(1)), 0.5, atol=0.05
+    )

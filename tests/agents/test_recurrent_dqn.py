@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import StepType, TimeStep
 from jax_agents.evaluation import evaluate_on_device
-from jax_agents.learners import OnDevice
+from jax_agents.learners import OffPolicyScan
 from jax_agents.networks import GRU, LSTM, QNetwork, RecurrentQNetwork
 
 FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
@@ -19,11 +20,15 @@ SPECS = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(3))
 
 def make_agent(**options):
     options = {"sequence_length": 4, "burn_in": 2, "n_step": 2} | options
-    return agents.RecurrentDqnAgent(SPECS, RecurrentQNetwork(3, core=LSTM(5), hidden=(6,)), optax.sgd(0.1), **options)
+    return agents.RecurrentDqnAgent(
+        SPECS, RecurrentQNetwork(3, core=LSTM(5), hidden=(6,)), optax.sgd(0.1), **options
+    )
 
 
 def random_rows(agent, batch=3):
-    rows = envs.sample(agent.collect_data_spec, jax.random.key(2), (batch, agent.train_sequence_length))
+    rows = envs.sample(
+        agent.collect_data_spec, jax.random.key(2), (batch, agent.train_sequence_length)
+    )
     middle = jnp.full_like(rows.step_type, MID)
     return rows._replace(step_type=middle, next_step_type=middle)
 
@@ -35,7 +40,9 @@ def loss_of(agent, rows):
 
 @pytest.mark.parametrize("double", [False, True])
 def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
-    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside the sequence."""
+    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside the
+    sequence.
+    """
     agent = make_agent(double=double, td_loss=agents.losses.squared, gamma=0.9)
     rows = random_rows(agent, batch=2)
     types = np.full((2, 8), MID)
@@ -44,7 +51,9 @@ def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
     state = agent.init(jax.random.key(0))
     state = state.replace(target_params=jax.tree.map(lambda x: x * 1.5, state.params))
     start = jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
-    unroll = lambda variables: np.asarray(agent.network.apply(variables, rows.observation, types == FIRST, start)[0])
+    unroll = lambda variables: np.asarray(
+        agent.network.apply(variables, rows.observation, types == FIRST, start)[0]
+    )
     q, target = unroll(state.params["q"]), unroll(state.target_params["q"])
     errors = np.zeros((2, 4))
     for b in range(2):
@@ -61,11 +70,15 @@ def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
     info = jax.jit(agent.loss)(state.params, state, rows, jax.random.key(1))
     np.testing.assert_allclose(info.loss, np.square(errors).mean(), rtol=1e-4)
     size = np.abs(errors)
-    np.testing.assert_allclose(info.per_example["td_error"], 0.9 * size.max(1) + 0.1 * size.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(
+        info.per_example["td_error"], 0.9 * size.max(1) + 0.1 * size.mean(1), rtol=1e-4
+    )
 
 
 def test_nothing_crosses_the_start_of_an_episode():
-    """What comes before a FIRST row does not change the values after it, nor does it get a gradient from them."""
+    """What comes before a FIRST row does not change the values after it, nor does it get a gradient
+    from them.
+    """
     agent = make_agent(burn_in=0, n_step=1)
     rows = random_rows(agent)
     types = rows.step_type.at[:, 1].set(LAST).at[:, 2].set(FIRST)
@@ -74,7 +87,9 @@ def test_nothing_crosses_the_start_of_an_episode():
 
     def loss_of_the_second_episode(observation, carry):
         moved = rows._replace(observation=observation, policy_info={"carry": carry})
-        moved = moved._replace(step_type=types.at[:, 0].set(LAST))  # so the first row's own loss does not count
+        moved = moved._replace(
+            step_type=types.at[:, 0].set(LAST)
+        )  # so the first row's own loss does not count
         return agent.loss(state.params, state, moved, jax.random.key(1)).loss
 
     grads, carry_grads = jax.jit(jax.grad(loss_of_the_second_episode, argnums=(0, 1)))(
@@ -90,12 +105,16 @@ def test_burn_in_changes_the_carry_and_gets_no_gradient():
     state = agent.init(jax.random.key(0))
 
     def loss(observation):
-        return agent.loss(state.params, state, rows._replace(observation=observation), jax.random.key(1)).loss
+        return agent.loss(
+            state.params, state, rows._replace(observation=observation), jax.random.key(1)
+        ).loss
 
     value, grads = jax.jit(jax.value_and_grad(loss))(rows.observation)
     assert not grads[:, :3].any() and grads[:, 3:7].any()
     assert float(loss(rows.observation.at[:, 0].add(1.0))) != float(value)
-    rewards = rows._replace(reward=rows.reward.at[:, :3].add(100.0))  # rows of the burn-in are not learned from
+    rewards = rows._replace(
+        reward=rows.reward.at[:, :3].add(100.0)
+    )  # rows of the burn-in are not learned from
     np.testing.assert_allclose(loss_of(agent, rewards), value, rtol=1e-6)
 
 
@@ -105,9 +124,13 @@ def test_sequences_start_with_the_stored_carry_or_with_zeros():
     other = rows._replace(policy_info=jax.tree.map(lambda x: x + 1.0, rows.policy_info))
     zeros = rows._replace(policy_info=jax.tree.map(jnp.zeros_like, rows.policy_info))
     assert float(loss_of(stored, rows)) != float(loss_of(stored, other))
-    np.testing.assert_allclose(loss_of(stored, zeros), loss_of(zero, rows._replace(policy_info=())), rtol=1e-6)
+    np.testing.assert_allclose(
+        loss_of(stored, zeros), loss_of(zero, rows._replace(policy_info=())), rtol=1e-6
+    )
     begin = lambda r: r._replace(step_type=r.step_type.at[:, 0].set(FIRST))
-    np.testing.assert_allclose(loss_of(stored, begin(rows)), loss_of(stored, begin(other)), rtol=1e-6)
+    np.testing.assert_allclose(
+        loss_of(stored, begin(rows)), loss_of(stored, begin(other)), rtol=1e-6
+    )
     assert zero.collect_data_spec.policy_info == ()
 
 
@@ -125,7 +148,9 @@ def test_acting_remembers_and_stores_what_it_started_with():
     assert agent.policy.action(params, time_step, state).info == ()
     np.testing.assert_allclose(
         agent.q_values(params, jnp.ones((4, 2))),
-        agent.network.apply(params["params"]["q"], jnp.ones((4, 1, 2)), jnp.ones((4, 1), bool), state)[0][:, 0],
+        agent.network.apply(
+            params["params"]["q"], jnp.ones((4, 1, 2)), jnp.ones((4, 1), bool), state
+        )[0][:, 0],
         rtol=1e-6,
     )
 
@@ -135,16 +160,26 @@ def test_memory_is_learned_where_it_is_needed_and_only_with_memory():
     env = envs.probes.Recall()
     options = {"gamma": 1.0, "epsilon": 0.3, "target_update": agents.periodic(20)}
     network = RecurrentQNetwork(2, core=GRU(8), hidden=(8,))
-    remembers = agents.RecurrentDqnAgent(env.specs, network, optax.adam(1e-2), sequence_length=4, burn_in=1, **options)
+    remembers = agents.RecurrentDqnAgent(
+        env.specs, network, optax.adam(1e-2), sequence_length=4, burn_in=1, **options
+    )
     forgets = agents.DqnAgent(env.specs, QNetwork(2, (16,)), optax.adam(1e-2), **options)
     scores = {}
     for agent in (remembers, forgets):
-        loop = OnDevice(
-            agent, env, num_envs=16, batch_size=32, capacity=3_200, warmup_rows=20, warmup_policy=agent.collect_policy
+        loop = OffPolicyScan(
+            agent,
+            env,
+            num_envs=16,
+            batch_size=32,
+            capacity=3_200,
+            warmup_rows=20,
+            warmup_policy=agent.collect_policy,
         )
         run = jax.jit(lambda key, loop=loop: loop.run(loop.init(key), 500)[0].train)
         params = agent.policy_params(run(jax.random.key(0)))
-        returns = jax.jit(evaluate_on_device, static_argnums=(0, 1, 4))(env, agent.policy, params, jax.random.key(5), 100)
+        returns = jax.jit(evaluate_on_device, static_argnums=(0, 1, 4))(
+            env, agent.policy, params, jax.random.key(5), 100
+        )
         scores[type(agent).__name__] = float(returns.mean())
     assert scores["RecurrentDqnAgent"] == 1.0
     assert abs(scores["DqnAgent"]) < 0.4

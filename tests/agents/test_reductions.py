@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax_agents.agents.reductions import learnable, padding, resets, split_bootstrap, to_transition, trace_lambda
+
+from jax_agents.agents.reductions import (
+    learnable,
+    padding,
+    resets,
+    split_bootstrap,
+    to_transition,
+    trace_lambda,
+)
 from jax_agents.envs.types import Trajectory
 
 F, M, L = 0, 1, 2
@@ -18,7 +26,9 @@ def make_rows(step_type, observation, action, reward, discount, next_step_type=N
         next_step_type = [*step_type[1:], F if step_type[-1] == L else M]
     columns = Trajectory(
         step_type=np.array(step_type, np.int32),
-        observation=jax.tree.map(lambda x: np.array(x, np.float32), observation, is_leaf=lambda x: isinstance(x, list)),
+        observation=jax.tree.map(
+            lambda x: np.array(x, np.float32), observation, is_leaf=lambda x: isinstance(x, list)
+        ),
         action=np.array(action, np.int32),
         policy_info={},
         next_step_type=np.array(next_step_type, np.int32),
@@ -32,9 +42,12 @@ transition_of = jax.jit(to_transition)
 
 
 def test_three_steps_until_the_last_row():
-    rows = make_rows([F, M, M, L], [10, 20, 30, 40], [11, 22, 33, 44], [-1, 1, 2, 0], [0.9, 0.95, 1, 0])
+    rows = make_rows(
+        [F, M, M, L], [10, 20, 30, 40], [11, 22, 33, 44], [-1, 1, 2, 0], [0.9, 0.95, 1, 0]
+    )
     out = transition_of(rows, 0.5)
-    # -1 + .5*.9*1 + .25*.9*.95*2; gamma^3 * .9*.95*1 (TF-Agents leaves one gamma to its caller: .21375)
+    # -1 + .5*.9*1 + .25*.9*.95*2; gamma^3 * .9*.95*1 (TF-Agents leaves one gamma to its caller:
+    # .21375)
     np.testing.assert_allclose(out.reward, [-0.1225], rtol=1e-6)
     np.testing.assert_allclose(out.discount, [0.21375 * 0.5], rtol=1e-6)
     assert (out.observation, out.action, out.next_observation, out.mask) == (10, 11, 40, 1)
@@ -60,15 +73,23 @@ def test_each_pair_of_rows_is_a_transition():
 
 
 def test_truncation_inside_the_window_stops_it_and_keeps_the_discount():
-    rows = make_rows([M, M, L, F, M], [1, 2, 3, 100, 200], [0] * 5, [1, 1, 50, 70, 90], [1, 1, 1, 1, 1])
+    rows = make_rows(
+        [M, M, L, F, M], [1, 2, 3, 100, 200], [0] * 5, [1, 1, 50, 70, 90], [1, 1, 1, 1, 1]
+    )
     out = transition_of(rows, 0.9)
-    np.testing.assert_allclose(out.reward, [1.9], rtol=1e-6)  # 1 + .9, and nothing of the reset or of the next episode
-    np.testing.assert_allclose(out.discount, [0.81], rtol=1e-6)  # two steps, bootstrapped from the final observation
+    np.testing.assert_allclose(
+        out.reward, [1.9], rtol=1e-6
+    )  # 1 + .9, and nothing of the reset or of the next episode
+    np.testing.assert_allclose(
+        out.discount, [0.81], rtol=1e-6
+    )  # two steps, bootstrapped from the final observation
     np.testing.assert_array_equal(out.next_observation, [3])
 
 
 def test_termination_inside_the_window_has_discount_zero():
-    rows = make_rows([M, M, L, F, M], [1, 2, 3, 100, 200], [0] * 5, [1, 1, 50, 70, 90], [1, 0, 1, 1, 1])
+    rows = make_rows(
+        [M, M, L, F, M], [1, 2, 3, 100, 200], [0] * 5, [1, 1, 50, 70, 90], [1, 0, 1, 1, 1]
+    )
     out = transition_of(rows, 0.9)
     np.testing.assert_allclose(out.reward, [1.9], rtol=1e-6)
     np.testing.assert_array_equal(out.discount, [0])
@@ -77,7 +98,9 @@ def test_termination_inside_the_window_has_discount_zero():
 
 @pytest.mark.parametrize("length", [2, 4])
 def test_a_window_that_starts_on_a_boundary_row_is_masked(length):
-    rows = make_rows([L, F, M, M][:length], [3, 1, 2, 3][:length], [0] * length, [5] * length, [1] * length)
+    rows = make_rows(
+        [L, F, M, M][:length], [3, 1, 2, 3][:length], [0] * length, [5] * length, [1] * length
+    )
     assert transition_of(rows, 0.9).mask == 0
 
 
@@ -91,7 +114,9 @@ def test_trees_and_a_traced_gamma():
 
 
 def random_stream(seed, length):
-    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere in an episode."""
+    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere in an
+    episode.
+    """
     rng = np.random.default_rng(seed)
     types, discounts = [int(rng.integers(3))], []
     for _ in range(length):
@@ -102,7 +127,14 @@ def random_stream(seed, length):
             types.append(L if rng.random() < 0.35 else M)
             discounts.append(0.0 if types[-1] == L and rng.random() < 0.5 else 1.0)
     reward = rng.normal(size=length)
-    return make_rows(types[:-1], rng.normal(size=length), [0] * length, reward, discounts, next_step_type=types[1:])
+    return make_rows(
+        types[:-1],
+        rng.normal(size=length),
+        [0] * length,
+        reward,
+        discounts,
+        next_step_type=types[1:],
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,10 +1,13 @@
-"""REINFORCE's loss against TF-Agents' numbers; what it shares with others is in `test_on_policy.py`."""
+"""REINFORCE's loss against TF-Agents' numbers; what it shares with others is in
+`test_on_policy.py`.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.agents import ReinforceAgent
 from jax_agents.agents.on_policy import Examples
 from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
@@ -14,7 +17,9 @@ SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
 
 
 class Linear:
-    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation; with a `baseline` also V = 2x + y + 5."""
+    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation; with a `baseline`
+    also V = 2x + y + 5.
+    """
 
     def __init__(self, baseline=False):
         self.baseline = baseline
@@ -32,7 +37,15 @@ def loss(observation, action, returns, weight, baseline=False, **options):
     agent = ReinforceAgent(SPECS, Linear(baseline), optax.sgd(1.0), **options)
     state, n = agent.init(jax.random.key(0)), len(returns)
     action, returns = jnp.array(action, jnp.float32)[:, None], jnp.array(returns)
-    examples = Examples(jnp.array(observation), action, jnp.zeros(n), returns, returns, jnp.zeros(n), jnp.array(weight))
+    examples = Examples(
+        jnp.array(observation),
+        action,
+        jnp.zeros(n),
+        returns,
+        returns,
+        jnp.zeros(n),
+        jnp.array(weight),
+    )
     return agent.loss(state.params, state, examples, jax.random.key(0))
 
 
@@ -50,24 +63,39 @@ def test_several_episodes_with_boundaries():
 
 def test_boundary_return_counts_nothing():
     """Case 3.3."""
-    assert loss([[1.0, 2.0]] * 2, [0, 1], [3.0, 0.0], [2.0, 0.0]).loss == pytest.approx(10.8935775757, rel=1e-6)
+    assert loss([[1.0, 2.0]] * 2, [0, 1], [3.0, 0.0], [2.0, 0.0]).loss == pytest.approx(
+        10.8935775757, rel=1e-6
+    )
 
 
 def test_baseline_loss():
     """Case 3.9: 0.5 x (7.1^2 + 14^2), on top of case 3.1."""
-    info = loss([[1.0, 2.0], [3.0, 4.0]], [0, 1], [1.9, 1.0], [2.0, 2.0], baseline=True, value_coefficient=0.5)
+    info = loss(
+        [[1.0, 2.0], [3.0, 4.0]],
+        [0, 1],
+        [1.9, 1.0],
+        [2.0, 2.0],
+        baseline=True,
+        value_coefficient=0.5,
+    )
     assert 0.5 * info.metrics["value_loss"] == pytest.approx(123.205, rel=1e-6)
     assert info.loss == pytest.approx(123.205 + 10.983667, rel=1e-6)
 
 
 def prepared(baseline, normalize_returns=False):
-    """Two streams of 5 steps: episodes end at steps 1 (cut off) and never; at step 3 (terminated) and, just, never."""
-    agent = ReinforceAgent(SPECS, Linear(baseline), optax.sgd(1.0), gamma=0.5, normalize_returns=normalize_returns)
+    """Two streams of 5 steps: episodes end at steps 1 (cut off) and never; at step 3 (terminated)
+    and, just, never.
+    """
+    agent = ReinforceAgent(
+        SPECS, Linear(baseline), optax.sgd(1.0), gamma=0.5, normalize_returns=normalize_returns
+    )
     step_type = np.array([[0, 1, 2, 0, 1, 1], [0, 1, 1, 1, 2, 0]], np.int32)
     next_step_type = np.array([[1, 2, 0, 1, 1, 0], [1, 1, 1, 2, 0, 0]], np.int32)
     discount, reward = np.ones((2, 6), np.float32), np.full((2, 6), 4.0, np.float32)
     discount[1, 3] = 0.0
-    row = agent.collect_data_spec._replace(step_type=step_type, next_step_type=next_step_type, reward=reward, discount=discount)
+    row = agent.collect_data_spec._replace(
+        step_type=step_type, next_step_type=next_step_type, reward=reward, discount=discount
+    )
     experience = row._replace(
         observation=np.zeros((2, 6, 2), np.float32),
         action=np.zeros((2, 6, 1), np.float32),
@@ -88,7 +116,9 @@ def test_a_baseline_stands_for_what_follows():
     """V is 5 everywhere: the return is 4 + 0.5 x 5 at a cut, and at the end of the rows."""
     batch = prepared(baseline=True)
     target, weight = batch.target.reshape(2, 5), batch.weight.reshape(2, 5)
-    np.testing.assert_allclose(weight, np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]]) * 10 / 3)  # 3 episodes have rows
+    np.testing.assert_allclose(
+        weight, np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]]) * 10 / 3
+    )  # 3 episodes have rows
     np.testing.assert_allclose(target[0, [0, 1, 3, 4]], [7.25, 6.5, 7.25, 6.5])
     np.testing.assert_allclose(target[1, :4], [7.5, 7, 6, 4])
     np.testing.assert_allclose(batch.advantage, batch.target - 5.0)

@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 from flax import struct
+
 from jax_agents.agents import SacAgent, losses
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import Trajectory
@@ -44,11 +45,17 @@ class LinearCritic:
 
 
 def data(num_rows=2):
-    observations = jnp.arange(1.0, 13.0).reshape(3, 2, 2).swapaxes(0, 1)[:, :num_rows]  # [[1, 2], [5, 6], [9, 10]], ...
-    row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, num_rows))
+    observations = (
+        jnp.arange(1.0, 13.0).reshape(3, 2, 2).swapaxes(0, 1)[:, :num_rows]
+    )  # [[1, 2], [5, 6], [9, 10]], ...
+    row = lambda values, dtype=jnp.float32: jnp.tile(
+        jnp.asarray(values, dtype)[:, None], (1, num_rows)
+    )
     types = jnp.tile(jnp.array([0, 1, 1], jnp.int32)[:num_rows], (2, 1))
     actions = jnp.tile(jnp.array([[[5.0]], [[6.0]]]), (1, num_rows, 1))
-    return Trajectory(types, observations, actions, (), row([1, 1], jnp.int32), row([10, 20]), row([0.9, 0.9]))
+    return Trajectory(
+        types, observations, actions, (), row([1, 1], jnp.int32), row([10, 20]), row([0.9, 0.9])
+    )
 
 
 def dummy(**fields):
@@ -61,13 +68,16 @@ def test_losses_by_hand():
     info = jax.jit(agent.loss)(state.params, state, data(), jax.random.key(1))
     np.testing.assert_allclose(info.metrics["critic_loss"], 82.9, rtol=1e-6)  # case 5.1
     np.testing.assert_allclose(info.metrics["actor_loss"], 6.0, rtol=1e-6)  # case 5.3
-    np.testing.assert_allclose(info.metrics["alpha_loss"], -(10 - 1), rtol=1e-6)  # -alpha (log pi + target entropy of -1)
+    np.testing.assert_allclose(
+        info.metrics["alpha_loss"], -(10 - 1), rtol=1e-6
+    )  # -alpha (log pi + target entropy of -1)
     np.testing.assert_allclose(info.loss, 82.9 + 6.0 - 9.0, rtol=1e-6)
     np.testing.assert_allclose(info.per_example["td_error"], [0.3, 9.1], rtol=1e-5)
 
 
 def test_the_temperature_multiplies_entropy_in_targets_and_actor():
-    # alpha 0.5: next values (7 - 5, 9 - 5); targets (11.8, 23.6); errors (4.8, 13.6); actor 0.5 x 10 - mean(3, 5).
+    # alpha 0.5: next values (7 - 5, 9 - 5); targets (11.8, 23.6); errors (4.8, 13.6); actor 0.5 x
+    # 10 - mean(3, 5).
     agent = dummy(temperature=0.5, learn_temperature=False)
     state = agent.init(jax.random.key(0))
     info = agent.loss(state.params, state, data(), jax.random.key(1))
@@ -77,7 +87,8 @@ def test_the_temperature_multiplies_entropy_in_targets_and_actor():
 
 
 def test_n_step_targets_by_hand():
-    # 10 + 0.9 x 10 + 0.81 x (10 + 1 - 10) = 19.81; 20 + 18 + 0.81 x (12 + 1 - 10) = 40.43; predictions 7 and 10.
+    # 10 + 0.9 x 10 + 0.81 x (10 + 1 - 10) = 19.81; 20 + 18 + 0.81 x (12 + 1 - 10) = 40.43;
+    # predictions 7 and 10.
     agent = dummy(n_step=2)
     state = agent.init(jax.random.key(0))
     info = agent.loss(state.params, state, data(3), jax.random.key(1))
@@ -88,9 +99,12 @@ def test_any_number_of_critics_and_the_lowest_counts():
     agent = dummy(num_critics=3, td_loss=losses.huber)
     state = agent.init(jax.random.key(0))
     lowered = jax.tree.map(jnp.copy, state.target_params)
-    lowered["critic"]["action"] = lowered["critic"]["action"].at[2].set(-1.0)  # its values are lower by 2
+    lowered["critic"]["action"] = (
+        lowered["critic"]["action"].at[2].set(-1.0)
+    )  # its values are lower by 2
     info = agent.loss(state.params, state.replace(target_params=lowered), data(), jax.random.key(1))
-    # Targets fall by 0.9 x 2 to (5.5, 17.3); errors (-1.5, 7.3); Huber (1.0, 6.8), for each of three critics.
+    # Targets fall by 0.9 x 2 to (5.5, 17.3); errors (-1.5, 7.3); Huber (1.0, 6.8), for each of
+    # three critics.
     np.testing.assert_allclose(info.metrics["critic_loss"], 3 * (1.0 + 6.8) / 2, rtol=1e-5)
 
 
@@ -109,13 +123,19 @@ def test_the_default_target_entropy_is_minus_one_for_each_action_in_units_of_hal
         (BoundedSpec((2,), np.float32, (-2.0, 0.0), (2.0, 1.0)), -2.0 + np.log(2.0) + np.log(0.5)),
     ]:
         agent = SacAgent(
-            EnvironmentSpecs(ArraySpec((2,)), spec), TanhNormalActor(spec, (4,)), CriticNetwork((4,)), optax.sgd(0.1)
+            EnvironmentSpecs(ArraySpec((2,)), spec),
+            TanhNormalActor(spec, (4,)),
+            CriticNetwork((4,)),
+            optax.sgd(0.1),
         )
         np.testing.assert_allclose(agent._target_entropy, expected, rtol=1e-6)
 
 
 def test_what_does_not_fit_is_refused():
-    box, nets = SPECS.action, (TanhNormalActor(SPECS.action, (4,)), CriticNetwork((4,)), optax.sgd(0.1))
+    box, nets = (
+        SPECS.action,
+        (TanhNormalActor(SPECS.action, (4,)), CriticNetwork((4,)), optax.sgd(0.1)),
+    )
     discrete = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(3))
     with pytest.raises(ValueError, match=r"SacAgent.*int32.*DiscreteSacAgent"):
         SacAgent(discrete, *nets)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from jax_agents import cli
 
 TINY = {
@@ -17,7 +18,9 @@ TINY = {
 
 @pytest.fixture
 def train(tmp_path):
-    """The arguments that train a small agent below `tmp_path`, with some more of them, and settings instead of its own."""
+    """The arguments that train a small agent below `tmp_path`, with some more of them, and settings
+    instead of its own.
+    """
 
     def train(*more, config=None):
         base = [

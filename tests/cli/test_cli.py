@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from jax_agents import cli
 from jax_agents.cli import run
 
@@ -23,7 +24,11 @@ def test_only_a_closed_standard_output_ends_quietly(tmp_path, monkeypatch, capsy
         capture_output=True,
         text=True,
     )
-    assert listing.stdout.startswith("algorithms") and listing.stdout.splitlines()[-1] == "0" and listing.stderr == ""
+    assert (
+        listing.stdout.startswith("algorithms")
+        and listing.stdout.splitlines()[-1] == "0"
+        and listing.stderr == ""
+    )
 
     def lost(params, **_):
         raise BrokenPipeError(32, "Broken pipe")  # of a socket, say

@@ -12,11 +12,19 @@ from functools import partial
 
 import jax
 import pytest
+
 from jax_agents import cli
 from jax_agents.cli import run
-from jax_agents.experiments import run_folder
+from jax_agents.experiments.trained import run_folder
 
-FILES = {"params.json", "result.json", "progress.csv", "evaluation.json", "curve.png", "checkpoints"}
+FILES = {
+    "params.json",
+    "result.json",
+    "progress.csv",
+    "evaluation.json",
+    "curve.png",
+    "checkpoints",
+}
 
 
 def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
@@ -31,9 +39,17 @@ def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
     assert out.rstrip().splitlines()[-1] == f"run folder: {folder}"
     greedy = float(re.search(r"greedy average return: ([\d.]+) over 20 episodes", out)[1])
     evaluation = json.loads(folder.joinpath("evaluation.json").read_text())
-    assert evaluation["return_mean"] == pytest.approx(greedy, abs=0.06) and len(evaluation["returns"]) == 20
+    assert (
+        evaluation["return_mean"] == pytest.approx(greedy, abs=0.06)
+        and len(evaluation["returns"]) == 20
+    )
     params = json.loads(folder.joinpath("params.json").read_text())
-    assert (params["run"], params["seed"], params["replay"], params["config"]["num_steps"]) == ("DQN", 3, "host", 200)
+    assert (params["run"], params["seed"], params["replay"], params["config"]["num_steps"]) == (
+        "DQN",
+        3,
+        "host",
+        200,
+    )
     results = run_folder.read_results(folder)
     assert [result["num_env_steps_sampled_lifetime"] for result in results] == [50, 100, 150, 200]
     assert sorted(path.name for path in folder.joinpath("checkpoints").iterdir()) == [
@@ -44,22 +60,45 @@ def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
     # a process of its own would do the same: nothing is shared with the run but its folder
     assert cli.main(["evaluate", str(folder)]) == 0
     assert f"greedy average return: {greedy:.1f} over 20 episodes" in capsys.readouterr().out
-    assert cli.main(["rollout", str(folder / "checkpoints" / "checkpoint_00000002"), "--episodes", "2"]) == 0
+    assert (
+        cli.main(
+            ["rollout", str(folder / "checkpoints" / "checkpoint_00000002"), "--episodes", "2"]
+        )
+        == 0
+    )
     assert len(re.findall(r"episode \d: return \d+", capsys.readouterr().out)) == 2
 
     # an older checkpoint goes on to the same end
-    resume = ["train", "--resume", str(folder / "checkpoints" / "checkpoint_00000002"), "--no-video"]
+    resume = [
+        "train",
+        "--resume",
+        str(folder / "checkpoints" / "checkpoint_00000002"),
+        "--no-video",
+    ]
     assert cli.main(resume) == 0
     assert "resumed after 100 steps, from report 2" in capsys.readouterr().out
     assert run_folder.read_results(folder)[:2] == results[:2]
-    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4]
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert cli.main(["train", "--resume", str(folder), "--steps", "250", "--no-video"]) == 0
-    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [1, 2, 3, 4, 5]
+    assert [result["training_iteration"] for result in run_folder.read_results(folder)] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 @pytest.mark.parametrize("number, memory", [(1, None), (0.2, "0.2")])
 def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
-    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it starts."""
+    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it
+    starts.
+    """
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     run.use_gpus(number)
@@ -68,7 +107,10 @@ def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
 
 def start(*argv):
     return subprocess.Popen(
-        [sys.executable, "-m", "jax_agents", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "jax_agents", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -88,7 +130,10 @@ def kill_and_resume(tmp_path, train, only_run):
 
 
 def _kill_and_resume(tmp_path, train, only_run, num_kills, seed):
-    rng, total = random.Random(seed), 1000 if num_kills == 1 else 2000 * num_kills  # more than it makes between kills
+    rng, total = (
+        random.Random(seed),
+        1000 if num_kills == 1 else 2000 * num_kills,
+    )  # more than it makes between kills
     argv = train("--steps", str(total), "--checkpoint-freq", "1", "--no-video")
     kept = []
     for _ in range(num_kills):
@@ -101,14 +146,18 @@ def _kill_and_resume(tmp_path, train, only_run, num_kills, seed):
         kept = run_folder.read_results(folder)
         steps = sorted(int(path.name[-8:]) for path in folder.glob("checkpoints/checkpoint_*"))
         kept = kept[: steps[-1]] if steps else []
-        assert len(kept) == (steps[-1] if steps else 0)  # every checkpoint's reports are on the disk
+        assert len(kept) == (
+            steps[-1] if steps else 0
+        )  # every checkpoint's reports are on the disk
         argv = ["train", "--resume", str(folder), "--no-video"]
     process = start(*argv)
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     results = run_folder.read_results(folder)
     assert [result["training_iteration"] for result in results] == list(range(1, total // 50 + 1))
-    assert [result["num_env_steps_sampled_lifetime"] for result in results] == list(range(50, total + 1, 50))
+    assert [result["num_env_steps_sampled_lifetime"] for result in results] == list(
+        range(50, total + 1, 50)
+    )
     assert results[: len(kept)] == kept
     assert folder.joinpath("progress.csv").read_text().count("\n") == len(results) + 1
     left = sorted(path.name for path in folder.joinpath("checkpoints").iterdir())
@@ -124,12 +173,18 @@ def test_killed_ten_times(kill_and_resume):
     kill_and_resume(num_kills=10, seed=time.time_ns())
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM]
+)
 def test_an_interrupted_run_saves_exits_130_and_can_go_on(tmp_path, number, train, only_run):
     config = {"steps_per_report": 100_000, "warmup_steps": 100_000}
     process = start(*train("--steps", "1000000", "--checkpoint-freq", "0", config=config))
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/events*")) and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not list(tmp_path.glob("runs/*/events*"))
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(number)

@@ -3,12 +3,33 @@ import shutil
 
 from jax_agents import cli
 
-FILES = {"params.json", "result.json", "progress.csv", "evaluation.json", "curve.png", "checkpoints"}
-PPO = {"hidden": [8], "num_rows": 16, "num_epochs": 1, "num_minibatches": 1, "iterations_per_report": 1}
+FILES = {
+    "params.json",
+    "result.json",
+    "progress.csv",
+    "evaluation.json",
+    "curve.png",
+    "checkpoints",
+}
+PPO = {
+    "hidden": [8],
+    "num_rows": 16,
+    "num_epochs": 1,
+    "num_minibatches": 1,
+    "iterations_per_report": 1,
+}
 
 
 def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys, fails, only_run):
-    argv = ["train", "--run", "PPO", "--env", "CartPole-v1", "--config", json.dumps(PPO | {"monitor": True, "num_envs": 2})]
+    argv = [
+        "train",
+        "--run",
+        "PPO",
+        "--env",
+        "CartPole-v1",
+        "--config",
+        json.dumps(PPO | {"monitor": True, "num_envs": 2}),
+    ]
     argv += [
         "--stop",
         '{"training_iteration": 4}',
@@ -23,7 +44,12 @@ def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys, fails
     assert cli.main([*argv, "--no-video"]) == 0
     out = capsys.readouterr().out
     folder = only_run()
-    assert sorted(path.name for path in folder.iterdir()) == ["plan.json", "seed_5", "seed_6", "summary.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "plan.json",
+        "seed_5",
+        "seed_6",
+        "summary.json",
+    ]
     summary = json.loads(folder.joinpath("summary.json").read_text())["all seeds"]
     assert summary["seeds"] == 2 and summary["low"] <= summary["iqm"] <= summary["high"]
     assert f"all seeds: {summary['iqm']:.1f} [" in out
@@ -38,7 +64,12 @@ def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys, fails
     assert json.loads(folder.joinpath("summary.json").read_text())["all seeds"] == summary
 
     picture = tmp_path / "curves.png"
-    assert cli.main(["plot", str(folder), str(folder / "seed_5"), "--out", str(picture), "--key", "loss"]) == 0
+    assert (
+        cli.main(
+            ["plot", str(folder), str(folder / "seed_5"), "--out", str(picture), "--key", "loss"]
+        )
+        == 0
+    )
     assert "2 curves of 3 runs" in capsys.readouterr().out
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "no reports with 'los'" in fails("plot", str(folder), "--key", "los")
@@ -48,16 +79,26 @@ def test_a_tuned_file_trains_its_variants(tmp_path, fails, only_run):
     path = tmp_path / "tiny.yaml"
     path.write_text(
         "tiny:\n  run: PG\n  env: CartPole-v1\n  runner: device\n  stop: {training_iteration: 1}\n"
-        "  config: {hidden: [8], num_rows: 16, num_envs: 2, learning_rate: {grid_search: [1e-3, 0.1]}}\n"
+        "  config: {hidden: [8], num_rows: 16, num_envs: 2, learning_rate: {grid_search: [1e-3, "
+        "0.1]}}\n"
     )
     assert cli.main(["train", "-f", str(path), "--out", str(tmp_path / "runs"), "--no-video"]) == 0
     folder = only_run()
     assert folder.name.startswith("tiny_CartPole-v1")
     for rate in (0.001, 0.1):
         params = json.loads((folder / f"learning_rate={rate}_seed_0" / "params.json").read_text())
-        assert (params["run"], params["runner"], params["config"]["learning_rate"]) == ("PG", "device", rate)
-    assert set(json.loads(folder.joinpath("summary.json").read_text())) == {"learning_rate=0.001", "learning_rate=0.1"}
-    assert "no tuned example and no file is called 'cartpol-ppo'" in fails("train", "-f", "cartpol-ppo")
+        assert (params["run"], params["runner"], params["config"]["learning_rate"]) == (
+            "PG",
+            "device",
+            rate,
+        )
+    assert set(json.loads(folder.joinpath("summary.json").read_text())) == {
+        "learning_rate=0.001",
+        "learning_rate=0.1",
+    }
+    assert "no tuned example and no file is called 'cartpol-ppo'" in fails(
+        "train", "-f", "cartpol-ppo"
+    )
     assert "leave --run and --env out" in fails("train", "-f", "cartpole-ppo", "--run", "DQN")
 
 
@@ -65,18 +106,50 @@ def test_options_in_a_tuned_files_config(tmp_path, fails, only_run):
     """Where early RLlib had them."""
     path = tmp_path / "tiny.yaml"
     path.write_text(
-        "tiny:\n  run: DQN\n  env: CartPole-v1\n  config: {monitor: true, num_gpus: 0, num_workers: 0, hidden: [8]}\n"
+        "tiny:\n  run: DQN\n  env: CartPole-v1\n  config: {monitor: true, num_gpus: 0, "
+        "num_workers: 0, hidden: [8]}\n"
     )
-    argv = ["train", "-f", str(path), "--out", str(tmp_path / "runs"), "--replay", "host", "--steps", "1500", "--no-video"]
+    argv = [
+        "train",
+        "-f",
+        str(path),
+        "--out",
+        str(tmp_path / "runs"),
+        "--replay",
+        "host",
+        "--steps",
+        "1500",
+        "--no-video",
+    ]
     assert cli.main(argv) == 0
     params = json.loads((only_run() / "params.json").read_text())
-    assert params["monitor"] and params["runner"] == "loop" and list((only_run() / "videos").iterdir())
-    path.write_text("tiny:\n  run: DQN\n  env: CartPole-v1\n  runner: device\n  config: {num_workers: 2}\n")
-    assert "num_workers are actors of runner 'ray', got runner 'device'" in fails("train", "-f", str(path))
+    assert (
+        params["monitor"] and params["runner"] == "loop" and list((only_run() / "videos").iterdir())
+    )
+    path.write_text(
+        "tiny:\n  run: DQN\n  env: CartPole-v1\n  runner: device\n  config: {num_workers: 2}\n"
+    )
+    assert "num_workers are actors of runner 'ray', got runner 'device'" in fails(
+        "train", "-f", str(path)
+    )
 
 
 def test_the_vector_runner_has_several_environments_and_as_many_updates_per_step(train, only_run):
-    assert cli.main(train("--runner", "vector", "--steps", "100", "--no-video", config={"steps_per_iteration": 2})) == 0
+    assert (
+        cli.main(
+            train(
+                "--runner",
+                "vector",
+                "--steps",
+                "100",
+                "--no-video",
+                config={"steps_per_iteration": 2},
+            )
+        )
+        == 0
+    )
     params = json.loads((only_run() / "params.json").read_text())
     assert params["runner"] == "vector"
-    assert [params["config"][k] for k in ("num_envs", "steps_per_iteration", "updates_per_iteration")] == [8, 8, 4]
+    assert [
+        params["config"][k] for k in ("num_envs", "steps_per_iteration", "updates_per_iteration")
+    ] == [8, 8, 4]

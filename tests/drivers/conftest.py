@@ -8,7 +8,8 @@ import pytest
 
 
 def make_counting(num_envs=2, episode=5, sleep=0.0, failure=None, flag=""):
-    """What makes environments whose observations are (process, number of the row), made where they are used.
+    """What makes environments whose observations are (process, number of the row), made where they
+    are used.
 
     One in all processes fails at row 20, in the way that is named.
     """
@@ -51,7 +52,12 @@ def make_counting(num_envs=2, episode=5, sleep=0.0, failure=None, flag=""):
 
                 place = row % (episode + 1)
                 kind = 0 if place == 0 else 2 if place == episode else 1
-                leaves = np.int32(kind), np.float32(place > 0), np.float32(1), np.array([os.getpid(), row], np.int32)
+                leaves = (
+                    np.int32(kind),
+                    np.float32(place > 0),
+                    np.float32(1),
+                    np.array([os.getpid(), row], np.int32),
+                )
                 if num_envs is not None:
                     leaves = tuple(np.stack([leaf] * num_envs) for leaf in leaves)
                 return TimeStep(*leaves)

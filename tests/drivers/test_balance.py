@@ -1,6 +1,7 @@
 """The ratio is kept from both sides."""
 
 import pytest
+
 from jax_agents.drivers import Balance
 
 
@@ -8,7 +9,9 @@ def test_whoever_is_ahead_waits():
     balance = Balance(0.25, warmup_steps=10, slack=5)
     steps = updates = most_behind = 0
     for i in range(10_000):
-        if i % 3 and balance.may_act(steps, updates):  # actors that would be twice as fast as the learner
+        if i % 3 and balance.may_act(
+            steps, updates
+        ):  # actors that would be twice as fast as the learner
             steps += 8
         if i % 3 == 0 and balance.owed(steps, updates):
             updates += 1

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs, networks
 from jax_agents.drivers import Driver
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
@@ -19,7 +20,9 @@ FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 
 
 class Adder:
-    """The state grows by the action; the episode terminates once it reaches `final`; every step earns 1."""
+    """The state grows by the action; the episode terminates once it reaches `final`; every step
+    earns 1.
+    """
 
     specs = EnvironmentSpecs(ArraySpec((), np.int32), DiscreteSpec(3))
 
@@ -43,13 +46,20 @@ class Adder:
 
     def _time_step(self, step_type, reward):
         discount = np.where(step_type == LAST, 0.0, 1.0)
-        leaves = step_type.astype(np.int32), reward.astype(np.float32), discount.astype(np.float32), self.state
+        leaves = (
+            step_type.astype(np.int32),
+            reward.astype(np.float32),
+            discount.astype(np.float32),
+            self.state,
+        )
         return TimeStep(*(leaf[0] if self.num_envs is None else leaf.copy() for leaf in leaves))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alternate:
-    """Plays 1 and 2 in turn, from `first` at the start of each episode; its info is twice the action."""
+    """Plays 1 and 2 in turn, from `first` at the start of each episode; its info is twice the
+    action.
+    """
 
     first: tuple | int = 1
 
@@ -86,8 +96,18 @@ def test_the_rows_are_those_of_tf_agents():
     expected = FRAMES + FRAMES + FRAMES[:1]
     assert [flat(row) for row in rows[:2]] == expected[:2]
     # The policy is asked for an action on the final observation too, where it goes on in turn.
-    assert [flat(row)[:2] + flat(row)[4:] for row in rows] == [frame[:2] + frame[4:] for frame in expected]
-    assert [flat(row)[2:4] for row in rows] == [(1, 2), (2, 4), (1, 2), (1, 2), (2, 4), (1, 2), (1, 2)]
+    assert [flat(row)[:2] + flat(row)[4:] for row in rows] == [
+        frame[:2] + frame[4:] for frame in expected
+    ]
+    assert [flat(row)[2:4] for row in rows] == [
+        (1, 2),
+        (2, 4),
+        (1, 2),
+        (1, 2),
+        (2, 4),
+        (1, 2),
+        (1, 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +123,9 @@ def test_limits_of_one_run(num_steps, num_episodes, rows_seen):
     assert last is driver.time_step
 
 
-@pytest.mark.parametrize(("limits", "runs", "rows_seen"), [({"num_steps": 1}, 3, 4), ({"num_episodes": 1}, 2, 6)])
+@pytest.mark.parametrize(
+    ("limits", "runs", "rows_seen"), [({"num_steps": 1}, 3, 4), ({"num_episodes": 1}, 2, 6)]
+)
 def test_a_run_continues_where_the_last_one_stopped(limits, runs, rows_seen):
     driver, rows = record()
     for _ in range(runs):
@@ -118,7 +140,8 @@ def test_a_run_continues_where_the_last_one_stopped(limits, runs, rows_seen):
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "num_episodes", "rows_seen"), [(4, None, 2), (5, None, 3), (None, 2, 4), (2, 2, 1), (4, 2, 2)]
+    ("num_steps", "num_episodes", "rows_seen"),
+    [(4, None, 2), (5, None, 3), (None, 2, 4), (2, 2, 1), (4, 2, 2)],
 )
 def test_limits_are_summed_over_environments(num_steps, num_episodes, rows_seen):
     driver, rows = record(Adder(3, 4), Alternate((1, 2)))
@@ -128,7 +151,14 @@ def test_limits_are_summed_over_environments(num_steps, num_episodes, rows_seen)
 
 
 @pytest.mark.parametrize(
-    "limits", [{}, {"num_steps": 0}, {"num_episodes": 0}, {"num_steps": 0, "num_episodes": 0}, {"num_rows": -1}]
+    "limits",
+    [
+        {},
+        {"num_steps": 0},
+        {"num_episodes": 0},
+        {"num_steps": 0, "num_episodes": 0},
+        {"num_rows": -1},
+    ],
 )
 def test_invalid_limits(limits):
     driver, rows = record()
@@ -143,8 +173,12 @@ def test_observers_get_every_row_in_order_as_numpy():
     driver.run(num_rows=4)
     assert len(first) == 4 and all(a is b for a, b in zip(first, second, strict=True))
     assert all(isinstance(leaf, np.ndarray) for row in first for leaf in jax.tree.leaves(row))
-    np.testing.assert_array_equal(np.stack([row.observation for row in first]), [[0, 0], [1, 2], [3, 3], [0, 5]])
-    np.testing.assert_array_equal(np.stack([row.action for row in first]), [[1, 2], [2, 1], [1, 2], [2, 1]])
+    np.testing.assert_array_equal(
+        np.stack([row.observation for row in first]), [[0, 0], [1, 2], [3, 3], [0, 5]]
+    )
+    np.testing.assert_array_equal(
+        np.stack([row.action for row in first]), [[1, 2], [2, 1], [1, 2], [2, 1]]
+    )
 
 
 def test_the_seed_of_the_first_reset():
@@ -166,7 +200,12 @@ def cartpole():
 
 def actions_of(key, splits, num_envs=3):
     rows = []
-    driver = Driver(envs.HostEnvironment(cartpole(), num_envs), random_policy(), [rows.append], key=jax.random.key(key))
+    driver = Driver(
+        envs.HostEnvironment(cartpole(), num_envs),
+        random_policy(),
+        [rows.append],
+        key=jax.random.key(key),
+    )
     for num_rows in splits:
         driver.run(num_rows=num_rows)
     return np.stack([row.action for row in rows]), np.stack([row.observation for row in rows])
@@ -179,7 +218,9 @@ def test_a_drive_is_a_function_of_its_key_however_it_is_divided_into_runs():
     np.testing.assert_array_equal(observations, same_observations)
     assert (actions != actions_of(1, [40])[0]).any()
     assert 0.3 < actions.mean() < 0.7
-    assert len(set(map(tuple, actions.tolist()))) > 4  # the environments of a batch draw on their own
+    assert (
+        len(set(map(tuple, actions.tolist()))) > 4
+    )  # the environments of a batch draw on their own
 
 
 def test_another_policy_takes_over():
@@ -195,23 +236,35 @@ class Masked(Adder):
     """`Adder` whose mask forbids everything on LAST rows, and in environment `stuck`."""
 
     specs = EnvironmentSpecs(
-        {"observation": ArraySpec((), np.int32), "action_mask": ArraySpec((3,), np.bool_)}, DiscreteSpec(3)
+        {"observation": ArraySpec((), np.int32), "action_mask": ArraySpec((3,), np.bool_)},
+        DiscreteSpec(3),
     )
     stuck = None
 
     def _time_step(self, step_type, reward):
         time_step = super()._time_step(step_type, reward)
-        mask = np.tile((step_type != LAST)[:, None], (1, 3)) & (np.arange(len(step_type)) != self.stuck)[:, None]
-        return time_step._replace(observation={"observation": time_step.observation, "action_mask": mask})
+        mask = (
+            np.tile((step_type != LAST)[:, None], (1, 3))
+            & (np.arange(len(step_type)) != self.stuck)[:, None]
+        )
+        return time_step._replace(
+            observation={"observation": time_step.observation, "action_mask": mask}
+        )
 
 
 def test_parameters_that_do_not_fit_are_explained():
     env = envs.probes.OneState()
-    agent = agents.DqnAgent(env.specs, networks.QNetwork(env.specs.action.num_values, (4,)), optax.sgd(0.1))
+    agent = agents.DqnAgent(
+        env.specs, networks.QNetwork(env.specs.action.num_values, (4,)), optax.sgd(0.1)
+    )
     driver = Driver(envs.HostEnvironment(env), agent.collect_policy)
-    with pytest.raises(ValueError, match=r"with no params; pass params=agent.policy_params\(state\)"):
+    with pytest.raises(
+        ValueError, match=r"with no params; pass params=agent.policy_params\(state\)"
+    ):
         driver.run(num_steps=1)
-    with pytest.raises(ValueError, match=r"a whole TrainState for params; pass params=agent.policy_params\(state\)"):
+    with pytest.raises(
+        ValueError, match=r"a whole TrainState for params; pass params=agent.policy_params\(state\)"
+    ):
         driver.run(num_steps=1, params=agent.init(jax.random.key(0)))
 
 
@@ -221,12 +274,17 @@ def test_a_mask_that_forbids_everything_is_refused_but_on_last_rows():
     driver.run(num_rows=8)
     assert any(row.step_type[0] == LAST for row in rows)
     env.stuck = 1
-    with pytest.raises(envs.SpecError, match=r"row \d+: action_mask forbids every action \(factor 0\) in environments \[1\]"):
+    with pytest.raises(
+        envs.SpecError,
+        match=r"row \d+: action_mask forbids every action \(factor 0\) in environments \[1\]",
+    ):
         driver.run(num_rows=3)
 
 
 def test_what_a_driver_cannot_be_made_of():
-    with pytest.raises(TypeError, match=r"observers: expected a list .*\[buffer.add\], got a single one"):
+    with pytest.raises(
+        TypeError, match=r"observers: expected a list .*\[buffer.add\], got a single one"
+    ):
         Driver(Adder(3), RandomPolicy(DiscreteSpec(3)), print)
     with pytest.raises(TypeError, match="got type"):
         Driver(Adder(3), type)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.drivers import play_episodes
 from jax_agents.envs.classic import CartPole
 from jax_agents.policies import RandomPolicy, ScriptedPolicy
@@ -12,7 +13,9 @@ RANDOM = RandomPolicy(ENV.specs.action)
 
 @pytest.fixture(scope="module")
 def played():
-    return jax.jit(lambda key: play_episodes(ENV, RANDOM, (), key, 40, 20, statistics=True))(jax.random.key(0))
+    return jax.jit(lambda key: play_episodes(ENV, RANDOM, (), key, 40, 20, statistics=True))(
+        jax.random.key(0)
+    )
 
 
 def test_each_environment_counts_with_its_first_episode_up_to_the_limit(played):
@@ -23,11 +26,17 @@ def test_each_environment_counts_with_its_first_episode_up_to_the_limit(played):
 
 
 def test_statistics_are_of_the_observations_that_were_acted_on(played):
-    """Pushed one way only, all carts of a time step have about the same velocity: the mean is that of these steps."""
+    """Pushed one way only, all carts of a time step have about the same velocity: the mean is that
+    of these steps.
+    """
     np.testing.assert_allclose(played.statistics.count, played.lengths.sum())
     push = ScriptedPolicy([(1, 1)])
-    few = jax.jit(lambda key: play_episodes(ENV, push, (), key, 3, 2, statistics=True))(jax.random.key(1))
-    state, time_step = jax.vmap(ENV.reset)(jax.random.split(jax.random.split(jax.random.key(1))[0], 3))
+    few = jax.jit(lambda key: play_episodes(ENV, push, (), key, 3, 2, statistics=True))(
+        jax.random.key(1)
+    )
+    state, time_step = jax.vmap(ENV.reset)(
+        jax.random.split(jax.random.split(jax.random.key(1))[0], 3)
+    )
     _, following = jax.vmap(ENV.step)(state, jnp.ones(3, jnp.int32))
     seen = np.concatenate([time_step.observation, following.observation])
     np.testing.assert_allclose(few.statistics.mean, seen.mean(0), rtol=1e-5)

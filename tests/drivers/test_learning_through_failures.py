@@ -1,4 +1,6 @@
-"""DQN learns CartPole while everything beside the learner fails at least once: environments, actors, the parameter server."""
+"""DQN learns CartPole while everything beside the learner fails at least once: environments,
+actors, the parameter server.
+"""
 
 import os
 import signal
@@ -8,14 +10,21 @@ from functools import partial
 import jax
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, evaluation, learners, networks, replay
 
 NUM_STEPS, NUM_ENVS = 100_000, 2
-FAILURES = {1_000: "exit", 2_000: "raise", 3_000: "hang"}  # by an actor's row; each once in all actors
+FAILURES = {
+    1_000: "exit",
+    2_000: "raise",
+    3_000: "hang",
+}  # by an actor's row; each once in all actors
 
 
 def failing_environments(folder):
-    """What makes CartPoles that fail; a file says what has happened already, to whichever process."""
+    """What makes CartPoles that fail; a file says what has happened already, to whichever
+    process.
+    """
 
     def make():
         class Failing:
@@ -59,7 +68,9 @@ def make_agent(specs):
     return agents.DqnAgent(
         specs,
         networks.QNetwork(specs.action.num_values, hidden=(120, 84)),
-        optax.adam(optax.linear_schedule(1e-3, 5e-5, transition_steps=30_000, transition_begin=10_000)),
+        optax.adam(
+            optax.linear_schedule(1e-3, 5e-5, transition_steps=30_000, transition_begin=10_000)
+        ),
         n_step=10,
         double=True,
         target_update=agents.polyak(0.01),
@@ -74,7 +85,9 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
     env = envs.gym.make("CartPole-v1", num_envs=10)
     agent = make_agent(env.specs)
     learner, balance = learners.Learner(agent), drivers.Balance(0.5, warmup_steps=1_000)
-    buffer = replay.HostReplay(agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length)
+    buffer = replay.HostReplay(
+        agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length
+    )
     write, dataset = drivers.BlockWriter(partial(buffer.writer, NUM_ENVS)), buffer.as_dataset(64)
     state, updates, rows = learner.init(jax.random.key(0)), 0, 0
     parameters, killed = drivers.RemoteParameterServer(tmp_path / "parameters"), []
@@ -90,7 +103,9 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
         timeout=15.0,
     ) as driver:
         driver.publish(0, agent.policy_params(state))
-        unfinished = lambda: driver.num_steps < NUM_STEPS or not driver.supervisor.num_failures["hung"]
+        unfinished = lambda: (
+            driver.num_steps < NUM_STEPS or not driver.supervisor.num_failures["hung"]
+        )
         while unfinished() or balance.owed(driver.num_steps, updates):
             owed = balance.owed(driver.num_steps, updates)
             acting = unfinished() and balance.may_act(driver.num_steps, updates)
@@ -101,7 +116,9 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
                 state, _ = learner.train(state, next(dataset).experience)
                 updates += 1
             driver.publish(updates, agent.policy_params(state))
-            if driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2:  # an actor, then the parameter server
+            if (
+                driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2
+            ):  # an actor, then the parameter server
                 pid = parameters.pid() if killed else driver.supervisor.pids()[1]
                 if pid is not None:  # the actor is being made anew just now
                     os.kill(pid, signal.SIGKILL)
@@ -109,7 +126,9 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
         report = driver.report()
         server = parameters.pid()
     parameters.close()
-    average = evaluation.compute_avg_return(env, agent.policy, 100, agent.policy_params(state), seed=1)
+    average = evaluation.compute_avg_return(
+        env, agent.policy, 100, agent.policy_params(state), seed=1
+    )
     env.close()
     print(f"greedy return {average:.1f} of 100 episodes; {report}")
     assert (report["actors_error"], report["actors_hung"]) == (1, 1) and report["actors_died"] == 2

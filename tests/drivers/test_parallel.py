@@ -1,10 +1,13 @@
-"""Drivers in this process: rows, blocks, versions and what is reported of them; on actors: `test_parallel_on_actors.py`."""
+"""Drivers in this process: rows, blocks, versions and what is reported of them; on actors:
+`test_parallel_on_actors.py`.
+"""
 
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.drivers import BlockWriter, Driver, ParallelDriver, ParameterServer, collector
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import TimeStep
@@ -33,7 +36,12 @@ def test_in_process_the_rows_are_a_drivers(environments):
         jax.tree.map(np.testing.assert_array_equal, made, expected)
     assert blocks[1].returns.tolist() == [5.0, 5.0] and blocks[1].lengths.tolist() == [5, 5]
     report = driver.report()
-    assert (report["episodes"], report["episode_return"], report["blocks"], report["restarts"]) == (4, 5.0, 3, 0)
+    assert (report["episodes"], report["episode_return"], report["blocks"], report["restarts"]) == (
+        4,
+        5.0,
+        3,
+        0,
+    )
     driver.close()
 
 
@@ -51,7 +59,12 @@ class Ragged:
     def step(self, action):
         ended = np.where(self.rng.random(3) < 0.3, 2, 1)
         self.step_type = np.where(self.step_type == 2, 0, ended).astype(np.int32)
-        return TimeStep(self.step_type, self.rng.random(3, np.float32), np.ones(3, np.float32), np.zeros((3, 2), np.int32))
+        return TimeStep(
+            self.step_type,
+            self.rng.random(3, np.float32),
+            np.ones(3, np.float32),
+            np.zeros((3, 2), np.int32),
+        )
 
     def close(self):
         pass
@@ -71,14 +84,20 @@ def test_returns_and_lengths_of_episodes_that_span_slices(num_rows):
                 expected.append((returns[i], lengths[i]))
                 returns[i] = lengths[i] = 0
     assert len(expected) > 50
-    np.testing.assert_allclose(np.concatenate([block.returns for block in blocks]), [r for r, _ in expected])
-    np.testing.assert_array_equal(np.concatenate([block.lengths for block in blocks]), [n for _, n in expected])
+    np.testing.assert_allclose(
+        np.concatenate([block.returns for block in blocks]), [r for r, _ in expected]
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([block.lengths for block in blocks]), [n for _, n in expected]
+    )
 
 
 def test_a_function_of_each_actor_between_its_slices(environments):
     with ParallelDriver(environments(), random_policy, num_rows=4) as driver:
         driver.publish(0, {})
-        assert driver.foreach_actor(lambda collector: (collector.actor, collector.num_steps)) == [(0, 0)]
+        assert driver.foreach_actor(lambda collector: (collector.actor, collector.num_steps)) == [
+            (0, 0)
+        ]
         driver._start()  # a slice that nobody has polled for is not lost
         assert driver.foreach_actor(lambda collector: collector.num_steps) == [8]
         assert sum(block.num_steps for block in driver.run(num_steps=20)) == 20 == driver.num_steps
@@ -91,9 +110,16 @@ def test_segments_end_with_a_bootstrap_row(environments):
         driver.publish(0, {})
         first, second = driver.gather()[0], driver.gather()[0]
     segment = first.segments()
-    assert segment.step_type.tolist() == [[0, 1, 1, 1, 1]] and segment.observation[0, :, 1].tolist() == [0, 1, 2, 3, 4]
+    assert segment.step_type.tolist() == [[0, 1, 1, 1, 1]] and segment.observation[
+        0, :, 1
+    ].tolist() == [0, 1, 2, 3, 4]
     assert segment.reward.tolist() == [[1, 1, 1, 1, 0]] and segment.discount[0, 4] == 0
-    assert second.rows.observation[:, 0, 1].tolist() == [4, 5, 6, 7]  # the bootstrap row comes again, as the next one's first
+    assert second.rows.observation[:, 0, 1].tolist() == [
+        4,
+        5,
+        6,
+        7,
+    ]  # the bootstrap row comes again, as the next one's first
 
 
 def test_each_actors_rows_are_streams_of_their_own(environments):
@@ -108,7 +134,11 @@ def test_each_actors_rows_are_streams_of_their_own(environments):
             write(block.__class__(**{**vars(block), "actor": actor}))
     experience, _ = next(buffer.as_dataset(200))
     numbers = experience.observation[..., 1]
-    assert len(buffer) == 60 and (np.diff(numbers, axis=1) == 1).all() and len(np.unique(numbers[:, 0])) == 13
+    assert (
+        len(buffer) == 60
+        and (np.diff(numbers, axis=1) == 1).all()
+        and len(np.unique(numbers[:, 0])) == 13
+    )
 
 
 def test_staleness_is_reported_and_bounded(environments):
@@ -120,14 +150,20 @@ def test_staleness_is_reported_and_bounded(environments):
     (block,) = driver.poll()
     assert block.version == 7
     report = driver.report()
-    assert (report["staleness_max"], report["staleness_mean"], report["blocks_dropped"]) == (2, 1.0, 1)
+    assert (report["staleness_max"], report["staleness_mean"], report["blocks_dropped"]) == (
+        2,
+        1.0,
+        1,
+    )
     with pytest.raises(ValueError, match="version 6 is older"):
         driver.publish(6, {})
 
 
 def test_actors_ask_for_parameters_only_where_there_may_be_newer_ones(environments, monkeypatch):
     asked, pull = [], ParameterServer.pull_if_newer
-    monkeypatch.setattr(ParameterServer, "pull_if_newer", lambda self, have: asked.append(have) or pull(self, have))
+    monkeypatch.setattr(
+        ParameterServer, "pull_if_newer", lambda self, have: asked.append(have) or pull(self, have)
+    )
     monkeypatch.setattr(collector, "_PULL_SECONDS", 60.0)
     own, others = (
         ParallelDriver(environments(), random_policy),
@@ -151,12 +187,19 @@ def test_random_actions_at_first_and_parameters_for_one_actor(environments):
 
         def action(self, params, time_step, state=(), key=None):
             import jax.numpy as jnp
+
             from jax_agents.envs.types import PolicyStep
 
-            return PolicyStep(jnp.full(time_step.step_type.shape, params["a"] + params["b"], jnp.int32), state)
+            return PolicyStep(
+                jnp.full(time_step.step_type.shape, params["a"] + params["b"], jnp.int32), state
+            )
 
     driver = ParallelDriver(
-        environments(), lambda specs: Told(), num_rows=10, warmup_steps=10, actor_params=[{"b": np.int32(2)}]
+        environments(),
+        lambda specs: Told(),
+        num_rows=10,
+        warmup_steps=10,
+        actor_params=[{"b": np.int32(2)}],
     )
     driver.publish(0, {"a": np.int32(0), "b": np.int32(1)})
     first, second = driver.poll()[0], driver.poll()[0]
@@ -164,31 +207,43 @@ def test_random_actions_at_first_and_parameters_for_one_actor(environments):
 
 
 def test_rows_carry_the_version_that_acted_into_the_replay(environments):
-    """From blocks, and where an actor writes to the replay itself; random ones that of the time when they were made."""
+    """From blocks, and where an actor writes to the replay itself; random ones that of the time
+    when they were made.
+    """
     spec = with_version(trajectory_spec(SPECS))
     direct, through = (HostReplay(spec, capacity=200, sequence_length=2, seed=0) for _ in range(2))
     options = {"num_rows": 6, "warmup_steps": 6, "row_versions": True}
     in_blocks = ParallelDriver(environments(num_envs=None), random_policy, **options)
-    in_place = ParallelDriver(environments(num_envs=None), random_policy, make_replay=lambda: direct, **options)
+    in_place = ParallelDriver(
+        environments(num_envs=None), random_policy, make_replay=lambda: direct, **options
+    )
     write, made = BlockWriter(partial(through.writer, 1)), {}
     for version in (0, 3, 8):
         for driver in (in_blocks, in_place):
             driver.publish(version, {})
         (block,) = in_blocks.poll()
-        assert block.version == version and block.rows.policy_info["version"].tolist() == [[version]] * 6
+        assert (
+            block.version == version
+            and block.rows.policy_info["version"].tolist() == [[version]] * 6
+        )
         made |= dict.fromkeys(block.rows.observation[:, 0, 1].tolist(), version)
         write(block)
         in_place.poll()
     for buffer in (direct, through):
         experience, _ = next(buffer.as_dataset(100))
         versions, numbers = experience.policy_info["version"], experience.observation[..., 1]
-        assert versions.dtype == np.int32 and versions.tolist() == np.vectorize(made.get)(numbers).tolist()
+        assert (
+            versions.dtype == np.int32
+            and versions.tolist() == np.vectorize(made.get)(numbers).tolist()
+        )
         staleness = in_blocks.version - versions[:, 0]
         assert set(staleness.tolist()) == {0, 5, 8}
 
 
 def test_a_block_that_is_missing_breaks_the_stream(environments):
-    """In the middle of an episode step types alone would not tell; what is learned there would be false."""
+    """In the middle of an episode step types alone would not tell; what is learned there would be
+    false.
+    """
     driver = ParallelDriver(environments(episode=100), random_policy, num_rows=3)
     driver.publish(0, {})
     blocks = list(driver.run(num_steps=24))
@@ -198,7 +253,15 @@ def test_a_block_that_is_missing_breaks_the_stream(environments):
     for i in (0, 2, 3):
         write(blocks[i])
     numbers = next(buffer.as_dataset(200)).experience.observation[..., 1]
-    assert set(map(tuple, numbers.tolist())) == {(0, 1), (1, 2), (6, 7), (7, 8), (8, 9), (9, 10), (10, 11)}
+    assert set(map(tuple, numbers.tolist())) == {
+        (0, 1),
+        (1, 2),
+        (6, 7),
+        (7, 8),
+        (8, 9),
+        (9, 10),
+        (10, 11),
+    }
 
 
 def test_what_cannot_be(environments):

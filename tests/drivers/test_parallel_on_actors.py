@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+
 from jax_agents.drivers import ParallelDriver, RemoteParameterServer
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.policies import with_version
@@ -32,7 +33,9 @@ def by_value(*functions):
 
 
 def check_rows(blocks):
-    """No row came twice, and each process's rows are all there from its first on. Their numbers, by process."""
+    """No row came twice, and each process's rows are all there from its first on. Their numbers, by
+    process.
+    """
     seen = {}
     for block in blocks:
         observation = block.rows.observation
@@ -49,12 +52,22 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
     parameters = RemoteParameterServer(tmp_path / "parameters", save_seconds=0.0)
     flag = tmp_path / "failed"
     failures = []
-    options = {"num_rows": 8, "timeout": 30.0, "backoff": 0.1, "on_failure": failures.append, "parameters": parameters}
+    options = {
+        "num_rows": 8,
+        "timeout": 30.0,
+        "backoff": 0.1,
+        "on_failure": failures.append,
+        "parameters": parameters,
+    }
     make_env = environments(failure="exit", flag=str(flag), sleep=0.001)
-    with ParallelDriver(make_env, random_policy, num_actors=2, row_versions=True, **options) as driver:
+    with ParallelDriver(
+        make_env, random_policy, num_actors=2, row_versions=True, **options
+    ) as driver:
         driver.publish(0, {"x": np.zeros(50_000, np.float32)})  # too large to travel in an answer
         blocks = list(driver.run(num_steps=200))
-        while not failures or None in driver.supervisor.pids():  # until one has exited, and is there again
+        while (
+            not failures or None in driver.supervisor.pids()
+        ):  # until one has exited, and is there again
             blocks += driver.poll(timeout=1.0)
         os.kill(parameters.pid(), signal.SIGKILL)
         for version in range(1, 200):
@@ -66,7 +79,9 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
             raise AssertionError("the actors did not get the newer parameters")
         pids = driver.supervisor.pids()
         report = driver.report()
-    assert [failure.cause for failure in failures] == ["died"] and report["actors_died"] == report["restarts"] == 1
+    assert [failure.cause for failure in failures] == ["died"] and report["actors_died"] == report[
+        "restarts"
+    ] == 1
     rows = check_rows(blocks)
     assert len(rows) == 3 and set(pids) < set(rows)
     assert {(b.actor, b.generation) for b in blocks} > {(0, 0), (1, 0)}
@@ -76,8 +91,13 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("failure", "cause", "told"), [("raise", "error", "inside the environment"), ("spin", "hung", "fail")])
-def test_an_environment_that_raises_or_hangs_is_replaced(ray_on_this_machine, environments, tmp_path, failure, cause, told):
+@pytest.mark.parametrize(
+    ("failure", "cause", "told"),
+    [("raise", "error", "inside the environment"), ("spin", "hung", "fail")],
+)
+def test_an_environment_that_raises_or_hangs_is_replaced(
+    ray_on_this_machine, environments, tmp_path, failure, cause, told
+):
     by_value(environments, random_policy)
     failures = []
     make_env = environments(failure=failure, flag=str(tmp_path / "failed"), sleep=0.001)
@@ -92,14 +112,21 @@ def test_an_environment_that_raises_or_hangs_is_replaced(ray_on_this_machine, en
 
 
 @pytest.mark.nightly
-def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_ms(ray_on_this_machine, environments):
+def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_ms(
+    ray_on_this_machine, environments
+):
     by_value(environments, random_policy)
 
     def steps_per_second(num_actors):
-        with ParallelDriver(environments(None, sleep=0.05), random_policy, num_actors=num_actors, num_rows=8) as driver:
+        with ParallelDriver(
+            environments(None, sleep=0.05), random_policy, num_actors=num_actors, num_rows=8
+        ) as driver:
             driver.publish(0, {})
             blocks = []
-            while min(sum(block.actor == actor for block in blocks) for actor in range(num_actors)) < 2:  # all are compiled
+            while (
+                min(sum(block.actor == actor for block in blocks) for actor in range(num_actors))
+                < 2
+            ):  # all are compiled
                 blocks += driver.poll(timeout=1.0)
             start, steps = time.monotonic(), driver.num_steps
             while time.monotonic() - start < 10.0:
@@ -111,7 +138,9 @@ def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_
 
 @pytest.mark.nightly
 def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environments, tmp_path):
-    """What was there at the checkpoint is there again; what is written again comes once. Rows carry the version that acted."""
+    """What was there at the checkpoint is there again; what is written again comes once. Rows carry
+    the version that acted.
+    """
     if not has_reverb():
         pytest.skip("Reverb is not installed")
     by_value(environments, random_policy)
@@ -134,23 +163,37 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
         return RemoteReplay(spec, f"localhost:{port}", timeout=60.0)
 
     def rows_by_process(replay):
-        """The items that begin with each row, by process and the row's number, as their keys say; and the rows' versions."""
+        """The items that begin with each row, by process and the row's number, as their keys say;
+        and the rows' versions.
+        """
         dataset, items, versions = replay.as_dataset(500), {}, set()
         for _ in range(150):
             experience, info = next(dataset)
-            for (pid, number), key in zip(experience.observation[:, 0].tolist(), info.key.tolist(), strict=True):
+            for (pid, number), key in zip(
+                experience.observation[:, 0].tolist(), info.key.tolist(), strict=True
+            ):
                 items.setdefault((pid, number), set()).add(key)
             versions.update(experience.policy_info["version"].ravel().tolist())
         return items, versions
 
     process = serve(port)
     try:
-        options = {"num_rows": 8, "make_replay": make_replay, "row_versions": True, "backoff": 0.1, "timeout": 120.0}
-        with ParallelDriver(environments(None, sleep=0.005), random_policy, num_actors=2, **options) as driver:
+        options = {
+            "num_rows": 8,
+            "make_replay": make_replay,
+            "row_versions": True,
+            "backoff": 0.1,
+            "timeout": 120.0,
+        }
+        with ParallelDriver(
+            environments(None, sleep=0.005), random_policy, num_actors=2, **options
+        ) as driver:
             driver.publish(0, {})
             list(driver.run(num_steps=500))
             reader = make_replay()
-            saved, first = rows_by_process(reader)  # before the checkpoint: what actors write after it may be lost
+            saved, first = rows_by_process(
+                reader
+            )  # before the checkpoint: what actors write after it may be lost
             reader.checkpoint()
             process.kill()
             process.wait()
@@ -204,6 +247,13 @@ print("two nodes:", steps)
 
 @pytest.mark.nightly
 def test_actors_on_another_node(tmp_path):
-    """Two raylets on this machine, as two machines: actors on one, the learner's process on the other."""
-    result = subprocess.run([sys.executable, "-c", TWO_NODES, str(tmp_path)], capture_output=True, text=True, timeout=240)
+    """Two raylets on this machine, as two machines: actors on one, the learner's process on the
+    other.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_NODES, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert "two nodes:" in result.stdout, result.stderr

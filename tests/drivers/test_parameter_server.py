@@ -1,4 +1,6 @@
-"""The parameter server in this process; as an actor it is tested with the drivers that pull from it."""
+"""The parameter server in this process; as an actor it is tested with the drivers that pull from
+it.
+"""
 
 import pickle
 
@@ -6,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.drivers import ParameterServer
 from jax_agents.drivers.parameter_server import to_host
 
@@ -19,7 +22,9 @@ def test_only_what_is_newer_is_given():
     assert server.pull_if_newer() is None
     assert server.push(3, params(3)) and not server.push(3, params(4))
     version, pulled = server.pull_if_newer(-1)
-    assert version == 3 and pulled["params"]["w"].tolist() == [[3.0] * 3] * 2 and pulled["step"] == 3
+    assert (
+        version == 3 and pulled["params"]["w"].tolist() == [[3.0] * 3] * 2 and pulled["step"] == 3
+    )
     assert server.pull_if_newer(3) is None and server.pull_if_newer(2)[0] == 3
     with pytest.raises(ValueError, match="version 2 is older than 3"):
         server.push(2, params(2))

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from jax_agents.drivers.ray_runtime import cpu_environment, import_ray, learner_environment
 
 NAME = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
@@ -23,6 +24,13 @@ def test_actors_compute_on_one_cpu_whatever_is_simulated_here():
 
 def test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memory(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_dump_to=there")
-    assert learner_environment(0) == {"XLA_FLAGS": "--xla_dump_to=there", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    assert learner_environment(0) == {
+        "XLA_FLAGS": "--xla_dump_to=there",
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     assert learner_environment(1) == {"XLA_FLAGS": "--xla_dump_to=there"}
-    assert learner_environment(0.5) == {"XLA_FLAGS": "--xla_dump_to=there", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}
+    assert learner_environment(0.5) == {
+        "XLA_FLAGS": "--xla_dump_to=there",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450",
+    }

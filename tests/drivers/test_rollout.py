@@ -1,4 +1,6 @@
-"""One agent object in the Python loop, the vectorised loop and the scan: the same rows and the same parameters."""
+"""One agent object in the Python loop, the vectorised loop and the scan: the same rows and the same
+parameters.
+"""
 
 import chex
 import jax
@@ -6,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs, networks
 from jax_agents.drivers import Driver, RolloutState, rollout, start_rollout
 
@@ -34,13 +37,17 @@ def drive(state, num_envs, num_rows=NUM_ROWS):
     """Rows [num_rows, ...] of the Python loop."""
     rows = []
     env = envs.HostEnvironment(ENV, num_envs)
-    driver = Driver(env, AGENT.collect_policy, [rows.append], key=jax.random.key(ACT_KEY), seed=SEED)
+    driver = Driver(
+        env, AGENT.collect_policy, [rows.append], key=jax.random.key(ACT_KEY), seed=SEED
+    )
     driver.run(num_rows=num_rows, params=AGENT.policy_params(state))
     return jax.tree.map(lambda *x: np.stack(x), *rows)
 
 
 def begin(num_envs):
-    return start_rollout(ENV, AGENT.collect_policy, jax.random.key(SEED), jax.random.key(ACT_KEY), num_envs)
+    return start_rollout(
+        ENV, AGENT.collect_policy, jax.random.key(SEED), jax.random.key(ACT_KEY), num_envs
+    )
 
 
 @pytest.mark.parametrize("num_envs", [1, 4])
@@ -50,18 +57,24 @@ def test_the_scan_makes_the_rows_of_the_loop(state, scan, num_envs):
     assert scanned.reward.shape == (num_envs, NUM_ROWS)
     assert set(np.ravel(scanned.step_type)) == {0, 1, 2}  # boundary rows are among them
     assert 0 < np.mean(scanned.action) < 1
-    chex.assert_trees_all_close(jax.tree.map(lambda x: np.swapaxes(x, 0, 1), looped), scanned, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda x: np.swapaxes(x, 0, 1), looped), scanned, rtol=1e-5, atol=1e-6
+    )
     chex.assert_trees_all_equal_dtypes(looped, scanned)
     types = np.asarray(scanned.step_type)
     np.testing.assert_array_equal(types[:, 1:], np.asarray(scanned.next_step_type)[:, :-1])
 
 
 def test_the_unbatched_loop_is_the_scan_of_one_environment(state, scan):
-    """An unbatched environment resets with the key itself; from the same reset on, the draws are the same."""
+    """An unbatched environment resets with the key itself; from the same reset on, the draws are
+    the same.
+    """
     one = jax.tree.map(lambda x: x[None], ENV.reset(jax.random.key(SEED)))
     start = RolloutState(*one, (), jax.random.key(ACT_KEY), jnp.zeros((), jnp.int32))
     _, scanned = scan(state, start, NUM_ROWS)
-    chex.assert_trees_all_close(drive(state, None), jax.tree.map(lambda x: x[0], scanned), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(
+        drive(state, None), jax.tree.map(lambda x: x[0], scanned), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_rollout_in_parts_is_the_whole(state, scan):
@@ -77,7 +90,10 @@ def test_a_rollout_in_parts_is_the_whole(state, scan):
 def test_acting_is_traced_once_however_long(state):
     chex.clear_trace_counter()
     run = jax.jit(
-        chex.assert_max_traces(lambda s, start: rollout(ENV, AGENT.collect_policy, AGENT.policy_params(s), start, 5), n=1)
+        chex.assert_max_traces(
+            lambda s, start: rollout(ENV, AGENT.collect_policy, AGENT.policy_params(s), start, 5),
+            n=1,
+        )
     )
     here = begin(2)
     for _ in range(4):
@@ -87,13 +103,17 @@ def test_acting_is_traced_once_however_long(state):
 
 def test_both_loops_train_to_the_same_parameters(state, scan):
     """Acting and learning in turn: the loop with `jit(train)`, and the scan of both."""
-    windows = lambda rows: jax.tree.map(lambda x: jnp.stack([x[:, :2], x[:, 1:3]], 1).reshape(8, 2, *x.shape[2:]), rows)
+    windows = lambda rows: jax.tree.map(
+        lambda x: jnp.stack([x[:, :2], x[:, 1:3]], 1).reshape(8, 2, *x.shape[2:]), rows
+    )
 
     @jax.jit
     def fused(train_state, start):
         def body(carry, _):
             train_state, here = carry
-            here, rows = rollout(ENV, AGENT.collect_policy, AGENT.policy_params(train_state), here, 3)
+            here, rows = rollout(
+                ENV, AGENT.collect_policy, AGENT.policy_params(train_state), here, 3
+            )
             return (AGENT.train(train_state, windows(rows))[0], here), rows
 
         (train_state, _), rows = jax.lax.scan(body, (train_state, start), length=15)
@@ -102,7 +122,9 @@ def test_both_loops_train_to_the_same_parameters(state, scan):
     scanned, scanned_rows = fused(state, begin(4))
     train, looped, rows = jax.jit(AGENT.train), state, []
     env = envs.HostEnvironment(ENV, 4)
-    driver = Driver(env, AGENT.collect_policy, [rows.append], key=jax.random.key(ACT_KEY), seed=SEED)
+    driver = Driver(
+        env, AGENT.collect_policy, [rows.append], key=jax.random.key(ACT_KEY), seed=SEED
+    )
     for _ in range(15):
         driver.run(num_rows=3, params=AGENT.policy_params(looped))
         looped, _ = train(looped, windows(jax.tree.map(lambda *x: np.stack(x, 1), *rows[-3:])))
@@ -110,4 +132,6 @@ def test_both_loops_train_to_the_same_parameters(state, scan):
     chex.assert_trees_all_close(looped.params, scanned.params, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(looped.target_params, scanned.target_params, rtol=1e-5, atol=1e-6)
     actions = np.stack([row.action for row in rows], 1)
-    np.testing.assert_array_equal(actions, np.moveaxis(np.asarray(scanned_rows.action), 0, 1).reshape(4, 45))
+    np.testing.assert_array_equal(
+        actions, np.moveaxis(np.asarray(scanned_rows.action), 0, 1).reshape(4, 45)
+    )

@@ -1,4 +1,6 @@
-"""Ten minutes of actors, parameter server, replay and learner: memory is flat, and nothing outlives the run."""
+"""Ten minutes of actors, parameter server, replay and learner: memory is flat, and nothing outlives
+the run.
+"""
 
 import sys
 import time
@@ -9,6 +11,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, learners, networks, replay
 
 SECONDS, SETTLE = 600.0, 120.0  # the buffer is full, and everything compiled, long before SETTLE
@@ -25,7 +28,9 @@ def private_megabytes(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_flat_for_ten_minutes(ray_on_this_machine):
     make_env = partial(envs.gym.make, "CartPole-v1", num_envs=4)
-    make_agent = lambda specs: agents.DqnAgent(specs, networks.QNetwork(specs.action.num_values, (64,)), optax.adam(1e-3))
+    make_agent = lambda specs: agents.DqnAgent(
+        specs, networks.QNetwork(specs.action.num_values, (64,)), optax.adam(1e-3)
+    )
     env = make_env()
     agent = make_agent(env.specs)
     learner, balance = learners.Learner(agent), drivers.Balance(0.25, warmup_steps=1_000)
@@ -34,11 +39,15 @@ def test_memory_is_flat_for_ten_minutes(ray_on_this_machine):
     state, updates, start, measured = learner.init(jax.random.key(0)), 0, time.monotonic(), []
     parameters = drivers.RemoteParameterServer()
     policy = lambda specs: make_agent(specs).collect_policy
-    with drivers.ParallelDriver(make_env, policy, num_actors=2, parameters=parameters, timeout=120.0) as driver:
+    with drivers.ParallelDriver(
+        make_env, policy, num_actors=2, parameters=parameters, timeout=120.0
+    ) as driver:
         driver.publish(0, agent.policy_params(state))
         while (seconds := time.monotonic() - start) < SECONDS:
             owed = balance.owed(driver.num_steps, updates)
-            for block in driver.poll(0.0 if owed else 0.1, start=balance.may_act(driver.num_steps, updates)):
+            for block in driver.poll(
+                0.0 if owed else 0.1, start=balance.may_act(driver.num_steps, updates)
+            ):
                 write(block)
             for _ in range(min(owed, 32)):
                 state, _ = learner.train(state, next(dataset).experience)
@@ -51,7 +60,10 @@ def test_memory_is_flat_for_ten_minutes(ray_on_this_machine):
     parameters.close()
     env.close()
     measured = np.array(measured)
-    print(f"{report}, {updates} updates; MB of learner, parameter server and actors every 30 s:\n{measured.round(1)}")
+    print(
+        f"{report}, {updates} updates; MB of learner, parameter server and actors every 30 "
+        f"s:\n{measured.round(1)}"
+    )
     assert (measured[-1] - measured[0] < GROWTH).all(), measured
     assert report["restarts"] == 0
     deadline = time.monotonic() + 10.0

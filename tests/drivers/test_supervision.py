@@ -1,10 +1,13 @@
-"""Actors that raise, die, hang, cannot start, or are killed; made in functions, so that they are sent by value."""
+"""Actors that raise, die, hang, cannot start, or are killed; made in functions, so that they are
+sent by value.
+"""
 
 import os
 import signal
 import time
 
 import pytest
+
 from jax_agents.drivers import ActorError, Supervisor
 
 
@@ -68,21 +71,32 @@ def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine, gone
         # A bounded number of calls; answers in the order of the calls of one actor.
         calls = [when_free(pool, 0, "who", i) for i in range(2)]
         assert 0 not in pool.free()
-        assert [(a.call, a.value) for a in collect(pool, 2)] == [(calls[0], (0, 0, 1, 0)), (calls[1], (0, 0, 2, 1))]
+        assert [(a.call, a.value) for a in collect(pool, 2)] == [
+            (calls[0], (0, 0, 1, 0)),
+            (calls[1], (0, 0, 2, 1)),
+        ]
         pids = {}
         for generation, (method, cause, told) in enumerate(
-            [("fail", "error", "a message of its own"), ("leave", "died", "died"), ("spin", "hung", "in spin")]
+            [
+                ("fail", "error", "a message of its own"),
+                ("leave", "died", "died"),
+                ("spin", "hung", "in spin"),
+            ]
         ):
             call = when_free(pool, 0, method)
             pids[method] = pool.pids()[0]
             behind = pool.submit(0, "who")  # lost with it
             lost = collect(pool, 2)
-            assert [a.call for a in lost] == [call, behind] and all(a.failure == failures[-1] for a in lost)
+            assert [a.call for a in lost] == [call, behind] and all(
+                a.failure == failures[-1] for a in lost
+            )
             assert failures[-1][:3] == (0, generation, cause) and told in failures[-1].message
             when_free(pool, 0, "who")  # the next one starts afresh, and the other never noticed
             when_free(pool, 1, "who")
             assert {a.value[:2] for a in collect(pool, 2)} == {(0, generation + 1), (1, 0)}
-        assert 'raise ZeroDivisionError("a message of its own")' in failures[0].message  # the traceback there
+        assert (
+            'raise ZeroDivisionError("a message of its own")' in failures[0].message
+        )  # the traceback there
         os.kill(pool.pids()[1], signal.SIGKILL)
         call = when_free(pool, 1, "who")
         assert collect(pool, 1)[0].failure.cause == "died"
@@ -99,13 +113,17 @@ def test_failing_again_and_again_ends_all_actors(ray_on_this_machine):
 
     told = []
     pool = Supervisor(make, 1, max_restarts=1, backoff=0.05, on_failure=told.append)
-    with pytest.raises(ActorError, match=r"(?s)2 times in a row, and max_restarts=1.*no display in generation 1"):
+    with pytest.raises(
+        ActorError, match=r"(?s)2 times in a row, and max_restarts=1.*no display in generation 1"
+    ):
         collect(pool, 1)
     assert [failure.cause for failure in told] == ["error"]
     assert pool.free() == [] and pool.pids() == [None]
 
 
-@pytest.mark.parametrize("bad", [{"num_actors": -1}, {"max_in_flight": 0}, {"timeout": 0.0}, {"max_restarts": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"num_actors": -1}, {"max_in_flight": 0}, {"timeout": 0.0}, {"max_restarts": -1}]
+)
 def test_numbers_out_of_range(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Supervisor(workers(), **({"num_actors": 1} | bad))

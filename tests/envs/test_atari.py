@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, metrics, networks, policies, replay
 from jax_agents.envs import StepType, atari, validate_environment
 
@@ -35,13 +36,17 @@ def test_frames_are_gymnasiums_and_stacks_are_the_last_four():
     assert env.render().shape == (210, 160, 3)
 
 
-@pytest.mark.parametrize(("name", "sticky"), [("ALE/Breakout-v5", 0.25), ("BreakoutNoFrameskip-v4", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "sticky"), [("ALE/Breakout-v5", 0.25), ("BreakoutNoFrameskip-v4", 0.0)]
+)
 def test_sticky_actions_belong_to_the_id(name, sticky):
     env = atari.make(name)
     ale = env.env.unwrapped.ale
     assert ale.getFloat("repeat_action_probability") == sticky
     assert (
-        atari.make(name, env_options={"repeat_action_probability": 0.5}).env.unwrapped.ale.getFloat("repeat_action_probability")
+        atari.make(name, env_options={"repeat_action_probability": 0.5}).env.unwrapped.ale.getFloat(
+            "repeat_action_probability"
+        )
         == 0.5
     )
     assert env.specs.action.num_values == 4
@@ -95,7 +100,9 @@ def test_the_time_limit_truncates_with_the_frame_just_seen():
     assert last.discount == 1
     longer = atari.make("PongNoFrameskip-v4", noop_max=0)
     longer.reset(seed=0)
-    np.testing.assert_array_equal([longer.step(2) for _ in range(10)][-1].observation, last.observation)
+    np.testing.assert_array_equal(
+        [longer.step(2) for _ in range(10)][-1].observation, last.observation
+    )
 
 
 def test_clipping_is_for_training_and_metrics_keep_the_true_returns():
@@ -103,7 +110,9 @@ def test_clipping_is_for_training_and_metrics_keep_the_true_returns():
         def reward(self, reward):
             return 7.0 * reward
 
-    game = lambda: atari.preprocessing(clip_rewards=True)(Paid(gymnasium.make("ALE/Pong-v5", frameskip=1)))
+    game = lambda: atari.preprocessing(clip_rewards=True)(
+        Paid(gymnasium.make("ALE/Pong-v5", frameskip=1))
+    )
     rewards = play(envs.gym.make(game), 300).reward
     assert set(rewards.tolist()) == {0.0, -1.0} or set(rewards.tolist()) == {0.0, -1.0, 1.0}
     seen, true = [], []
@@ -119,7 +128,9 @@ def test_clipping_is_for_training_and_metrics_keep_the_true_returns():
 @pytest.fixture(scope="module")
 def agent():
     env = atari.make("BreakoutNoFrameskip-v4", 2, terminal_on_life_loss=True)
-    encoder = networks.Sequential([networks.default_encoder(env.specs.observation), networks.MLP((32,))])
+    encoder = networks.Sequential(
+        [networks.default_encoder(env.specs.observation), networks.MLP((32,))]
+    )
     network = networks.QNetwork(env.specs.action.num_values, (), encoder)
     return env, agents.DqnAgent(env.specs, network, optax.adam(1e-4), n_step=3)
 
@@ -134,7 +145,9 @@ def test_dqn_learns_from_frames_stored_once(agent):
     )
     returns = metrics.MetricObserver(metrics.AverageReturn())
     random = policies.RandomPolicy(env.specs.action)
-    driver = drivers.Driver(env, random, [atari.clip_rewards(buffer.add), returns], key=jax.random.key(1), seed=0)
+    driver = drivers.Driver(
+        env, random, [atari.clip_rewards(buffer.add), returns], key=jax.random.key(1), seed=0
+    )
     driver.run(num_steps=600)
     assert driver.num_episodes >= 1
     train = jax.jit(dqn.train)
@@ -146,7 +159,10 @@ def test_dqn_learns_from_frames_stored_once(agent):
         np.testing.assert_array_equal(following[..., :-1], previous[..., 1:])
         state, loss = train(state, experience)
         assert np.isfinite(loss.loss)
-    assert any((a != b).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True))
+    assert any(
+        (a != b).any()
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
+    )
     driver.set_policy(dqn.collect_policy, jax.random.key(2))
     driver.run(num_steps=4, params=dqn.policy_params(state))
 

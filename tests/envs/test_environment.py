@@ -1,9 +1,15 @@
 import pytest
+
 from jax_agents import envs
 
 
 @pytest.mark.parametrize(
-    "env", [envs.gym.make("CartPole-v1"), envs.gym.make("CartPole-v1", 2), envs.HostEnvironment(envs.classic.CartPole())]
+    "env",
+    [
+        envs.gym.make("CartPole-v1"),
+        envs.gym.make("CartPole-v1", 2),
+        envs.HostEnvironment(envs.classic.CartPole()),
+    ],
 )
 def test_host_environments_meet_the_protocol(env):
     assert isinstance(env, envs.Environment)
@@ -11,7 +17,12 @@ def test_host_environments_meet_the_protocol(env):
 
 @pytest.mark.parametrize(
     "env",
-    [envs.classic.CartPole(), envs.TimeLimit(envs.classic.Pendulum(), 3), *envs.probes.all_probes(), envs.probes.OneState()],
+    [
+        envs.classic.CartPole(),
+        envs.TimeLimit(envs.classic.Pendulum(), 3),
+        *envs.probes.all_probes(),
+        envs.probes.OneState(),
+    ],
 )
 def test_jax_environments_meet_theirs_and_not_the_host_one(env):
     assert isinstance(env, envs.JaxEnvironment) and not isinstance(env, envs.Environment)

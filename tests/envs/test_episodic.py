@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import envs
 
 
@@ -16,7 +17,10 @@ class Count(envs.EpisodicEnvironment):
 
     @property
     def specs(self):
-        return envs.EnvironmentSpecs({"count": envs.ArraySpec((), np.int32), "start": envs.ArraySpec(())}, envs.DiscreteSpec(2))
+        return envs.EnvironmentSpecs(
+            {"count": envs.ArraySpec((), np.int32), "start": envs.ArraySpec(())},
+            envs.DiscreteSpec(2),
+        )
 
     def initial_physics(self, key):
         return jnp.int32(0), jax.random.uniform(key)
@@ -44,7 +48,12 @@ def play(env, num_steps, key=0):
     [
         (3, None, [0, 1, 1, 2, 0, 1, 1, 2, 0], [1, 1, 1, 0, 1, 1, 1, 0, 1]),
         (3, 2, [0, 1, 2, 0, 1, 2, 0, 1, 2], [1] * 9),
-        (3, 3, [0, 1, 1, 2, 0, 1, 1, 2, 0], [1, 1, 1, 0, 1, 1, 1, 0, 1]),  # both at once: the task ended
+        (
+            3,
+            3,
+            [0, 1, 1, 2, 0, 1, 1, 2, 0],
+            [1, 1, 1, 0, 1, 1, 1, 0, 1],
+        ),  # both at once: the task ended
         (1, None, [0, 2, 0, 2, 0, 2, 0, 2, 0], [1, 0, 1, 0, 1, 0, 1, 0, 1]),
         (9, 1, [0, 2, 0, 2, 0, 2, 0, 2, 0], [1] * 9),
     ],

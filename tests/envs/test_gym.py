@@ -5,12 +5,15 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from jax_agents import envs
 from jax_agents.envs import SpecError, StepType, validate_environment
 
 
 class Scripted(gymnasium.Env):
-    """Step i answers `script[i]`: (terminated, truncated). float64 rewards; the observation is one array, overwritten."""
+    """Step i answers `script[i]`: (terminated, truncated). float64 rewards; the observation is one
+    array, overwritten.
+    """
 
     observation_space = spaces.Box(0, 100, (1,), np.float64)
     action_space = spaces.Discrete(2, start=3)
@@ -41,14 +44,25 @@ class Scripted(gymnasium.Env):
     [([(True, False)], 0), ([(False, True)], 1), ([(True, True)], 0)],
 )
 def test_termination_truncation_and_both(script, discount):
-    for env in (envs.gym.make(lambda: Scripted(script)), envs.gym.make(lambda: Scripted(script), 2)):
+    for env in (
+        envs.gym.make(lambda: Scripted(script)),
+        envs.gym.make(lambda: Scripted(script), 2),
+    ):
         env.reset()
         action = np.zeros(() if env.num_envs is None else 2, np.int32)
         for _ in range(2):
             last, first = env.step(action), env.step(action)
-            assert np.all(last.is_last()) and np.all(last.discount == discount) and np.all(last.reward == 0.5)
+            assert (
+                np.all(last.is_last())
+                and np.all(last.discount == discount)
+                and np.all(last.reward == 0.5)
+            )
             assert np.all(last.observation == 1)
-            assert np.all(first.is_first()) and np.all(first.discount == 1) and np.all(first.reward == 0)
+            assert (
+                np.all(first.is_first())
+                and np.all(first.discount == 1)
+                and np.all(first.reward == 0)
+            )
             assert np.all(first.observation == 0)
 
 
@@ -70,7 +84,9 @@ def test_a_discount_in_the_info_is_taken():
     steps = [(single.step(0), vector.step(np.zeros(2, np.int32))) for _ in range(5)]
     assert [int(one.step_type) for one, _ in steps] == [1, 1, 1, 2, 0]
     assert [float(one.discount) for one, _ in steps] == [1, 0, 1, 0, 1]
-    np.testing.assert_array_equal([many.discount for _, many in steps], [[1, 1], [1, 0], [1, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(
+        [many.discount for _, many in steps], [[1, 1], [1, 0], [1, 1], [1, 0], [1, 1]]
+    )
     assert all(one.discount.dtype == many.discount.dtype == np.float32 for one, many in steps)
 
 
@@ -108,9 +124,12 @@ def test_vector_environments_end_one_by_one():
     env.reset()
     steps = [env.step(np.zeros(3, np.int32)) for _ in range(6)]
     np.testing.assert_array_equal(
-        [s.step_type for s in steps], [[1, 1, 1], [2, 1, 1], [0, 2, 1], [1, 0, 2], [2, 1, 0], [0, 1, 1]]
+        [s.step_type for s in steps],
+        [[1, 1, 1], [2, 1, 1], [0, 2, 1], [1, 0, 2], [2, 1, 0], [0, 1, 1]],
     )
-    np.testing.assert_array_equal([s.discount for s in steps], 1 - (np.array([s.step_type for s in steps]) == 2))
+    np.testing.assert_array_equal(
+        [s.discount for s in steps], 1 - (np.array([s.step_type for s in steps]) == 2)
+    )
 
 
 def test_seeds_repeat_and_differ():
@@ -124,14 +143,18 @@ def test_seeds_repeat_and_differ():
 
 
 def test_options_limits_and_wrappers():
-    env = envs.gym.make("CartPole-v1", max_episode_steps=2, env_options={"sutton_barto_reward": True})
+    env = envs.gym.make(
+        "CartPole-v1", max_episode_steps=2, env_options={"sutton_barto_reward": True}
+    )
     env.reset(seed=0)
     steps = [env.step(0), env.step(1)]
     assert steps[1].is_last() and steps[1].discount == 1 and steps[1].reward == 0
     env = envs.gym.make(lambda: Scripted(((False, False),) * 9), max_episode_steps=1)
     env.reset()
     assert env.step(0).is_last()
-    env = envs.gym.make("CartPole-v1", wrappers=[lambda e: gymnasium.wrappers.FrameStackObservation(e, 4)])
+    env = envs.gym.make(
+        "CartPole-v1", wrappers=[lambda e: gymnasium.wrappers.FrameStackObservation(e, 4)]
+    )
     assert env.specs.observation.shape == (4, 4)
     env = envs.gym.make("Pendulum-v1", max_episode_steps=-1)
     env.reset(seed=0)
@@ -169,7 +192,9 @@ def test_bad_arguments():
         envs.gym.make(Scripted, env_options={"a": 1})
     with pytest.raises(TypeError, match="gymnasium Env or VectorEnv, got int"):
         envs.gym.from_gym(3)
-    same_step = gymnasium.vector.SyncVectorEnv([Scripted], autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+    same_step = gymnasium.vector.SyncVectorEnv(
+        [Scripted], autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
+    )
     with pytest.raises(ValueError, match="NEXT_STEP"):
         envs.gym.from_gym(same_step)
 
@@ -183,14 +208,19 @@ def test_a_refused_action_loses_nothing():
 
 
 def test_native_vector_environments():
-    env = envs.gym.from_gym(gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="vector_entry_point"))
+    env = envs.gym.from_gym(
+        gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="vector_entry_point")
+    )
     validate_environment(env, 60)
     env.close()
 
 
 def test_processes_give_what_one_process_gives():
     rng = np.random.default_rng(0)
-    sync, processes = envs.gym.make("CartPole-v1", 2), envs.gym.make("CartPole-v1", 2, vectorization="async")
+    sync, processes = (
+        envs.gym.make("CartPole-v1", 2),
+        envs.gym.make("CartPole-v1", 2, vectorization="async"),
+    )
     try:
         pairs = [(sync.reset(seed=1), processes.reset(seed=1))]
         for _ in range(40):
@@ -256,6 +286,17 @@ print(multiprocessing.active_children())
 @pytest.mark.parametrize("program", [["-"], ["-c", PROGRAM]], ids=["stdin", "as in a notebook"])
 def test_processes_of_an_environment_defined_in_a_main_module_without_a_file(program):
     """An error in a process comes with its traceback, and closing leaves no process."""
-    result = subprocess.run([sys.executable, *program], input=PROGRAM, text=True, capture_output=True, timeout=120, check=False)
-    assert result.stdout.splitlines() == ["[[0.0], [0.0]] [[1.0], [1.0]]", "the toy broke", "[]"], result.stderr
-    assert "Received the following error from Worker-" in result.stderr and "in step" in result.stderr
+    result = subprocess.run(
+        [sys.executable, *program],
+        input=PROGRAM,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.stdout.splitlines() == ["[[0.0], [0.0]] [[1.0], [1.0]]", "the toy broke", "[]"], (
+        result.stderr
+    )
+    assert (
+        "Received the following error from Worker-" in result.stderr and "in step" in result.stderr
+    )

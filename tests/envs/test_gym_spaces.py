@@ -2,13 +2,17 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from jax_agents.envs import ArraySpec, BoundedSpec, DiscreteSpec, SpecError, validate
 from jax_agents.envs.gym_spaces import actions, observations
 from jax_agents.envs.validation import _draw_action
 
 OBSERVATION_SPACES = [
     (spaces.Box(-1, 1, (2,), np.float32), BoundedSpec((2,), np.float32, -1, 1)),
-    (spaces.Box(-np.inf, np.array([1.0, 2.0]), (2,), np.float64), BoundedSpec((2,), np.float32, -np.inf, [1, 2])),
+    (
+        spaces.Box(-np.inf, np.array([1.0, 2.0]), (2,), np.float64),
+        BoundedSpec((2,), np.float32, -np.inf, [1, 2]),
+    ),
     (spaces.Box(0, 255, (2, 2, 3), np.uint8), BoundedSpec((2, 2, 3), np.uint8, 0, 255)),
     (spaces.Box(-(2**40), 7, (1,), np.int64), BoundedSpec((1,), np.int32, -(2**31), 7)),
     (spaces.Discrete(4), DiscreteSpec(4)),
@@ -18,14 +22,27 @@ OBSERVATION_SPACES = [
     (spaces.MultiDiscrete([[2, 3]]), BoundedSpec((1, 2), np.int32, 0, [[1, 2]])),
     (spaces.MultiBinary(3), BoundedSpec((3,), np.int8, 0, 1)),
     (spaces.MultiBinary((2, 2)), BoundedSpec((2, 2), np.int8, 0, 1)),
-    (spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (1,)))), (DiscreteSpec(2), BoundedSpec((1,), np.float32, 0, 1))),
     (
-        spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2, start=1)}), "action_mask": spaces.MultiBinary(3)}),
+        spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (1,)))),
+        (DiscreteSpec(2), BoundedSpec((1,), np.float32, 0, 1)),
+    ),
+    (
+        spaces.Dict(
+            {
+                "a": spaces.Dict({"b": spaces.Discrete(2, start=1)}),
+                "action_mask": spaces.MultiBinary(3),
+            }
+        ),
         {"a": {"b": DiscreteSpec(2)}, "action_mask": ArraySpec((3,), np.bool_)},
     ),
     (
-        spaces.Dict({"action_mask": spaces.Box(0, 1, (3,), np.int8), "observation": spaces.Box(0, 1, ())}),
-        {"action_mask": ArraySpec((3,), np.bool_), "observation": BoundedSpec((), np.float32, 0, 1)},
+        spaces.Dict(
+            {"action_mask": spaces.Box(0, 1, (3,), np.int8), "observation": spaces.Box(0, 1, ())}
+        ),
+        {
+            "action_mask": ArraySpec((3,), np.bool_),
+            "observation": BoundedSpec((), np.float32, 0, 1),
+        },
     ),
 ]
 ACTION_SPACES = [
@@ -38,7 +55,9 @@ ACTION_SPACES = [
     spaces.Box(-2, 2, (2,), np.float64),
     spaces.Box(-2, 2, (2, 2), np.int64),
     spaces.Tuple((spaces.Discrete(2, start=1), spaces.Box(0, 1, (1,)))),
-    spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Dict({"c": spaces.Box(0, 1, (1,), np.float64)})}),
+    spaces.Dict(
+        {"a": spaces.Discrete(2), "b": spaces.Dict({"c": spaces.Box(0, 1, (1,), np.float64)})}
+    ),
 ]
 
 
@@ -57,7 +76,9 @@ def test_observations_meet_the_spec_alone_and_in_batches(space, expected):
 
 
 def test_bounds_that_float32_does_not_hold_are_none():
-    assert observations(spaces.Box(-1e300, 1e300, (1,), np.float64), None).spec == BoundedSpec((1,), np.float32)
+    assert observations(spaces.Box(-1e300, 1e300, (1,), np.float64), None).spec == BoundedSpec(
+        (1,), np.float32
+    )
 
 
 @pytest.mark.parametrize("bound", [0.1, 0.3, 1.0, 1e30])
@@ -75,7 +96,9 @@ def test_integers_that_32_bits_do_not_hold_saturate():
 
 def test_values_are_shifted_to_start_at_zero():
     assert observations(spaces.Discrete(4, start=-2), None).convert(np.int64(1)) == 3
-    np.testing.assert_array_equal(observations(spaces.Discrete(4, start=-2), 2).convert(np.array([-2, 1])), [0, 3])
+    np.testing.assert_array_equal(
+        observations(spaces.Discrete(4, start=-2), 2).convert(np.array([-2, 1])), [0, 3]
+    )
     multi = spaces.MultiDiscrete([2, 3], start=[5, -1])
     np.testing.assert_array_equal(observations(multi, None).convert(np.array([6, -1])), [1, 0])
     np.testing.assert_array_equal(actions(multi, None).convert(np.int32([1, 0])), [6, -1])
@@ -91,7 +114,9 @@ def test_every_action_that_meets_the_spec_is_in_the_space(space):
         assert space.contains(convert(_draw_action(spec, (), rng, ())))
         action = batched(_draw_action(spec, (), rng, (4,)))
         assert batched_space.contains(action)
-        assert all(space.contains(one) for one in gymnasium.vector.utils.iterate(batched_space, action))
+        assert all(
+            space.contains(one) for one in gymnasium.vector.utils.iterate(batched_space, action)
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,18 +144,28 @@ def test_wrong_actions_are_refused(space, num_envs, action, words):
 
 
 def test_actions_beyond_the_bounds_pass_since_policies_clip():
-    np.testing.assert_array_equal(actions(spaces.Box(-1, 1, (1,)), None).convert(np.float32([3])), [3])
+    np.testing.assert_array_equal(
+        actions(spaces.Box(-1, 1, (1,)), None).convert(np.float32([3])), [3]
+    )
 
 
-@pytest.mark.parametrize("space", [spaces.Text(3), spaces.Sequence(spaces.Discrete(2)), spaces.Dict({"a": spaces.Text(3)})])
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Text(3), spaces.Sequence(spaces.Discrete(2)), spaces.Dict({"a": spaces.Text(3)})],
+)
 def test_spaces_without_a_spec(space):
     for convert in (observations, actions):
-        with pytest.raises(ValueError, match=r"(observation|action)(/a)?: expected a Box.*got (Text|Sequence)"):
+        with pytest.raises(
+            ValueError, match=r"(observation|action)(/a)?: expected a Box.*got (Text|Sequence)"
+        ):
             convert(space, None)
     with pytest.raises(ValueError, match="action: expected"):
         actions(spaces.MultiBinary((2, 2)), None)
 
 
 def test_an_observation_of_another_shape_than_promised():
-    with pytest.raises(SpecError, match=r"observation: the environment's space promises shape \[2\], it returned \[3\]"):
+    with pytest.raises(
+        SpecError,
+        match=r"observation: the environment's space promises shape \[2\], it returned \[3\]",
+    ):
         observations(spaces.Box(-1, 1, (2,)), None).convert(np.zeros(3))

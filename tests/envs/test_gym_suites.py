@@ -1,4 +1,6 @@
-"""MuJoCo and Box2D through gymnasium: the conventions, their action bounds, pictures, and some hundred steps of SAC."""
+"""MuJoCo and Box2D through gymnasium: the conventions, their action bounds, pictures, and some
+hundred steps of SAC.
+"""
 
 import importlib.util
 import itertools
@@ -7,13 +9,20 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, networks, policies, replay
 
-needs_mujoco = pytest.mark.skipif(not importlib.util.find_spec("mujoco"), reason='needs pip install "jax-agents[mujoco]"')
-needs_box2d = pytest.mark.skipif(not importlib.util.find_spec("Box2D"), reason='needs pip install "jax-agents[box2d]"')
+needs_mujoco = pytest.mark.skipif(
+    not importlib.util.find_spec("mujoco"), reason='needs pip install "jax-agents[mujoco]"'
+)
+needs_box2d = pytest.mark.skipif(
+    not importlib.util.find_spec("Box2D"), reason='needs pip install "jax-agents[box2d]"'
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # of gymnasium's viewer without OpenGL
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # of gymnasium's viewer without OpenGL
 ]
 
 
@@ -30,11 +39,17 @@ pytestmark = [
 def test_specs_and_conventions(name, size, action):
     env = envs.gym.make(name)
     observation, spec = env.specs.observation, env.specs.action
-    assert observation.shape == (size,) and observation.dtype == np.float32  # MuJoCo's are float64 inside
+    assert (
+        observation.shape == (size,) and observation.dtype == np.float32
+    )  # MuJoCo's are float64 inside
     if isinstance(action, int):
         assert spec.num_values == action
     else:
-        assert spec.shape == action[:1] and (spec.low == -action[1]).all() and (spec.high == action[1]).all()
+        assert (
+            spec.shape == action[:1]
+            and (spec.low == -action[1]).all()
+            and (spec.high == action[1]).all()
+        )
     envs.validate_environment(env, 150)
     env.close()
 
@@ -47,15 +62,22 @@ def test_options_of_the_environment():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("HalfCheetah-v5", marks=needs_mujoco), pytest.param("LunarLanderContinuous-v3", marks=needs_box2d)],
+    [
+        pytest.param("HalfCheetah-v5", marks=needs_mujoco),
+        pytest.param("LunarLanderContinuous-v3", marks=needs_box2d),
+    ],
 )
 def test_sac_trains(name):
     env = envs.gym.make(name, 2)
     actor = networks.ActorNetwork(env.specs.action, (16,))
     agent = agents.SacAgent(env.specs, actor, networks.CriticNetwork((16,)), optax.adam(3e-4))
     state = agent.init(jax.random.key(0))
-    buffer = replay.HostReplay(agent.collect_data_spec, capacity=1_000, sequence_length=agent.train_sequence_length)
-    driver = drivers.Driver(env, policies.RandomPolicy(env.specs.action), [buffer.add], key=jax.random.key(1), seed=0)
+    buffer = replay.HostReplay(
+        agent.collect_data_spec, capacity=1_000, sequence_length=agent.train_sequence_length
+    )
+    driver = drivers.Driver(
+        env, policies.RandomPolicy(env.specs.action), [buffer.add], key=jax.random.key(1), seed=0
+    )
     driver.run(num_steps=200)
     driver.set_policy(agent.collect_policy, jax.random.key(2))
     train, before = jax.jit(agent.train), jax.tree.map(np.asarray, state.params)
@@ -87,5 +109,7 @@ def test_mujoco_pictures_or_an_error_that_says_what_to_set(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "none-such")
     other = envs.gym.make("HalfCheetah-v5")
     other.reset(seed=0)
-    with pytest.raises(RuntimeError, match=r"set the environment variable MUJOCO_GL.*'egl'.*'osmesa'"):
+    with pytest.raises(
+        RuntimeError, match=r"set the environment variable MUJOCO_GL.*'egl'.*'osmesa'"
+    ):
         other.render()

@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+
 from jax_agents import envs
 from jax_agents.envs import HostEnvironment, SpecError, probes
 from jax_agents.envs.classic import CartPole, Pendulum
@@ -28,7 +29,9 @@ def test_copy_i_gets_key_i_of_the_split():
     for i in range(3):
         np.testing.assert_array_equal(batch.observation[i], CARTPOLE.reset(keys[i])[1].observation)
     single = HostEnvironment(CARTPOLE).reset(seed=5)
-    np.testing.assert_array_equal(single.observation, CARTPOLE.reset(jax.random.key(5))[1].observation)
+    np.testing.assert_array_equal(
+        single.observation, CARTPOLE.reset(jax.random.key(5))[1].observation
+    )
 
 
 def test_seeds():
@@ -37,7 +40,9 @@ def test_seeds():
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, host.reset(seed=4).observation)
     np.testing.assert_array_equal(second, host.reset().observation)
-    np.testing.assert_array_equal(first, HostEnvironment(CARTPOLE, seed=4).step(np.int32(0)).observation)  # a step resets first
+    np.testing.assert_array_equal(
+        first, HostEnvironment(CARTPOLE, seed=4).step(np.int32(0)).observation
+    )  # a step resets first
 
 
 def test_results_are_the_caller_s_own():

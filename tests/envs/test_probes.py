@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import envs
 from jax_agents.envs import probes, validate_environment
 
@@ -9,7 +10,9 @@ GAMMA = 0.9
 
 
 def best_return(env, key):
-    """The discounted return of the best policy over one episode, and the observation it started from."""
+    """The discounted return of the best policy over one episode, and the observation it started
+    from.
+    """
     observations, best = env.expected_values(GAMMA)[0], env.best_actions()
     state, time_step = env.reset(key)
     start, total, weight = np.asarray(time_step.observation), 0.0, 1.0
@@ -48,7 +51,9 @@ def test_any_other_action_earns_less(probe, continuous):
     env = probe(continuous)
     for observation, best in zip(env.expected_values(GAMMA)[0], env.best_actions(), strict=True):
         other = best + np.float32(0.3) if continuous else 1 - best
-        rewards = [float(env.dynamics(jnp.asarray(observation), action)[1]) for action in (best, other)]
+        rewards = [
+            float(env.dynamics(jnp.asarray(observation), action)[1]) for action in (best, other)
+        ]
         assert rewards[0] > rewards[1]
 
 
@@ -65,7 +70,12 @@ def test_masked_actions():
     env = probes.MaskedActions(num_actions=4)
     validate_environment(envs.HostEnvironment(env, 3), 60)
     mask = jnp.array([True, False, True, False])
-    assert [round(float(env.dynamics(mask, jnp.int32(a))[1]), 3) for a in range(4)] == [0.0, -1.0, 0.667, -1.0]
+    assert [round(float(env.dynamics(mask, jnp.int32(a))[1]), 3) for a in range(4)] == [
+        0.0,
+        -1.0,
+        0.667,
+        -1.0,
+    ]
     masks = jax.vmap(env.initial_physics)(jax.random.split(jax.random.key(0), 200))
     assert masks.any(-1).all() and not masks.all() and len(np.unique(masks, axis=0)) > 8
 
@@ -77,7 +87,10 @@ def test_recall_rewards_what_it_showed_before(continuous):
     for key in jax.random.split(jax.random.key(0), 8):
         state, first = env.reset(key)
         sign = float(first.observation[0])
-        best, other = (np.array([s * probes.TARGET], np.float32) if continuous else int(s > 0) for s in (sign, -sign))
+        best, other = (
+            np.array([s * probes.TARGET], np.float32) if continuous else int(s > 0)
+            for s in (sign, -sign)
+        )
         state, second = env.step(state, other)
         assert second.observation == 0 and second.reward == 0 and not second.is_last()
         _, last = env.step(state, best)

@@ -5,11 +5,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax_agents.envs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError, sample, trajectory_spec, validate
+
+from jax_agents.envs import (
+    ArraySpec,
+    BoundedSpec,
+    DiscreteSpec,
+    EnvironmentSpecs,
+    SpecError,
+    sample,
+    trajectory_spec,
+    validate,
+)
 from jax_agents.envs import zeros as zeros_of
 from jax_agents.envs.specs import leaf_name
 
-TREE = {"camera": BoundedSpec((4, 4, 1), np.uint8, 0, 255), "speed": ArraySpec((2,)), "gear": DiscreteSpec(3)}
+TREE = {
+    "camera": BoundedSpec((4, 4, 1), np.uint8, 0, 255),
+    "speed": ArraySpec((2,)),
+    "gear": DiscreteSpec(3),
+}
 
 
 def good(batch=()):
@@ -20,7 +34,9 @@ def good(batch=()):
     }
 
 
-@pytest.mark.parametrize(("batch", "ndim"), [((), 0), ((5,), 1), ((2, 3), 2), ((2, 3), None), ((), None)])
+@pytest.mark.parametrize(
+    ("batch", "ndim"), [((), 0), ((5,), 1), ((2, 3), 2), ((2, 3), None), ((), None)]
+)
 def test_good_data_passes_with_any_leading_axes(batch, ndim):
     validate(good(batch), TREE, batch_ndim=ndim, values=True)
 
@@ -28,8 +44,14 @@ def test_good_data_passes_with_any_leading_axes(batch, ndim):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"camera": np.zeros((4, 4, 1), np.float32)}, ["camera: expected uint8[4,4,1], got float32[4,4,1]", "astype"]),
-        ({"camera": np.zeros((4, 4, 4), np.uint8)}, ["expected uint8[4,4,1], got uint8[4,4,4]", "frame stacking"]),
+        (
+            {"camera": np.zeros((4, 4, 1), np.float32)},
+            ["camera: expected uint8[4,4,1], got float32[4,4,1]", "astype"],
+        ),
+        (
+            {"camera": np.zeros((4, 4, 4), np.uint8)},
+            ["expected uint8[4,4,1], got uint8[4,4,4]", "frame stacking"],
+        ),
         ({"speed": np.zeros((1, 2), np.float32)}, ["float32[1,2]", "x[0]"]),
         ({"speed": np.zeros(3, np.float32)}, ["float32[2], got float32[3]", "reshape"]),
         ({"gear": np.int64(1)}, ["gear: expected int32[] in 0..2, got int64[]"]),
@@ -59,7 +81,11 @@ def test_a_forgotten_batch_axis():
     [
         (np.float32([0, np.nan]), ArraySpec((2,)), "1 of 2 numbers are NaN"),
         (np.float32([0, np.inf]), ArraySpec((2,)), "1 of 2 numbers are NaN or infinite"),
-        (np.float32([0, 3]), BoundedSpec((2,), np.float32, -1, 1), r"1 of 2 numbers lie outside -?.*\[3.0\]"),
+        (
+            np.float32([0, 3]),
+            BoundedSpec((2,), np.float32, -1, 1),
+            r"1 of 2 numbers lie outside -?.*\[3.0\]",
+        ),
         (np.int32(5), DiscreteSpec(5), r"outside 0..4: \[5\]"),
         (np.int32([1, 3]), DiscreteSpec((2, 3)), "1 of 2"),
     ],
@@ -72,9 +98,13 @@ def test_values_are_checked_on_request_only(value, spec, words):
 
 def test_bounds_broadcast_compare_and_hash():
     one = BoundedSpec((2,), np.float32, -1, [1, 1])
-    assert one == BoundedSpec([2], "float32", [-1, -1], 1.0) and hash(one) == hash(BoundedSpec((2,), np.float32, -1, 1))
+    assert one == BoundedSpec([2], "float32", [-1, -1], 1.0) and hash(one) == hash(
+        BoundedSpec((2,), np.float32, -1, 1)
+    )
     assert one != BoundedSpec((2,), np.float32, -1, [1, 2])
-    np.testing.assert_array_equal(BoundedSpec((2,), np.float32, -1, [1, 2]).high, np.float32([1, 2]))
+    np.testing.assert_array_equal(
+        BoundedSpec((2,), np.float32, -1, [1, 2]).high, np.float32([1, 2])
+    )
     assert BoundedSpec((0,)).low.shape == (0,)
 
 
@@ -88,7 +118,9 @@ def test_integers_without_bounds_span_their_type():
 
 def test_discrete_specs():
     assert DiscreteSpec(3).shape == () and DiscreteSpec((2, 3)).shape == (2,)
-    assert DiscreteSpec(np.int64(3)) == DiscreteSpec(3) and DiscreteSpec(np.array([2, 3])) == DiscreteSpec((2, 3))
+    assert DiscreteSpec(np.int64(3)) == DiscreteSpec(3) and DiscreteSpec(
+        np.array([2, 3])
+    ) == DiscreteSpec((2, 3))
     with pytest.raises(ValueError, match="at least one value"):
         DiscreteSpec((2, 0))
 
@@ -96,7 +128,13 @@ def test_discrete_specs():
 leaf_specs = st.one_of(
     st.builds(DiscreteSpec, st.integers(1, 5)),
     st.builds(DiscreteSpec, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)),
-    st.builds(BoundedSpec, st.just((2,)), st.just(np.float32), st.floats(-3, 0, width=16), st.floats(0, 3, width=16)),
+    st.builds(
+        BoundedSpec,
+        st.just((2,)),
+        st.just(np.float32),
+        st.floats(-3, 0, width=16),
+        st.floats(0, 3, width=16),
+    ),
     st.builds(BoundedSpec, st.just((3,)), st.sampled_from([np.uint8, np.int32, np.int8])),
     st.just(BoundedSpec((2,), np.float32, 0.0, math.inf)),
     st.just(ArraySpec((2,), np.bool_)),

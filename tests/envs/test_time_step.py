@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs import restart, termination, transition, truncation
 
 OBSERVATION = np.ones(3, np.float32)
@@ -18,8 +19,16 @@ OBSERVATION = np.ones(3, np.float32)
     ],
 )
 def test_each_kind(time_step, step_type, reward, discount):
-    assert (time_step.step_type, time_step.reward, time_step.discount) == (step_type, reward, discount)
-    assert (time_step.step_type.dtype, time_step.reward.dtype, time_step.discount.dtype) == (np.int32, np.float32, np.float32)
+    assert (time_step.step_type, time_step.reward, time_step.discount) == (
+        step_type,
+        reward,
+        discount,
+    )
+    assert (time_step.step_type.dtype, time_step.reward.dtype, time_step.discount.dtype) == (
+        np.int32,
+        np.float32,
+        np.float32,
+    )
     assert time_step.observation is OBSERVATION
 
 
@@ -34,6 +43,8 @@ def test_batches():
 
 
 def test_traced():
-    made = jax.jit(lambda r: (transition(r, r), termination(r, r), truncation(r, r), restart(r)))(jnp.int32(3))
+    made = jax.jit(lambda r: (transition(r, r), termination(r, r), truncation(r, r), restart(r)))(
+        jnp.int32(3)
+    )
     assert [float(t.discount) for t in made] == [1, 0, 1, 1]
     assert all(t.reward.dtype == np.float32 and t.step_type.dtype == np.int32 for t in made)

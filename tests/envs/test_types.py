@@ -2,18 +2,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs import StepType, TimeStep, bootstrap_row, make_row, split_action_mask
 from jax_agents.envs.types import PolicyStep, Trajectory
 
 
 def time_step(step_type, reward, discount, observation):
-    return TimeStep(np.int32(step_type), np.float32(reward), np.float32(discount), np.float32(observation))
+    return TimeStep(
+        np.int32(step_type), np.float32(reward), np.float32(discount), np.float32(observation)
+    )
 
 
 def test_a_row_joins_the_time_step_with_what_followed_it():
     now, following = time_step(0, 0, 1, [1, 2]), time_step(2, 5, 0, [3, 4])
     row = make_row(now, PolicyStep(np.int32(1), (), {"log_prob": np.float32(-0.5)}), following)
-    assert (row.step_type, row.next_step_type, row.reward, row.discount, row.action) == (0, 2, 5, 0, 1)
+    assert (row.step_type, row.next_step_type, row.reward, row.discount, row.action) == (
+        0,
+        2,
+        5,
+        0,
+        1,
+    )
     np.testing.assert_array_equal(row.observation, [1, 2])
     assert row.policy_info == {"log_prob": np.float32(-0.5)}
     assert not row.is_last()
@@ -27,7 +36,15 @@ def test_step_types_are_elementwise_and_traceable():
 
 
 def test_bootstrap_row_keeps_the_observation_and_zeros_the_rest():
-    row = Trajectory(np.int32(1), {"x": np.ones(2)}, np.int32(3), {"log_prob": np.float32(1)}, np.int32(1), np.float32(7), 1.0)
+    row = Trajectory(
+        np.int32(1),
+        {"x": np.ones(2)},
+        np.int32(3),
+        {"log_prob": np.float32(1)},
+        np.int32(1),
+        np.float32(7),
+        1.0,
+    )
     last = TimeStep(np.int32(2), np.float32(9), np.float32(0), {"x": np.full(2, 4.0)})
     boot = bootstrap_row(last, row)
     assert boot.step_type == 2 and boot.is_last()
@@ -41,10 +58,15 @@ def test_bootstrap_row_keeps_every_dtype(array):
     """Of single rows too, whose leaves are NumPy's scalars, and of leaves that are no numbers."""
     info = {"flag": np.bool_(True), "bad": np.float32(np.nan)}
     row = jax.tree.map(
-        array, Trajectory(np.int32(1), np.float32(2), np.int32(3), info, np.int32(1), np.float32(7), np.float32(1))
+        array,
+        Trajectory(
+            np.int32(1), np.float32(2), np.int32(3), info, np.int32(1), np.float32(7), np.float32(1)
+        ),
     )
     boot = bootstrap_row(TimeStep(row.step_type, row.reward, row.discount, row.observation), row)
-    assert [np.asarray(x).dtype for x in jax.tree.leaves(boot)] == [np.asarray(x).dtype for x in jax.tree.leaves(row)]
+    assert [np.asarray(x).dtype for x in jax.tree.leaves(boot)] == [
+        np.asarray(x).dtype for x in jax.tree.leaves(row)
+    ]
     assert not boot.policy_info["flag"] and boot.policy_info["bad"] == 0
 
 

@@ -5,11 +5,21 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import envs
-from jax_agents.envs import SpecError, probes, restart, termination, transition, validate_environment
+from jax_agents.envs import (
+    SpecError,
+    probes,
+    restart,
+    termination,
+    transition,
+    validate_environment,
+)
 
 SPECS = envs.EnvironmentSpecs(envs.BoundedSpec((2,), np.float32, -10, 10), envs.DiscreteSpec(3))
-MASKED = envs.EnvironmentSpecs({"observation": SPECS.observation, "action_mask": envs.ArraySpec((3,), np.bool_)}, SPECS.action)
+MASKED = envs.EnvironmentSpecs(
+    {"observation": SPECS.observation, "action_mask": envs.ArraySpec((3,), np.bool_)}, SPECS.action
+)
 
 
 class Good:
@@ -149,7 +159,10 @@ def test_masks_are_obeyed():
         specs = MASKED
 
         def observation(self):
-            return {"observation": super().observation(), "action_mask": np.array([False, False, True])}
+            return {
+                "observation": super().observation(),
+                "action_mask": np.array([False, False, True]),
+            }
 
         def step(self, action):
             assert self.ended or action == 2
@@ -228,7 +241,8 @@ def test_jax_environments_pass_alone_and_in_batches():
 def test_multi_discrete_masks_by_factor():
     class Multi(Good):
         specs = envs.EnvironmentSpecs(
-            {"observation": SPECS.observation, "action_mask": envs.ArraySpec((5,), np.bool_)}, envs.DiscreteSpec((2, 3))
+            {"observation": SPECS.observation, "action_mask": envs.ArraySpec((5,), np.bool_)},
+            envs.DiscreteSpec((2, 3)),
         )
         mask = np.array([True, False, False, False, True])
 

@@ -2,8 +2,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import envs
-from jax_agents.envs import MapObservation, TimeLimit, probes, select_observation, validate_environment
+from jax_agents.envs import (
+    MapObservation,
+    TimeLimit,
+    probes,
+    select_observation,
+    validate_environment,
+)
 from jax_agents.envs.classic import CartPole
 
 
@@ -50,7 +57,9 @@ def test_bad_limits():
 
 def test_cartpole_without_velocities():
     env = select_observation(CartPole(), (0, 2))
-    assert env.specs.observation == envs.BoundedSpec((2,), np.float32, [-4.8, -24 * np.pi / 180], [4.8, 24 * np.pi / 180])
+    assert env.specs.observation == envs.BoundedSpec(
+        (2,), np.float32, [-4.8, -24 * np.pi / 180], [4.8, 24 * np.pi / 180]
+    )
     assert env.specs.action == CartPole().specs.action
     state, time_step = env.step(env.reset(jax.random.key(0))[0], jnp.int32(1))
     np.testing.assert_array_equal(time_step.observation, state.physics[jnp.array([0, 2])])

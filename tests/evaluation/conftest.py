@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import StepType, TimeStep
 
@@ -11,9 +12,11 @@ SPECS = EnvironmentSpecs(observation=ArraySpec((2,)), action=DiscreteSpec(3))
 
 
 class CountdownEnv:
-    """Environment i plays episodes of the lengths `lengths[i]`, over and over; each step's reward is the action taken.
+    """Environment i plays episodes of the lengths `lengths[i]`, over and over; each step's reward
+    is the action taken.
 
-    Unbatched if `lengths` is one list of numbers. The reward that comes with a FIRST time step is 1000: it counts nowhere.
+    Unbatched if `lengths` is one list of numbers. The reward that comes with a FIRST time step is
+    1000: it counts nowhere.
     """
 
     specs = SPECS
@@ -47,9 +50,9 @@ class CountdownEnv:
     def _time_step(self, reward):
         clock = np.array(self.clock)
         length = np.array([n[e % len(n)] for n, e in zip(self.lengths, self.episode, strict=True)])
-        step_type = np.where(clock == 0, StepType.FIRST, np.where(clock == length, StepType.LAST, StepType.MID)).astype(
-            np.int32
-        )
+        step_type = np.where(
+            clock == 0, StepType.FIRST, np.where(clock == length, StepType.LAST, StepType.MID)
+        ).astype(np.int32)
         reward = np.where(clock == 0, 1000, reward).astype(np.float32)
         observation = np.stack([clock, length], -1).astype(np.float32)
         batched = TimeStep(step_type, reward, np.ones(len(clock), np.float32), observation)
@@ -57,7 +60,9 @@ class CountdownEnv:
 
 
 class JaxCountdown:
-    """Episodes of 1..5 steps, as the key says; the reward of a step is the action taken plus 0.5."""
+    """Episodes of 1..5 steps, as the key says; the reward of a step is the action taken plus
+    0.5.
+    """
 
     specs = SPECS
 
@@ -75,7 +80,9 @@ class JaxCountdown:
 
     def _time_step(self, state, reward):
         clock, length = state["clock"], state["length"]
-        step_type = jnp.where(clock == 0, StepType.FIRST, jnp.where(clock == length, StepType.LAST, StepType.MID))
+        step_type = jnp.where(
+            clock == 0, StepType.FIRST, jnp.where(clock == length, StepType.LAST, StepType.MID)
+        )
         observation = jnp.stack([clock, length]).astype(jnp.float32)
         return TimeStep(step_type, reward, jnp.float32(1), observation)
 

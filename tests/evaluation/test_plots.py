@@ -3,10 +3,13 @@ import sys
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+
 from jax_agents import evaluation
 
 STEPS = np.arange(0, 50_001, 2_500)
-RUNS = 500 / (1 + np.exp(-(STEPS / 10_000 - np.arange(1, 6)[:, None]))) + np.random.default_rng(0).normal(0, 9, (5, STEPS.size))
+RUNS = 500 / (1 + np.exp(-(STEPS / 10_000 - np.arange(1, 6)[:, None]))) + np.random.default_rng(
+    0
+).normal(0, 9, (5, STEPS.size))
 
 
 def colours(path):
@@ -16,7 +19,9 @@ def colours(path):
 
 
 def test_a_band_is_drawn_for_several_runs_and_a_line_for_one(tmp_path):
-    path = evaluation.plot_learning_curve(STEPS, RUNS, tmp_path / "new" / "curve.png", title="DQN on CartPole-v1")
+    path = evaluation.plot_learning_curve(
+        STEPS, RUNS, tmp_path / "new" / "curve.png", title="DQN on CartPole-v1"
+    )
     assert path == tmp_path / "new" / "curve.png"
     band, shape = colours(path)
     assert shape == (600, 960, 3)
@@ -26,10 +31,17 @@ def test_a_band_is_drawn_for_several_runs_and_a_line_for_one(tmp_path):
 
 def test_several_curves_and_a_single_point(tmp_path):
     two = {"DQN": RUNS, "C51": RUNS[:1] - 50}
-    one_curve = colours(evaluation.plot_learning_curve(STEPS, {"DQN": RUNS}, tmp_path / "one.png"))[0]
-    assert colours(evaluation.plot_learning_curve(STEPS, two, tmp_path / "two.png"))[0] > one_curve + 500
+    one_curve = colours(evaluation.plot_learning_curve(STEPS, {"DQN": RUNS}, tmp_path / "one.png"))[
+        0
+    ]
+    assert (
+        colours(evaluation.plot_learning_curve(STEPS, two, tmp_path / "two.png"))[0]
+        > one_curve + 500
+    )
     assert colours(evaluation.plot_learning_curve([10], [5.0], tmp_path / "point.png"))[0] > 10
-    assert (evaluation.plot_learning_curve(STEPS, RUNS, tmp_path / "curve.svg")).read_text().count("<svg") == 1
+    assert (evaluation.plot_learning_curve(STEPS, RUNS, tmp_path / "curve.svg")).read_text().count(
+        "<svg"
+    ) == 1
 
 
 def test_pyplot_and_its_backend_are_left_alone(tmp_path, monkeypatch):
@@ -39,7 +51,9 @@ def test_pyplot_and_its_backend_are_left_alone(tmp_path, monkeypatch):
 
 def test_errors(tmp_path, monkeypatch):
     path = tmp_path / "curve.png"
-    with pytest.raises(ValueError, match=r"returns 'DQN': expected \[3\] or \[runs, 3\] for 3 steps, got \[2\]"):
+    with pytest.raises(
+        ValueError, match=r"returns 'DQN': expected \[3\] or \[runs, 3\] for 3 steps, got \[2\]"
+    ):
         evaluation.plot_learning_curve([0, 1, 2], {"DQN": [1, 2]}, path)
     with pytest.raises(ValueError, match=r"steps \[points\] and at least one curve, got \[0\]"):
         evaluation.plot_learning_curve([], [], path)

@@ -6,9 +6,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import scipy.stats
+
 from jax_agents import evaluation
 
-scores_2d = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-1e3, 1e3))
+scores_2d = hnp.arrays(
+    np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-1e3, 1e3)
+)
 
 
 def test_interquartile_mean_by_hand():
@@ -16,7 +19,9 @@ def test_interquartile_mean_by_hand():
     assert evaluation.interquartile_mean([1, 2, 9]) == 4  # fewer than 4: nothing to drop
     assert evaluation.interquartile_mean([9, 1, 3, -100]) == 2
     assert evaluation.interquartile_mean([[0, 1], [2, 3], [4, 5], [6, 1000]]) == 3.5
-    np.testing.assert_array_equal(evaluation.interquartile_mean([[0, 9], [1, 1], [3, 3], [50, -4]], axis=0), [2, 2])
+    np.testing.assert_array_equal(
+        evaluation.interquartile_mean([[0, 9], [1, 1], [3, 3], [50, -4]], axis=0), [2, 2]
+    )
     np.testing.assert_array_equal(evaluation.interquartile_mean([[9, 1, 3, -100]], axis=1), [2])
 
 
@@ -25,7 +30,9 @@ def test_interquartile_mean_by_hand():
 def test_interquartile_mean_is_scipys_trimmed_mean(scores):
     for axis in (None, 0, 1):
         ours = evaluation.interquartile_mean(scores, axis=axis)
-        np.testing.assert_allclose(ours, scipy.stats.trim_mean(scores, 0.25, axis=axis), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            ours, scipy.stats.trim_mean(scores, 0.25, axis=axis), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_bootstrap_interval_of_two_runs_by_hand():
@@ -35,7 +42,9 @@ def test_bootstrap_interval_of_two_runs_by_hand():
 
 
 def test_bootstrap_is_stratified_and_draws_runs_apart_in_every_task():
-    """Tasks on far apart scales are never mixed: a mean over tasks always holds one value of each."""
+    """Tasks on far apart scales are never mixed: a mean over tasks always holds one value of
+    each.
+    """
     scores = np.array([[0, 100], [1, 300]])
     seen = set()
 
@@ -52,13 +61,19 @@ def test_bootstrap_matches_scipys_percentile_interval():
     scores = np.random.default_rng(0).normal(size=12)
     ours = evaluation.stratified_bootstrap_interval(scores, repetitions=4000)
     theirs = scipy.stats.bootstrap(
-        (scores,), lambda x, axis=-1: scipy.stats.trim_mean(x, 0.25, axis=axis), n_resamples=4000, method="percentile", rng=1
+        (scores,),
+        lambda x, axis=-1: scipy.stats.trim_mean(x, 0.25, axis=axis),
+        n_resamples=4000,
+        method="percentile",
+        rng=1,
     ).confidence_interval
     np.testing.assert_allclose(ours, theirs, atol=0.06)
 
 
 def test_the_interval_covers_the_true_value_about_as_often_as_it_says():
-    """10 runs of 3 tasks of normal scores, whose interquartile mean is 0; 200 experiments, nominal 90 %."""
+    """10 runs of 3 tasks of normal scores, whose interquartile mean is 0; 200 experiments, nominal
+    90 %.
+    """
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):
@@ -72,20 +87,28 @@ def test_the_interval_covers_the_true_value_about_as_often_as_it_says():
 def test_the_interval_is_a_function_of_its_seed_and_widens_with_confidence():
     scores = np.random.default_rng(2).normal(size=8)
     interval = evaluation.stratified_bootstrap_interval
-    assert interval(scores) == interval(scores[:, None]) == interval(scores, seed=0) != interval(scores, seed=1)
+    assert (
+        interval(scores)
+        == interval(scores[:, None])
+        == interval(scores, seed=0)
+        != interval(scores, seed=1)
+    )
     narrow, wide = interval(scores, confidence=0.5), interval(scores, confidence=0.99)
     assert wide[0] < narrow[0] < evaluation.interquartile_mean(scores) < narrow[1] < wide[1]
     assert interval([3.0]) == (3, 3)
 
 
 def test_a_statistic_may_be_an_array():
-    low, high = evaluation.stratified_bootstrap_interval([[1, 5], [1, 6], [1, 7]], lambda s: s.mean(axis=0))
+    low, high = evaluation.stratified_bootstrap_interval(
+        [[1, 5], [1, 6], [1, 7]], lambda s: s.mean(axis=0)
+    )
     assert low[0] == high[0] == 1 and 5 <= low[1] < 6 < high[1] <= 7
 
 
 @hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.given(
-    hnp.arrays(np.int64, (5,), elements=st.integers(-3, 3)), hnp.arrays(np.int64, (4,), elements=st.integers(-3, 3))
+    hnp.arrays(np.int64, (5,), elements=st.integers(-3, 3)),
+    hnp.arrays(np.int64, (4,), elements=st.integers(-3, 3)),
 )
 def test_probability_of_improvement_is_the_mann_whitney_statistic(x, y):
     expected = scipy.stats.mannwhitneyu(x, y, method="asymptotic").statistic / 20
@@ -120,7 +143,9 @@ def test_errors_for_bad_scores(function):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"scores \[runs\] or \[runs, tasks\], got shape \[2, 2, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"scores \[runs\] or \[runs, tasks\], got shape \[2, 2, 2\]"
+    ):
         evaluation.stratified_bootstrap_interval(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="got confidence=95, repetitions=2000"):
         evaluation.stratified_bootstrap_interval([1, 2], confidence=95)

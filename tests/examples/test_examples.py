@@ -1,4 +1,6 @@
-"""The topologies run: in this process for every change, on actors nightly; that they learn is recorded, not tested here."""
+"""The topologies run: in this process for every change, on actors nightly; that they learn is
+recorded, not tested here.
+"""
 
 import importlib.util
 import math
@@ -8,6 +10,7 @@ import sys
 import time
 
 import pytest
+
 from jax_agents.learners.checkpoints import Checkpointer
 
 FOLDER = pathlib.Path(__file__).parents[2] / "examples"
@@ -74,7 +77,8 @@ def test_on_actors(name, ray_on_this_machine):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("name", "algorithm", "env_name"), [("apex", "APEX_DDPG", "Pendulum-v1"), ("impala", "APPO", "CartPole-v1")]
+    ("name", "algorithm", "env_name"),
+    [("apex", "APEX_DDPG", "Pendulum-v1"), ("impala", "APPO", "CartPole-v1")],
 )
 def test_an_examples_other_algorithm_in_this_process(name, algorithm, env_name):
     options = RUNS[name] | {"num_actors": 0, "num_episodes": 1}
@@ -84,7 +88,11 @@ def test_an_examples_other_algorithm_in_this_process(name, algorithm, env_name):
 @pytest.mark.nightly
 def test_sac_goes_on_from_what_it_saved(tmp_path):
     sac = load("sac")
-    options = RUNS["sac"] | {"num_actors": 0, "num_steps": 300, "folder": tmp_path}  # what it saves at the end
+    options = RUNS["sac"] | {
+        "num_actors": 0,
+        "num_steps": 300,
+        "folder": tmp_path,
+    }  # what it saves at the end
     steps = sac.main(**options)[1]
     again = sac.main(**options | {"num_steps": 600})[1]
     assert 300 <= steps < 600 <= again
@@ -92,13 +100,32 @@ def test_sac_goes_on_from_what_it_saved(tmp_path):
 
 @pytest.mark.nightly
 def test_a_learner_that_is_killed_resumes(tmp_path):
-    """SIGKILL while it trains: nothing is left running, and the next run goes on from the last checkpoint."""
+    """SIGKILL while it trains: nothing is left running, and the next run goes on from the last
+    checkpoint.
+    """
     options = RUNS["sac"] | {"num_actors": 2, "num_steps": 20_000, "save_seconds": 1.0}
-    known = ("env_name", "num_actors", "num_steps", "updates_per_step", "warmup_steps", "stop_return", "save_seconds")
-    given = {"env" if name == "env_name" else name: value for name, value in options.items() if name in known}
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (given | {"folder": tmp_path}).items()]
+    known = (
+        "env_name",
+        "num_actors",
+        "num_steps",
+        "updates_per_step",
+        "warmup_steps",
+        "stop_return",
+        "save_seconds",
+    )
+    given = {
+        "env" if name == "env_name" else name: value
+        for name, value in options.items()
+        if name in known
+    }
+    arguments = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in (given | {"folder": tmp_path}).items()
+    ]
     command = [sys.executable, str(FOLDER / "sac.py"), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     checkpoints = Checkpointer(tmp_path / "checkpoints")
     try:
         deadline = time.monotonic() + 120.0
@@ -111,11 +138,16 @@ def test_a_learner_that_is_killed_resumes(tmp_path):
     before = checkpoints.read_manifest(checkpoints.latest())["metadata"]["steps"]
     sac = load("sac")
     agent = sac.sac_agent(sac.SacConfig(hidden=(256, 256)), sac.gym.make("Pendulum-v1").specs)
-    steps = sac.main(**options | {"num_actors": 0, "num_steps": before + 200, "folder": tmp_path})[1]
+    steps = sac.main(**options | {"num_actors": 0, "num_steps": before + 200, "folder": tmp_path})[
+        1
+    ]
     assert steps >= before + 200
-    buffer = sac.HostReplay(agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length)
+    buffer = sac.HostReplay(
+        agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length
+    )
     buffer.load(checkpoints.path(checkpoints.latest()) / "replay")
-    # Rows are points of a continuous space: one that came twice would be two windows that begin alike.
+    # Rows are points of a continuous space: one that came twice would be two windows that begin
+    # alike.
     experience, info = next(buffer.as_dataset(50_000))
     begins = {}
     for observation, key in zip(experience.observation[:, 0], info.key.tolist(), strict=True):

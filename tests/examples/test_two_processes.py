@@ -1,4 +1,6 @@
-"""`examples/two_processes.py` runs both processes and compares their parameters; neither outlives it."""
+"""`examples/two_processes.py` runs both processes and compares their parameters; neither outlives
+it.
+"""
 
 import importlib.util
 import subprocess
@@ -12,10 +14,17 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "two_processes.py"
 
 @pytest.mark.nightly
 def test_two_processes_train_as_one_device_does(tmp_path):
-    result = subprocess.run([sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=290)
+    result = subprocess.run(
+        [sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=290
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert result.stdout.count("2 of 4 devices") == 8  # four reports of each, between which gloo may print on the same line
-    assert result.stdout.splitlines()[-1] == "4 leaves: equal in both processes, and those of one device"
+    assert (
+        result.stdout.count("2 of 4 devices") == 8
+    )  # four reports of each, between which gloo may print on the same line
+    assert (
+        result.stdout.splitlines()[-1]
+        == "4 leaves: equal in both processes, and those of one device"
+    )
 
 
 def test_processes_that_take_too_long_are_ended(tmp_path, monkeypatch):

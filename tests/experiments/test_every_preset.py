@@ -1,10 +1,13 @@
-"""Every algorithm, in both runners, keeps the trainer's promises: it trains, reports, saves, goes on and acts."""
+"""Every algorithm, in both runners, keeps the trainer's promises: it trains, reports, saves, goes
+on and acts.
+"""
 
 import dataclasses
 
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.experiments import PRESETS, RESULT_KEYS, Trainer
 
 SMALL = {
@@ -36,7 +39,11 @@ def small(name):
     config = PRESETS[name].config
     known = {field.name for field in dataclasses.fields(config)}
     # What is None stays so: memory, for one, is part of what an algorithm is.
-    small = {key: value for key, value in SMALL.items() if key in known and (key != "lstm_size" or config.lstm_size)}
+    small = {
+        key: value
+        for key, value in SMALL.items()
+        if key in known and (key != "lstm_size" or config.lstm_size)
+    }
     return dataclasses.replace(config, **small)
 
 
@@ -50,8 +57,8 @@ def arrays(state):
     return [np.asarray(jax.random.key_data(x) if is_key(x) else x) for x in jax.tree.leaves(state)]
 
 
-# Compiling takes all the time, so that one trainer does everything. By default an algorithm has one of the runners, and those
-# whose code others here run too have none.
+# Compiling takes all the time, so that one trainer does everything. By default an algorithm has one
+# of the runners, and those whose code others here run too have none.
 DAILY = {
     "loop": ("DQN", "R2D2", "PPO", "PG", "SAC", "TD3", "APEX"),
     "device": ("C51", "QRDQN", "RECURRENT_PPO", "IMPALA", "DDPG", "DISCRETE_SAC", "ES"),
@@ -68,13 +75,19 @@ CASES = [
 def test_it_trains_saves_goes_on_and_acts(runner, name, tmp_path):
     trainer = make(name, runner, tmp_path)
     first, second = trainer.train(), trainer.train()
-    assert set(first) >= set(RESULT_KEYS) and second["loss"] is not None and np.isfinite(second["loss"])
+    assert (
+        set(first) >= set(RESULT_KEYS)
+        and second["loss"] is not None
+        and np.isfinite(second["loss"])
+    )
     assert 80 <= second["num_env_steps_sampled_lifetime"] <= 160
     assert 2 <= second["num_updates_lifetime"] == int(trainer.train_state.step) <= 4
     assert second["num_episodes_lifetime"] > 0 and second["episode_return_mean"] is not None
     trainer.save()
     saved = arrays(trainer.train_state)
-    returns = trainer.evaluate(2) if runner == "loop" else None  # the same policies in either runner
+    returns = (
+        trainer.evaluate(2) if runner == "loop" else None
+    )  # the same policies in either runner
 
     third = trainer.train()
     assert third["num_updates_lifetime"] > second["num_updates_lifetime"]

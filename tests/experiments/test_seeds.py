@@ -1,4 +1,6 @@
-"""What four documents let their users do with other libraries: where each of their lines is tested, and tests of the others."""
+"""What four documents let their users do with other libraries: where each of their lines is tested,
+and tests of the others.
+"""
 
 import ast
 import dataclasses
@@ -11,13 +13,19 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, dqn_agent, pretty_print
 
 TESTS = Path(__file__).parents[1]
-EXPERIMENTS, SERVING, PARAMETERS = "experiments/test_", "serving/test_", "experiments/test_introspection.py::"
+EXPERIMENTS, SERVING, PARAMETERS = (
+    "experiments/test_",
+    "serving/test_",
+    "experiments/test_introspection.py::",
+)
 ACTORS = "experiments/runners/test_actors.py::"
 
-# The guide to the training API: configurations, training, Tune, acting, state, preprocessing and introspection.
+# The guide to the training API: configurations, training, Tune, acting, state, preprocessing and
+# introspection.
 GUIDE = {
     "a default configuration is copied and changed": "here::test_defaults_are_not_shared",
     "a trainer of a configuration and a name": "here::test_a_guides_way_through_a_trainer",
@@ -27,19 +35,23 @@ GUIDE = {
     "weights from outside, by name": PARAMETERS + "test_a_trainers_weights",
     "num_workers in processes of their own": ACTORS + "test_a_trainer_on_actors",
     "num_workers 0 is in process": "here::test_num_workers_0_is_this_process",
-    "a run by its name, and a stop": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
+    "a run by its name, and a stop": EXPERIMENTS
+    + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "grid search": EXPERIMENTS + "sweep.py::test_trials_in_step_compute_what_each_would_alone",
     "trials in parallel under Tune": EXPERIMENTS + "tune.py::test_a_grid_and_draws_under_ray",
-    "an analysis": EXPERIMENTS + "sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
+    "an analysis": EXPERIMENTS
+    + "sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
     "a class in place of a name": EXPERIMENTS
     + "presets.py::test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
     "checkpoint_at_end, and the best trial's checkpoints": EXPERIMENTS
     + "sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
     "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
-    "compute_action of a raw observation": PARAMETERS + "test_a_trainers_actions_are_those_of_evaluation",
+    "compute_action of a raw observation": PARAMETERS
+    + "test_a_trainers_actions_are_those_of_evaluation",
     "weights of the policy": PARAMETERS + "test_a_trainers_weights",
     "the local worker": PARAMETERS + "test_workers",
-    "each worker, with index; when weights reach those in other processes": ACTORS + "test_each_worker_has_weights_of_its_own",
+    "each worker, with index; when weights reach those in other processes": ACTORS
+    + "test_each_worker_has_weights_of_its_own",
     "a model that is trained by itself": "here::test_a_network_is_trained_by_itself_and_put_back",
     "preprocessors": "envs/test_preprocessing.py::test_tuples_and_dicts_become_one_vector",
     "one-hot": "envs/test_preprocessing.py::test_discrete_spaces_become_one_hot_codes",
@@ -48,7 +60,8 @@ GUIDE = {
     + "environments.py::test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
     "logits, sample and log-probability of a batch": PARAMETERS + "test_distribution_of_a_batch",
     "values": PARAMETERS + "test_distribution_of_a_batch",
-    "134,915; 67,329; 66,306 and 66,049 parameters": PARAMETERS + "test_parameter_counts_are_the_seeds",
+    "134,915; 67,329; 66,306 and 66,049 parameters": PARAMETERS
+    + "test_parameter_counts_are_the_seeds",
     "Q-values, state values and advantages": PARAMETERS + "test_q_values_and_dueling_heads",
     "atoms": PARAMETERS + "test_distributions_of_returns_have_the_values_as_means",
 }
@@ -74,10 +87,15 @@ PAGE = {
     "log_action": SERVING + "service.py::test_what_clients_do_is_learned_from",
     "a served policy that learns": SERVING + "client.py::test_a_dqn_learns_from_its_clients",
 }
-STATEFUL, GROUP, PARALLEL = "learners/test_stateful.py::", "learners/test_group.py::", "drivers/test_parallel.py::"
+STATEFUL, GROUP, PARALLEL = (
+    "learners/test_stateful.py::",
+    "learners/test_group.py::",
+    "drivers/test_parallel.py::",
+)
 # The guide to learners and groups of them.
 LEARNERS = {
-    "gradients, and updates that are none": STATEFUL + "test_gradients_and_what_is_no_gradient_are_both_part_of_an_update",
+    "gradients, and updates that are none": STATEFUL
+    + "test_gradients_and_what_is_no_gradient_are_both_part_of_an_update",
     "equal learners, each with its part of the batch": GROUP
     + "test_20_updates_of_plain_sgd_agree_whatever_the_number_of_learners",
     "states stay identical": GROUP + "test_the_learners_stay_bitwise_equal_and_hooks_run_in_each",
@@ -86,17 +104,22 @@ LEARNERS = {
     + "test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memory",
     "a learner of its own, ready at once": STATEFUL
     + "test_a_learner_is_ready_when_it_is_constructed_and_updates_as_its_agent_does",
-    "settings of the loss": EXPERIMENTS + "policy_gradient.py::test_ppo_is_what_the_configuration_says",
+    "settings of the loss": EXPERIMENTS
+    + "policy_gradient.py::test_ppo_is_what_the_configuration_says",
     "update, with time steps": GROUP + "test_what_it_is_told_is_checked",
-    "results of earlier updates": GROUP + "test_asynchronous_updates_return_earlier_results_and_count_drops",
-    "before and after each update": STATEFUL + "test_hooks_run_around_each_update_and_may_change_the_state",
+    "results of earlier updates": GROUP
+    + "test_asynchronous_updates_return_earlier_results_and_count_drops",
+    "before and after each update": STATEFUL
+    + "test_hooks_run_around_each_update_and_may_change_the_state",
     "state and weights of all learners": GROUP + "test_state_and_weights_reach_all_learners",
     "components, as NumPy": STATEFUL + "test_the_state_comes_out_as_numpy_and_goes_in_by_component",
     "weights without the optimizer": STATEFUL + "test_weights_go_in_alone_and_their_targets_follow",
     "files of a group": GROUP + "test_files_of_two_learners_fit_any_number_of_them",
-    "files of a learner": STATEFUL + "test_files_hold_weights_and_optimizer_and_fit_a_learner_of_the_same_kind_only",
+    "files of a learner": STATEFUL
+    + "test_files_hold_weights_and_optimizer_and_fit_a_learner_of_the_same_kind_only",
     "a learner that clones": "test_doctests.py::test_examples",  # of learners/stateful.py
-    "faults, and going on from a file": GROUP + "test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file",
+    "faults, and going on from a file": GROUP
+    + "test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file",
 }
 # SAC in five parts on Ray.
 SAC = {
@@ -105,22 +128,28 @@ SAC = {
     "push copies": "drivers/test_parameter_server.py::test_what_is_published_is_a_copy_that_donation_does_not_touch",
     "weights on disk, and from there": "drivers/test_parameter_server.py::"
     + "test_a_snapshot_is_restored_and_a_learner_may_resume_from_before_it",
-    "weights set, and the target network's with them": STATEFUL + "test_weights_go_in_alone_and_their_targets_follow",
+    "weights set, and the target network's with them": STATEFUL
+    + "test_weights_go_in_alone_and_their_targets_follow",
     "random actions first": PARALLEL + "test_random_actions_at_first_and_parameters_for_one_actor",
     "newest weights, a slice at a time": PARALLEL + "test_staleness_is_reported_and_bounded",
     "a test worker": "examples/test_examples.py::test_in_this_process",
-    "a ratio of steps and updates that holds": ACTORS + "test_an_off_policy_agent_keeps_its_ratio_and_goes_on",
+    "a ratio of steps and updates that holds": ACTORS
+    + "test_an_off_policy_agent_keeps_its_ratio_and_goes_on",
     "several replay servers": "replay/remote/test_replay.py::test_several_servers_are_sampled_as_one",
     "buffer and weights saved, and going on": "examples/test_examples.py::test_sac_goes_on_from_what_it_saved",
 }
-TINY = DqnConfig(hidden=(8,), warmup_steps=40, batch_size=4, steps_per_report=80, replay_capacity=200)
+TINY = DqnConfig(
+    hidden=(8,), warmup_steps=40, batch_size=4, steps_per_report=80, replay_capacity=200
+)
 
 
 def test_each_line_has_its_test():
     for line, where in (GUIDE | PAGE | LEARNERS | SAC).items():
         file, _, name = where.partition("::")
         tree = ast.parse((Path(__file__) if file == "here" else TESTS / file).read_text())
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{line}: no {where}"
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (
+            f"{line}: no {where}"
+        )
 
 
 def test_defaults_are_not_shared():
@@ -131,7 +160,18 @@ def test_defaults_are_not_shared():
 
 
 def test_the_names_of_old_are_there():
-    assert {"PPO", "PG", "A2C", "A3C", "IMPALA", "ES", "DDPG", "DQN", "APEX", "APEX_DDPG"} <= PRESETS.keys()
+    assert {
+        "PPO",
+        "PG",
+        "A2C",
+        "A3C",
+        "IMPALA",
+        "ES",
+        "DDPG",
+        "DQN",
+        "APEX",
+        "APEX_DDPG",
+    } <= PRESETS.keys()
 
 
 @pytest.fixture(scope="module")
@@ -186,14 +226,14 @@ def test_a_network_of_ones_own():
     make = lambda config, specs: dataclasses.replace(dqn_agent(config, specs), network=Linear())
     trainer = Trainer(TINY, "CartPole-v1", replay="host", make_agent=make)
     assert trainer.train()["loss"] is not None
-    assert sum(leaf.size for leaf in jax.tree.leaves(trainer.get_policy().get_weights())) == 4 * 2 + 2
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(trainer.get_policy().get_weights())) == 4 * 2 + 2
+    )
     trainer.close()
 
 
 def test_an_environment_of_ones_own_is_named_with_its_module(tmp_path, monkeypatch):
-    source = (
-        "import gymnasium\ngymnasium.register('Mine-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)"
-    )
+    source = "import gymnasium\ngymnasium.register('Mine-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)"
     (tmp_path / "my_games.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     trainer = Trainer(TINY, "my_games:Mine-v0", replay="host")
@@ -208,6 +248,14 @@ def test_num_workers_0_is_this_process(monkeypatch, tmp_path):
 
     jobs = []
     monkeypatch.setattr(run, "run_job", lambda params, **_: jobs.append(params) or 0)
-    argv = ["train", "--run", "DQN", "--env", "CartPole-v1", "--config", '{"num_workers": 0, "gamma": 0.9}']
+    argv = [
+        "train",
+        "--run",
+        "DQN",
+        "--env",
+        "CartPole-v1",
+        "--config",
+        '{"num_workers": 0, "gamma": 0.9}',
+    ]
     assert cli.main([*argv, "--out", str(tmp_path)]) == 0
     assert jobs[0]["runner"] == "loop" and jobs[0]["config"]["gamma"] == 0.9

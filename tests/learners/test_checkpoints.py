@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.agents.agent import init_state
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import Trajectory
@@ -18,7 +19,12 @@ from jax_agents.replay import HostReplay
 
 
 def make_state(seed=0, size=3):
-    params = {"q": {"kernel": jnp.arange(2.0 * size).reshape(2, size) + seed, "bias": jnp.full((size,), seed, jnp.bfloat16)}}
+    params = {
+        "q": {
+            "kernel": jnp.arange(2.0 * size).reshape(2, size) + seed,
+            "bias": jnp.full((size,), seed, jnp.bfloat16),
+        }
+    }
     extra = {
         "count": jnp.uint32(seed),
         "nothing": jnp.zeros((0, 3)),
@@ -54,7 +60,9 @@ def test_restores_every_kind_of_leaf_bit_for_bit_and_keeps_the_newest(saved):
     state, metadata = saved.restore(make_state(0), step=2)
     assert_same(state, make_state(2))
     # typed keys are keys again
-    np.testing.assert_array_equal(jax.random.normal(state.key, (3,)), jax.random.normal(make_state(2).key, (3,)))
+    np.testing.assert_array_equal(
+        jax.random.normal(state.key, (3,)), jax.random.normal(make_state(2).key, (3,))
+    )
 
 
 def test_another_process_restores_the_same_folder_with_a_relative_name(saved, monkeypatch):
@@ -68,7 +76,15 @@ def test_replay_goes_into_a_folder_of_its_own(tmp_path):
     spec = trajectory_spec(specs)
     buffer = HostReplay(spec, capacity=10, sequence_length=2, seed=1)
     for i in range(7):
-        row = Trajectory(np.int32(1), np.full(2, i, np.float32), np.int32(1), (), np.int32(1), np.float32(i), np.float32(1))
+        row = Trajectory(
+            np.int32(1),
+            np.full(2, i, np.float32),
+            np.int32(1),
+            (),
+            np.int32(1),
+            np.float32(i),
+            np.float32(1),
+        )
         buffer.add(row)
     checkpointer = Checkpointer(tmp_path)
     path = checkpointer.save(3, make_state(), buffer)
@@ -131,7 +147,10 @@ def test_death_during_a_save_leaves_the_earlier_ones_whole(saved, monkeypatch, c
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: No space left on device [x.cc]")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("RESOURCE_EXHAUSTED: No space left on device [x.cc]"),
+    ],
 )
 def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, error):
     # orbax's C++ code reports a full disk as a ValueError.
@@ -143,7 +162,8 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, erro
 
     monkeypatch.setattr(checkpoints, "_write_state", full)
     with pytest.raises(
-        OSError, match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole"
+        OSError,
+        match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole",
     ) as caught:
         saved.save(11, make_state(11))
     assert caught.value.errno == errno.ENOSPC
@@ -174,7 +194,9 @@ def test_every_damaged_file_is_named_with_the_checkpoint_to_go_on_from(saved, tm
             if not path.stat().st_size:
                 continue
             damage(path)
-            with pytest.raises(CheckpointError, match=r"one before it is .*checkpoint_00000002: go on from there") as caught:
+            with pytest.raises(
+                CheckpointError, match=r"one before it is .*checkpoint_00000002: go on from there"
+            ) as caught:
                 saved.restore(make_state())
             assert str(path) in str(caught.value)
             shutil.copy(whole / name, path)
@@ -185,7 +207,9 @@ def test_every_damaged_file_is_named_with_the_checkpoint_to_go_on_from(saved, tm
 
 
 def test_a_foreign_state_names_the_leaves_that_differ(saved):
-    with pytest.raises(CheckpointError, match=r"params/q/kernel: saved float32\[2, 3\], expected float32\[2, 4\]") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"params/q/kernel: saved float32\[2, 3\], expected float32\[2, 4\]"
+    ) as caught:
         saved.restore(make_state(size=4))
     assert "configuration" in str(caught.value)
     with pytest.raises(CheckpointError, match=r"other: saved nothing, expected float32\[\]"):
@@ -197,7 +221,9 @@ def test_folders_without_checkpoints(saved, tmp_path):
     assert empty.steps() == [] and empty.latest() is None
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*there are none"):
         empty.restore(make_state())
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 5 in .*there are steps \[2, 10\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint of step 5 in .*there are steps \[2, 10\]"
+    ):
         saved.restore(make_state(), step=5)
     with pytest.raises(ValueError, match="keep >= 1, got 0"):
         Checkpointer(tmp_path, keep=0)

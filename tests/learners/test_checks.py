@@ -6,23 +6,35 @@ import gymnasium
 import jax
 import optax
 import pytest
+
 from jax_agents import agents, envs, networks, replay
 from jax_agents.envs import classic
-from jax_agents.learners import OffPolicyLoop, OnDevice, OnPolicy, OnPolicyLoop
+from jax_agents.learners import OffPolicyLoop, OffPolicyScan, OnPolicyLoop, OnPolicyScan
 
 SPECS = classic.CartPole().specs
 DQN = agents.DqnAgent(SPECS, networks.QNetwork(2, (4,)), optax.sgd(0.1))
-ACTOR_VALUE = networks.ActorValueNetwork(networks.ActorNetwork(SPECS.action, (4,)), networks.ValueNetwork((4,)))
+ACTOR_VALUE = networks.ActorValueNetwork(
+    networks.ActorNetwork(SPECS.action, (4,)), networks.ValueNetwork((4,))
+)
 AGENTS = {True: agents.PpoAgent(SPECS, ACTOR_VALUE, optax.sgd(0.1)), False: DQN}
 ENVS = {True: classic.CartPole(), False: envs.gym.make("CartPole-v1")}
 BUFFER = replay.HostReplay(DQN.collect_data_spec, capacity=10)
 LOOPS = {
-    (True, True): OnPolicy,
-    (True, False): lambda agent, env: OnPolicyLoop(agent, env, num_rows=8, num_minibatches=1, key=jax.random.key(0)),
-    (False, True): OnDevice,
-    (False, False): lambda agent, env: OffPolicyLoop(agent, env, BUFFER, batch_size=2, key=jax.random.key(0)),
+    (True, True): OnPolicyScan,
+    (True, False): lambda agent, env: OnPolicyLoop(
+        agent, env, num_rows=8, num_minibatches=1, key=jax.random.key(0)
+    ),
+    (False, True): OffPolicyScan,
+    (False, False): lambda agent, env: OffPolicyLoop(
+        agent, env, BUFFER, batch_size=2, key=jax.random.key(0)
+    ),
 }
-NAMES = {(True, True): "OnPolicy", (True, False): "OnPolicyLoop", (False, True): "OnDevice", (False, False): "OffPolicyLoop"}
+NAMES = {
+    (True, True): "OnPolicyScan",
+    (True, False): "OnPolicyLoop",
+    (False, True): "OffPolicyScan",
+    (False, False): "OffPolicyLoop",
+}
 
 
 @pytest.mark.parametrize("loop", LOOPS, ids=NAMES.values())
@@ -32,12 +44,18 @@ def test_the_loop_that_is_for_them_is_named(loop):
         if kind == loop:
             LOOPS[loop](AGENTS[on_policy], ENVS[on_device])
             continue
-        with pytest.raises(TypeError, match=rf"^{NAMES[loop]}: .*; learners.{NAMES[kind]} is for them$"):
+        with pytest.raises(
+            TypeError, match=rf"^{NAMES[loop]}: .*; learners.{NAMES[kind]} is for them$"
+        ):
             LOOPS[loop](AGENTS[on_policy], ENVS[on_device])
 
 
 @pytest.mark.parametrize("loop", LOOPS, ids=NAMES.values())
 def test_an_environment_of_gymnasium_is_to_be_adapted(loop):
-    told = r"in JAX, such as envs\.classic\.CartPole\(\), got TimeLimit" if loop[1] else r"envs\.gym\.from_gym"
+    told = (
+        r"in JAX, such as envs\.classic\.CartPole\(\), got TimeLimit"
+        if loop[1]
+        else r"envs\.gym\.from_gym"
+    )
     with pytest.raises(TypeError, match=told):
         LOOPS[loop](AGENTS[loop[0]], gymnasium.make("CartPole-v1"))

@@ -1,4 +1,5 @@
-"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and memory.
+"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and
+memory.
 
 The tests of one group follow one another; the last one kills it.
 """
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.learners import LearnerError, LearnerGroup, StatefulLearner
@@ -24,13 +26,17 @@ SIZES = (10, 7, 1)  # divides by 2; does not; leaves a learner without any
 
 
 def make_agent():
-    optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.sgd(0.1))  # Adam would hide a wrong scale
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(0.3), optax.sgd(0.1)
+    )  # Adam would hide a wrong scale
     network = networks.QNetwork(2, (8,))
     return agents.DqnAgent(SPECS, network, optimizer, double=True, target_update=agents.polyak(0.3))
 
 
 class Gated(StatefulLearner):
-    """Waits before an update for a file, where the time steps name one; notes what its hooks were told."""
+    """Waits before an update for a file, where the time steps name one; notes what its hooks were
+    told.
+    """
 
     def before_gradient_based_update(self, timesteps):
         self.told = [*getattr(self, "told", []), ("before", *timesteps)]
@@ -49,18 +55,26 @@ AGENT = make_agent()
 
 
 def batch(size, seed=0):
-    return jax.tree.map(np.asarray, sample(AGENT.collect_data_spec, jax.random.key(seed), (size, 2)))
+    return jax.tree.map(
+        np.asarray, sample(AGENT.collect_data_spec, jax.random.key(seed), (size, 2))
+    )
 
 
 def step(index):
     """Update number `index`: its batch, its time steps, and weights with the uneven ones."""
     size = SIZES[index % 3]
-    return batch(size, index), {"env_steps": index}, np.linspace(0.2, 2, size, dtype=np.float32) if size == 7 else None
+    return (
+        batch(size, index),
+        {"env_steps": index},
+        np.linspace(0.2, 2, size, dtype=np.float32) if size == 7 else None,
+    )
 
 
 @pytest.fixture(scope="module")
 def ray(ray_on_this_machine):
-    ray_on_this_machine.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no module that an actor could import
+    ray_on_this_machine.cloudpickle.register_pickle_by_value(
+        sys.modules[__name__]
+    )  # no module that an actor could import
     return ray_on_this_machine
 
 
@@ -108,12 +122,25 @@ def test_20_updates_of_plain_sgd_agree_whatever_the_number_of_learners(count, ex
         group = LearnerGroup(make_learner, count, timeout=120)
     results = run(group)
     assert len(group) == max(1, count)
-    chex.assert_trees_all_close(group.get_weights(), jax.device_get(state.params), rtol=1e-5, atol=1e-7)
-    chex.assert_trees_all_close(group.get_state()["target_params"], jax.device_get(state.target_params), rtol=1e-5, atol=1e-7)
-    assert sum(float(info.metrics["grad_norm"]) > 0.3 for info in infos) > 5  # so clipping before the mean would show
+    chex.assert_trees_all_close(
+        group.get_weights(), jax.device_get(state.params), rtol=1e-5, atol=1e-7
+    )
+    chex.assert_trees_all_close(
+        group.get_state()["target_params"],
+        jax.device_get(state.target_params),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    assert (
+        sum(float(info.metrics["grad_norm"]) > 0.3 for info in infos) > 5
+    )  # so clipping before the mean would show
     for result, info in zip(results, infos, strict=True):
-        chex.assert_trees_all_close(result["metrics"], {k: float(v) for k, v in info.metrics.items()}, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(result["per_example"]["td_error"], info.per_example["td_error"], rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(
+            result["metrics"], {k: float(v) for k, v in info.metrics.items()}, rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            result["per_example"]["td_error"], info.per_example["td_error"], rtol=1e-4, atol=1e-5
+        )
     assert [result["timesteps"]["env_steps"] for result in results] == list(range(20))
     if count < 2:
         group.close()
@@ -127,7 +154,10 @@ def test_the_learners_stay_bitwise_equal_and_hooks_run_in_each(pair):
     told = pair.foreach_learner(lambda learner: learner.told)
     assert told == [[("before", "env_steps"), ("after", "env_steps")] * 3] * 2
     assert len({*pair.foreach_learner(lambda learner: os.getpid()), os.getpid()}) == 3
-    assert pair.foreach_learner(lambda learner: len(jax.devices())) == [1, 1]  # whatever is simulated here
+    assert pair.foreach_learner(lambda learner: len(jax.devices())) == [
+        1,
+        1,
+    ]  # whatever is simulated here
 
 
 def test_asynchronous_updates_return_earlier_results_and_count_drops(pair, tmp_path):
@@ -184,7 +214,9 @@ def test_what_a_learner_raises_is_raised_here_and_the_group_goes_on(pair):
     before = pair.get_state()
     with pytest.raises(ValueError, match="sequence_length") as caught:
         pair.update(jax.tree.map(lambda x: x[:, :1], batch(10)), {})
-    assert "in gradients" in "".join(traceback.format_exception(caught.value))  # a line of the traceback there
+    assert "in gradients" in "".join(
+        traceback.format_exception(caught.value)
+    )  # a line of the traceback there
     chex.assert_trees_all_equal(pair.get_state(), before)
     with pytest.raises(ValueError, match="one B >= 1"):
         pair.async_update(batch(0), {})
@@ -202,15 +234,22 @@ def test_what_it_is_told_is_checked(pair):
     alone = LearnerGroup(make_learner)
     with pytest.raises(ValueError, match="got num_learners=0: use 1 or more, or update"):
         alone.async_update(batch(10), {})
-    assert alone.flush() == [] and alone.foreach_learner(lambda learner: learner.agent.specs) == [SPECS]
+    assert alone.flush() == [] and alone.foreach_learner(lambda learner: learner.agent.specs) == [
+        SPECS
+    ]
     alone.close()
     with pytest.raises(LearnerError, match=r"the group is closed.*Build another one"):
         alone.update(batch(10), {})
 
 
-@pytest.mark.parametrize("resources", [{"num_cpus_per_learner": 64}, {"num_gpus_per_learner": 0.5}], ids=["cpus", "gpus"])
+@pytest.mark.parametrize(
+    "resources", [{"num_cpus_per_learner": 64}, {"num_gpus_per_learner": 0.5}], ids=["cpus", "gpus"]
+)
 def test_learners_that_there_is_no_room_for(ray, resources):
-    with pytest.raises(LearnerError, match=r"did not start in 1 s.* of 4 CPUs and 0 GPUs in all.*Lower these, call ray.init"):
+    with pytest.raises(
+        LearnerError,
+        match=r"did not start in 1 s.* of 4 CPUs and 0 GPUs in all.*Lower these, call ray.init",
+    ):
         LearnerGroup(make_learner, 2, timeout=1, **resources)
 
 
@@ -239,7 +278,9 @@ def test_a_learner_that_cannot_be_built_is_told_of_with_its_traceback(ray):
     def make():
         raise RuntimeError("no such network")
 
-    with pytest.raises(LearnerError, match=r"learner 0 of 1 could not be built[^$]*no such network"):
+    with pytest.raises(
+        LearnerError, match=r"learner 0 of 1 could not be built[^$]*no such network"
+    ):
         LearnerGroup(make, 1)
 
 
@@ -259,12 +300,17 @@ def test_memory_stays_flat_over_thousands_of_updates(pair):
     assert (measure() - before < 30).all(), (before, measure())
 
 
-def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(pair, tmp_path, expected, gone):
+def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(
+    pair, tmp_path, expected, gone
+):
     run(pair, 17)
     pair.save_to_path(tmp_path)
     pids = pair.foreach_learner(lambda learner: os.getpid())
     os.kill(pids[1], signal.SIGKILL)
-    with pytest.raises(LearnerError, match=r"learner.* has died\. The group cannot go on: build another one, and restore_from"):
+    with pytest.raises(
+        LearnerError,
+        match=r"learner.* has died\. The group cannot go on: build another one, and restore_from",
+    ):
         for _ in range(3):  # it may have died after its half of the first
             pair.update(batch(10), {"env_steps": 0})
     pair.close()
@@ -273,4 +319,6 @@ def test_a_killed_learner_is_reported_and_another_group_goes_on_from_the_file(pa
         another.restore_from_path(tmp_path)
         for index in range(17, 20):
             another.update(*step(index))
-        chex.assert_trees_all_close(another.get_weights(), jax.device_get(expected[0].params), rtol=1e-5, atol=1e-7)
+        chex.assert_trees_all_close(
+            another.get_weights(), jax.device_get(expected[0].params), rtol=1e-5, atol=1e-7
+        )

@@ -30,7 +30,9 @@ if sys.argv[1] != "ends":
 @pytest.mark.nightly
 @pytest.mark.parametrize("how", ["ends", "fails", "interrupted", "killed"])
 def test_no_learner_outlives_its_script(how, tmp_path, gone):
-    script = subprocess.Popen([sys.executable, "-c", SCRIPT, how], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    script = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, how], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
     pids = [int(pid) for pid in script.stdout.readline().split()]
     assert len(pids) == 2
     if how in ("interrupted", "killed"):
@@ -38,5 +40,7 @@ def test_no_learner_outlives_its_script(how, tmp_path, gone):
             os.kill(pid, 0)  # they are there
         script.send_signal(signal.SIGINT if how == "interrupted" else signal.SIGKILL)
     status = script.wait(60)
-    assert status == {"ends": 0, "fails": 3, "killed": -signal.SIGKILL}.get(how, status) and (status != 0 or how == "ends")
+    assert status == {"ends": 0, "fails": 3, "killed": -signal.SIGKILL}.get(how, status) and (
+        status != 0 or how == "ends"
+    )
     assert gone(pids)

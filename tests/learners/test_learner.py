@@ -1,4 +1,6 @@
-"""Updates on 1, 2 and 4 devices are the same updates, by pmap and by sharding; padding, placing, errors."""
+"""Updates on 1, 2 and 4 devices are the same updates, by pmap and by sharding; padding, placing,
+errors.
+"""
 
 import chex
 import jax
@@ -6,24 +8,31 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.envs.types import StepType
 from jax_agents.learners import Learner
-from jax_agents.learners.learner import pad_batch
+from jax_agents.learners.sharding import pad_batch
 
 SPECS = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
 # Plain SGD: Adam would hide a wrong scale.
-AGENT = agents.DqnAgent(SPECS, networks.QNetwork(2, (8,)), optax.sgd(0.1), double=True, target_update=agents.polyak(0.3))
+AGENT = agents.DqnAgent(
+    SPECS, networks.QNetwork(2, (8,)), optax.sgd(0.1), double=True, target_update=agents.polyak(0.3)
+)
 METHODS = [("sharded", 1), ("sharded", 2), ("sharded", 4), ("pmap", 1), ("pmap", 2), ("pmap", 4)]
 
 
 def batch(size, seed=0):
-    """Random windows, the first two of them and every fifth one masked (LAST), all rewards of one sign."""
+    """Random windows, the first two of them and every fifth one masked (LAST), all rewards of one
+    sign.
+    """
     rows = sample(AGENT.collect_data_spec, jax.random.key(seed), (size, 2))
     step_type = np.full((size, 2), StepType.MID)
     step_type[:2, 0] = step_type[::5, 0] = StepType.LAST
-    return jax.tree.map(np.asarray, rows._replace(step_type=step_type, reward=jnp.abs(rows.reward) + 1))
+    return jax.tree.map(
+        np.asarray, rows._replace(step_type=step_type, reward=jnp.abs(rows.reward) + 1)
+    )
 
 
 WEIGHTS = np.linspace(0.2, 3, 10).astype(np.float32)
@@ -32,7 +41,9 @@ UPDATES = 20
 
 @pytest.fixture(scope="module")
 def expected():
-    """The state and the loss after updates of 10 windows on one device, without weights and with them."""
+    """The state and the loss after updates of 10 windows on one device, without weights and with
+    them.
+    """
     train, results = jax.jit(AGENT.train), []
     for weights in (None, WEIGHTS):
         state = AGENT.init(jax.random.key(0))
@@ -42,7 +53,10 @@ def expected():
     return results
 
 
-@pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices: XLA_FLAGS was set without them, or JAX had started")
+@pytest.mark.skipif(
+    jax.device_count() < 4,
+    reason="needs 4 devices: XLA_FLAGS was set without them, or JAX had started",
+)
 @pytest.mark.parametrize(("method", "count"), METHODS)
 def test_n_devices_equal_one(expected, method, count):
     learner = Learner(AGENT, jax.devices()[:count], method)
@@ -52,13 +66,19 @@ def test_n_devices_equal_one(expected, method, count):
             placed, got = learner.train(placed, batch(10, seed), weights)
         fetched = learner.fetch(placed)
         chex.assert_trees_all_close(fetched.params, state.params, rtol=1e-5, atol=1e-7)
-        chex.assert_trees_all_close(fetched.target_params, state.target_params, rtol=1e-5, atol=1e-7)
+        chex.assert_trees_all_close(
+            fetched.target_params, state.target_params, rtol=1e-5, atol=1e-7
+        )
         assert int(fetched.step) == UPDATES
-        np.testing.assert_array_equal(jax.random.key_data(fetched.key), jax.random.key_data(state.key))
+        np.testing.assert_array_equal(
+            jax.random.key_data(fetched.key), jax.random.key_data(state.key)
+        )
         chex.assert_trees_all_close(got.metrics, info.metrics, rtol=1e-5)
         np.testing.assert_allclose(got.loss, info.loss, rtol=1e-5)
         assert got.loss.shape == ()
-        np.testing.assert_allclose(got.per_example["td_error"], info.per_example["td_error"], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            got.per_example["td_error"], info.per_example["td_error"], rtol=1e-4, atol=1e-6
+        )
         for shard in jax.tree.leaves(fetched):
             assert shard.devices() == {learner.devices[0]}
 
@@ -101,7 +121,9 @@ def test_the_update_is_traced_once_and_donates_its_state(method):
             traces.append(1)
             return AGENT.train(*args, **kwargs)
 
-    learner = Learner(Counted(), jax.devices()[:1] if method == "jit" else jax.devices()[:2], method)
+    learner = Learner(
+        Counted(), jax.devices()[:1] if method == "jit" else jax.devices()[:2], method
+    )
     original = AGENT.init(jax.random.key(0))
     state = learner.place(original)
     counts = []

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
 from jax_agents.policies.policy import act
 
@@ -12,7 +13,12 @@ KEY = jax.random.key(3)
 
 def make_agent():
     env = envs.classic.CartPole()
-    return agents.DqnAgent(env.specs, networks.QNetwork(2, hidden=(8,)), optax.adam(1e-2), epsilon=lambda step: 1 / (1 + step))
+    return agents.DqnAgent(
+        env.specs,
+        networks.QNetwork(2, hidden=(8,)),
+        optax.adam(1e-2),
+        epsilon=lambda step: 1 / (1 + step),
+    )
 
 
 def make_buffer(agent, **options):
@@ -23,7 +29,13 @@ def plain_loop(agent, env, buffer, num_iterations, batch_size, steps, updates):
     """The tutorial's loop, written out; the keys are those that `OffPolicyLoop` documents."""
     train_key, act_key, warm_up_key = jax.random.split(KEY, 3)
     state, rows = agent.init(train_key), []
-    driver = drivers.Driver(env, policies.RandomPolicy(agent.specs.action), [buffer.add, rows.append], key=warm_up_key, seed=5)
+    driver = drivers.Driver(
+        env,
+        policies.RandomPolicy(agent.specs.action),
+        [buffer.add, rows.append],
+        key=warm_up_key,
+        seed=5,
+    )
     driver.run(num_steps=40)
     driver.set_policy(agent.collect_policy, act_key)
     train = jax.jit(agent.train)
@@ -68,11 +80,16 @@ def test_equals_the_plain_loop(num_envs, steps, updates):
     state, plain_rows = plain_loop(agent, env, make_buffer(agent, seed=1), 25, 8, steps, updates)
     assert len(rows) == len(plain_rows)
     jax.tree.map(np.testing.assert_array_equal, rows, plain_rows)
-    expected, got = (jax.tree.leaves((s.params, s.target_params, s.opt_state, s.step)) for s in (state, loop.state))
+    expected, got = (
+        jax.tree.leaves((s.params, s.target_params, s.opt_state, s.step))
+        for s in (state, loop.state)
+    )
     for a, b in zip(expected, got, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert int(loop.state.step) == 25 * updates
-    assert set(metrics) == {"loss", "grad_norm", "q"} and all(np.isfinite(v) for v in metrics.values())
+    assert set(metrics) == {"loss", "grad_norm", "q"} and all(
+        np.isfinite(v) for v in metrics.values()
+    )
 
 
 def test_compiles_once_however_long_it_runs():
@@ -92,7 +109,12 @@ def test_the_call_that_trains_is_compiled_ahead(caplog, num_envs, updates, alpha
     env = envs.HostEnvironment(envs.classic.CartPole(), num_envs)
     with jax.log_compiles():  # says what this thread compiles
         loop = learners.OffPolicyLoop(
-            agent, env, make_buffer(agent, priority_exponent=alpha), batch_size=4, updates_per_iteration=updates, key=KEY
+            agent,
+            env,
+            make_buffer(agent, priority_exponent=alpha),
+            batch_size=4,
+            updates_per_iteration=updates,
+            key=KEY,
         )
         loop.warm_up(30)
         loop.run(3)
@@ -104,7 +126,9 @@ def test_the_call_that_trains_is_compiled_ahead(caplog, num_envs, updates, alpha
 def test_prioritised_replay_gets_its_priorities():
     agent = make_agent()
     buffer = make_buffer(agent, priority_exponent=0.6)
-    loop = learners.OffPolicyLoop(agent, envs.HostEnvironment(envs.classic.CartPole()), buffer, batch_size=16, key=KEY)
+    loop = learners.OffPolicyLoop(
+        agent, envs.HostEnvironment(envs.classic.CartPole()), buffer, batch_size=16, key=KEY
+    )
     loop.warm_up(30)
     before = next(buffer.as_dataset(64)).info.priority
     assert (before == before[0]).all()
@@ -116,7 +140,11 @@ def test_prioritised_replay_gets_its_priorities():
 def test_state_can_be_read_and_set():
     agent = make_agent()
     loop = learners.OffPolicyLoop(
-        agent, envs.HostEnvironment(envs.classic.CartPole()), make_buffer(agent), batch_size=4, key=KEY
+        agent,
+        envs.HostEnvironment(envs.classic.CartPole()),
+        make_buffer(agent),
+        batch_size=4,
+        key=KEY,
     )
     loop.warm_up(10)
     saved = loop.state
@@ -132,13 +160,17 @@ def test_metrics_that_are_asked_for():
     results, states = [], []
     for metrics in (None, ["q"], []):
         env = envs.HostEnvironment(envs.classic.CartPole())
-        loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), batch_size=4, metrics=metrics, key=KEY, seed=3)
+        loop = learners.OffPolicyLoop(
+            agent, env, make_buffer(agent), batch_size=4, metrics=metrics, key=KEY, seed=3
+        )
         loop.warm_up(10)
         results.append(loop.run(5))
         states.append(loop.state.params)
     assert list(results[1]) == ["q"] and results[2] == {}
     np.testing.assert_allclose(results[1]["q"], results[0]["q"], rtol=1e-5)
-    jax.tree.map(lambda a, b, c: np.testing.assert_allclose([a, b], [c, c], rtol=1e-5, atol=1e-6), *states)
+    jax.tree.map(
+        lambda a, b, c: np.testing.assert_allclose([a, b], [c, c], rtol=1e-5, atol=1e-6), *states
+    )
     with pytest.raises(ValueError, match="expected some of grad_norm, loss, q, got nothing"):
         learners.OffPolicyLoop(agent, env, make_buffer(agent), metrics=["nothing"], key=KEY)
 

@@ -1,4 +1,6 @@
-"""The Python loop computes what the plain pieces do, and what `OnPolicy` does on the same JAX environment."""
+"""The Python loop computes what the plain pieces do, and what `OnPolicyScan` does on the same JAX
+environment.
+"""
 
 from functools import cache
 
@@ -6,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import drivers, envs, learners
 from jax_agents.agents import A2cAgent, PpoAgent, ReinforceAgent
 from jax_agents.drivers.rollout import rollout, start_rollout
@@ -24,14 +27,18 @@ def jax_env():
 @cache
 def make_agent(kind=PpoAgent, normalize=True):
     env = jax_env()
-    network = ActorValueNetwork(ActorNetwork(env.specs.action, hidden=(8,)), ValueNetwork(hidden=(8,)))
+    network = ActorValueNetwork(
+        ActorNetwork(env.specs.action, hidden=(8,)), ValueNetwork(hidden=(8,))
+    )
     options = {"normalize_observations": True, "normalize_rewards": True} if normalize else {}
     return kind(env.specs, network, optax.adam(1e-2), **options)
 
 
 def make_loop(agent=None, num_envs=4, **options):
     env = envs.HostEnvironment(jax_env(), num_envs)
-    return learners.OnPolicyLoop(agent or make_agent(), env, **(OPTIONS | {"key": KEY, "seed": 5} | options))
+    return learners.OnPolicyLoop(
+        agent or make_agent(), env, **(OPTIONS | {"key": KEY, "seed": 5} | options)
+    )
 
 
 @cache
@@ -42,7 +49,9 @@ def shared():
 
 def restart(loop, state=None):
     loop.state = loop.agent.init(TRAIN_KEY) if state is None else state
-    loop.num_iterations = loop.driver.num_rows = loop.driver.num_steps = loop.driver.num_episodes = 0
+    loop.num_iterations = loop.driver.num_rows = loop.driver.num_steps = (
+        loop.driver.num_episodes
+    ) = 0
     loop.driver.time_step, loop.driver.observers = None, ()
     return loop
 
@@ -60,8 +69,10 @@ def test_equals_on_policy_on_the_same_environment():
     loop.driver.observers = (rows.append,)
     loop.run(2)
     metrics = loop.run(1)
-    scan = learners.OnPolicy(agent, env, num_envs=4, **OPTIONS)
-    start = scan.init(KEY).replace(rollout=start_rollout(env, agent.collect_policy, jax.random.key(5), ACT_KEY, 4))
+    scan = learners.OnPolicyScan(agent, env, num_envs=4, **OPTIONS)
+    start = scan.init(KEY).replace(
+        rollout=start_rollout(env, agent.collect_policy, jax.random.key(5), ACT_KEY, 4)
+    )
     run = jax.jit(lambda state: scan.run(state, 1))
     state, _ = run(run(start)[0])
     expected, means = run(state)
@@ -69,15 +80,23 @@ def test_equals_on_policy_on_the_same_environment():
     for name, value in metrics.items():
         np.testing.assert_allclose(value, means[name][0], rtol=1e-4, atol=1e-5, err_msg=name)
     params = agent.policy_params(state.train)
-    _, scanned = jax.jit(lambda p, r: rollout(env, agent.collect_policy, p, r, 12))(params, state.rollout)
+    _, scanned = jax.jit(lambda p, r: rollout(env, agent.collect_policy, p, r, 12))(
+        params, state.rollout
+    )
     for t, row in enumerate(rows[24:]):
-        jax.tree.map(lambda x, y, t=t: np.testing.assert_allclose(x, y[:, t], rtol=1e-5, atol=1e-5), row, scanned)
+        jax.tree.map(
+            lambda x, y, t=t: np.testing.assert_allclose(x, y[:, t], rtol=1e-5, atol=1e-5),
+            row,
+            scanned,
+        )
     assert len(rows) == 36 and sum(row.is_last().sum() for row in rows) > 4
 
 
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_equals_the_plain_pieces(num_envs):
-    """A driver, the bootstrap row, `prepare`, and `train` on the whole batch: the loop that the tutorial shows."""
+    """A driver, the bootstrap row, `prepare`, and `train` on the whole batch: the loop that the
+    tutorial shows.
+    """
     agent, segments = make_agent(A2cAgent), 3
     loop = make_loop(agent, num_envs, num_epochs=1, num_minibatches=1)
     loop.run(segments)
@@ -89,7 +108,9 @@ def test_equals_the_plain_pieces(num_envs):
         rows.clear()
         last = driver.run(num_rows=12, params=agent.policy_params(state))
         experience = jax.tree.map(
-            lambda *x: np.stack(x, axis=0 if num_envs is None else 1), *rows, bootstrap_row(last, rows[-1])
+            lambda *x: np.stack(x, axis=0 if num_envs is None else 1),
+            *rows,
+            bootstrap_row(last, rows[-1]),
         )
         if num_envs is None:
             experience = jax.tree.map(lambda x: x[None], experience)
@@ -104,7 +125,9 @@ def test_compiles_once_however_long_it_runs():
         loop.run(2)
     assert loop._act._cache_size() == 1
     assert loop._update._cache_size() == 1
-    assert len(loop._vectors) == 2  # int32 and float32: so many arrays make the journey to the device
+    assert (
+        len(loop._vectors) == 2
+    )  # int32 and float32: so many arrays make the journey to the device
 
 
 def test_the_same_seed_repeats_and_another_differs():
@@ -129,11 +152,15 @@ def test_begins_with_a_given_state():
 
 
 def test_gymnasium_in_processes_and_reinforce():
-    """gymnasium's own CartPole, a process each; whole episodes are not asked for, so that the baseline bootstraps."""
+    """gymnasium's own CartPole, a process each; whole episodes are not asked for, so that the
+    baseline bootstraps.
+    """
     env = envs.gym.make("CartPole-v1", 2, vectorization="async")
     try:
         agent = make_agent(ReinforceAgent, normalize=False)
-        loop = learners.OnPolicyLoop(agent, env, num_rows=30, num_epochs=1, num_minibatches=1, key=KEY, seed=0)
+        loop = learners.OnPolicyLoop(
+            agent, env, num_rows=30, num_epochs=1, num_minibatches=1, key=KEY, seed=0
+        )
         metrics = loop.run(2)
         assert loop.driver.num_rows == 60 and loop.driver.num_episodes >= 1
         assert all(np.isfinite(value) for value in metrics.values())
@@ -144,7 +171,9 @@ def test_gymnasium_in_processes_and_reinforce():
 def test_errors():
     with pytest.raises(ValueError, match="num_epochs=0"):
         make_loop(num_epochs=0)
-    with pytest.raises(ValueError, match="num_minibatches=5 does not divide the batch of 48 examples"):
+    with pytest.raises(
+        ValueError, match="num_minibatches=5 does not divide the batch of 48 examples"
+    ):
         make_loop(num_minibatches=5)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         shared().run(0)

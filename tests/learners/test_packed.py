@@ -1,7 +1,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_agents.learners.packed import Packing
+
+from jax_agents.learners.packed import PackedTree
 
 
 def test_unpack_is_the_inverse_and_leaves_are_few():
@@ -12,7 +13,7 @@ def test_unpack_is_the_inverse_and_leaves_are_few():
         "keys": jax.random.split(jax.random.key(1), 3),
         "c": jnp.full((2,), 2.5),
     }
-    packing = Packing(jax.eval_shape(lambda: tree))
+    packing = PackedTree(jax.eval_shape(lambda: tree))
     vectors = jax.jit(packing.pack)(tree)
     assert len(vectors) == 3 + 2  # float32, int32, bool, and the two keys
     back = jax.jit(packing.unpack)(vectors)
@@ -25,15 +26,18 @@ def test_unpack_is_the_inverse_and_leaves_are_few():
 
 def test_large_leaves_stay_as_they_are():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones((2, 2)), "c": jnp.float32(2.0)}
-    packing = Packing(tree, largest=4)
+    packing = PackedTree(tree, largest=4)
     vectors = packing.pack(tree)
     assert [v.shape for v in vectors] == [(5,), (2, 3)]
     jax.tree.map(np.testing.assert_array_equal, packing.unpack(vectors), tree)
 
 
 def test_views_of_vectors_on_the_host():
-    example = {"a": jax.ShapeDtypeStruct((2, 3), np.float32), "b": jax.ShapeDtypeStruct((), np.int32)}
-    packing = Packing(example)
+    example = {
+        "a": jax.ShapeDtypeStruct((2, 3), np.float32),
+        "b": jax.ShapeDtypeStruct((), np.int32),
+    }
+    packing = PackedTree(example)
     vectors = packing.zeros()
     views = packing.unpack(vectors)
     views["a"][1] = 5.0

@@ -1,18 +1,25 @@
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.learners.shuffle import permutation
 
 
 def many(size, num):
-    return np.asarray(jax.jit(jax.vmap(lambda key: permutation(key, size)))(jax.random.split(jax.random.key(3), num)))
+    return np.asarray(
+        jax.jit(jax.vmap(lambda key: permutation(key, size)))(
+            jax.random.split(jax.random.key(3), num)
+        )
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 8, 100, 128, 1000])
 def test_every_number_once(size):
     drawn = many(size, 5)
     assert drawn.dtype == np.int32
-    np.testing.assert_array_equal(np.sort(drawn, axis=1), np.broadcast_to(np.arange(size), (5, size)))
+    np.testing.assert_array_equal(
+        np.sort(drawn, axis=1), np.broadcast_to(np.arange(size), (5, size))
+    )
 
 
 def test_one_key_one_permutation_and_other_keys_others():

@@ -1,8 +1,11 @@
-"""Every agent reaches its gate: `pytest -m learning`, or `pytest -m learning -k ppo`; `-rP` shows the figures."""
+"""Every agent reaches its gate: `pytest -m learning`, or `pytest -m learning -k ppo`; `-rP` shows
+the figures.
+"""
 
 import pytest
-from jax_agents.experiments.gate_runner import run_gate
-from jax_agents.experiments.gates import GATES
+
+from jax_agents.experiments.gates.table.run import run_gate
+from jax_agents.experiments.gates.table.table import GATES
 
 
 @pytest.mark.learning

@@ -1,12 +1,15 @@
-"""CartPole without its velocities needs memory: the same agents without it stay far below the gates of those with it."""
+"""CartPole without its velocities needs memory: the same agents without it stay far below the gates
+of those with it.
+"""
 
 import dataclasses
 
 import pytest
-from jax_agents.experiments import tuned_recurrent
-from jax_agents.experiments.gate_runner import run_gate
-from jax_agents.experiments.gates import find
-from jax_agents.experiments.presets import PRESETS
+
+from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.gates.table.run import run_gate
+from jax_agents.experiments.gates.table.table import find
+from jax_agents.tests.learning import memoryless as tuned_recurrent
 
 
 @pytest.mark.learning
@@ -15,11 +18,18 @@ from jax_agents.experiments.presets import PRESETS
     ("name", "memoryless"),
     [
         ("recurrent-dqn-cartpole", tuned_recurrent.memoryless_dqn_cartpole),
-        ("recurrent-ppo-cartpole", dataclasses.replace(PRESETS["RECURRENT_PPO"].config, lstm_size=None)),
+        (
+            "recurrent-ppo-cartpole",
+            dataclasses.replace(PRESETS["RECURRENT_PPO"].config, lstm_size=None),
+        ),
     ],
 )
 def test_without_memory_every_seed_stays_below_200(name, memoryless):
     gate = find(name)
-    result = run_gate(dataclasses.replace(gate, name=f"{name}, memoryless", configuration=memoryless))
+    result = run_gate(
+        dataclasses.replace(gate, name=f"{name}, memoryless", configuration=memoryless)
+    )
     print(result)
-    assert gate.gate >= 350 and result.summary["max"] < 200, f"{result}\nscores {result.scores.round(1)}"
+    assert gate.gate >= 350 and result.summary["max"] < 200, (
+        f"{result}\nscores {result.scores.round(1)}"
+    )

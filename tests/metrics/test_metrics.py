@@ -6,11 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import metrics
 from jax_agents.envs.types import Trajectory
 
 FIRST, MID, LAST = 0, 1, 2
-KINDS = {"boundary": (LAST, FIRST), "first": (FIRST, MID), "mid": (MID, MID), "last": (MID, LAST), "only": (FIRST, LAST)}
+KINDS = {
+    "boundary": (LAST, FIRST),
+    "first": (FIRST, MID),
+    "mid": (MID, MID),
+    "last": (MID, LAST),
+    "only": (FIRST, LAST),
+}
 ALL = [
     metrics.AverageReturn(),
     metrics.MaxReturn(),
@@ -29,11 +36,15 @@ def rows(step_type, next_step_type, reward):
 
 def stream(*frames):
     """Rows [T] from (kind, reward) pairs."""
-    return rows([KINDS[k][0] for k, _ in frames], [KINDS[k][1] for k, _ in frames], [r for _, r in frames])
+    return rows(
+        [KINDS[k][0] for k, _ in frames], [KINDS[k][1] for k, _ in frames], [r for _, r in frames]
+    )
 
 
 def random_stream(rng, num_rows, num_envs):
-    """Rows [T, n] of environments that end with probability 0.3 and keep to the row convention; rewards are integers."""
+    """Rows [T, n] of environments that end with probability 0.3 and keep to the row convention;
+    rewards are integers.
+    """
     step_type = np.full(num_envs, FIRST)
     out = []
     for _ in range(num_rows):
@@ -46,7 +57,9 @@ def random_stream(rng, num_rows, num_envs):
 
 @jax.jit
 def all_results(experience):
-    """All metrics of rows [T, ...] by one record in a scan (buffer of 10), and by MaxReturn with a buffer of 2."""
+    """All metrics of rows [T, ...] by one record in a scan (buffer of 10), and by MaxReturn with a
+    buffer of 2.
+    """
     step = lambda m: lambda record, row: (m.update(record, row), None)
     small = metrics.MaxReturn(buffer_size=2)
     shape = experience.step_type.shape[1:]
@@ -58,7 +71,10 @@ def all_results(experience):
 
 
 def hosted(experience, batch=True):
-    observer, small = metrics.MetricObserver(*ALL), metrics.MetricObserver(metrics.MaxReturn(buffer_size=2))
+    observer, small = (
+        metrics.MetricObserver(*ALL),
+        metrics.MetricObserver(metrics.MaxReturn(buffer_size=2)),
+    )
     for t in range(experience.step_type.shape[0]):
         row = jax.tree.map(lambda x: x[t], experience)  # noqa: B023
         observer(row)
@@ -67,7 +83,9 @@ def hosted(experience, batch=True):
 
 
 def reference(experience):
-    """The definition in plain Python, episode by episode: rows [T, n] -> the results of all_results."""
+    """The definition in plain Python, episode by episode: rows [T, n] -> the results of
+    all_results.
+    """
     ended, steps = [], 0
     totals = [[0.0, 0] for _ in range(experience.reward.shape[1])]
     for t in range(experience.reward.shape[0]):
@@ -82,20 +100,40 @@ def reference(experience):
                 total[:] = [0.0, 0]
     returns, lengths = [r for r, _ in ended[-10:]] or [0.0], [n for _, n in ended[-10:]] or [0]
     last_two = [r for r, _ in ended[-2:]] or [0.0]
-    return [np.mean(returns), max(returns), min(returns), np.mean(lengths), steps, len(ended), max(last_two)]
+    return [
+        np.mean(returns),
+        max(returns),
+        min(returns),
+        np.mean(lengths),
+        steps,
+        len(ended),
+        max(last_two),
+    ]
 
 
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        # TF-Agents' own cases (metrics/py_metrics_test.py:71 and :89): return, length, steps, episodes.
+        # TF-Agents' own cases (metrics/py_metrics_test.py:71 and :89): return, length, steps,
+        # episodes.
         ([("boundary", 0), ("first", 1)], (0, 0, 1, 0)),
         ([("boundary", 0), ("mid", 1), ("mid", 2), ("last", 3)], (6, 3, 3, 1)),
         # The reward on a boundary row belongs to no episode.
-        ([("first", 1), ("last", 2), ("boundary", 100), ("first", 3), ("last", 4), ("boundary", 100)], (5, 2, 4, 2)),
+        (
+            [
+                ("first", 1),
+                ("last", 2),
+                ("boundary", 100),
+                ("first", 3),
+                ("last", 4),
+                ("boundary", 100),
+            ],
+            (5, 2, 4, 2),
+        ),
         # An episode of a single step.
         ([("only", 7), ("boundary", 0), ("only", 9)], (8, 1, 2, 2)),
-        # A driver that resets in the middle of an episode: the unfinished one is dropped, its steps were taken.
+        # A driver that resets in the middle of an episode: the unfinished one is dropped, its steps
+        # were taken.
         ([("first", 50), ("mid", 50), ("first", 1), ("last", 2)], (3, 2, 4, 1)),
     ],
 )
@@ -114,7 +152,9 @@ def test_the_buffer_keeps_the_last_episodes_only():
 
 
 def test_more_episodes_may_end_in_one_row_than_the_buffer_holds():
-    """12 environments end together, returns 0..11: a buffer of 10 keeps 2..11 and a buffer of 2 keeps 10 and 11."""
+    """12 environments end together, returns 0..11: a buffer of 10 keeps 2..11 and a buffer of 2
+    keeps 10 and 11.
+    """
     experience = rows(np.zeros((1, 12)), np.full((1, 12), LAST), np.arange(12)[None])
     for results in (all_results(experience), hosted(experience)):
         np.testing.assert_allclose(results, [6.5, 11, 2, 1, 12, 12, 11])
@@ -139,7 +179,8 @@ def test_vmap_over_seeds_keeps_records_apart():
     by_seed = jax.tree.map(lambda x: x.reshape(40, 3, 2).swapaxes(0, 1), experience)
     results = np.stack(jax.vmap(all_results)(by_seed), -1)
     for s in range(3):
-        np.testing.assert_allclose(results[s], reference(jax.tree.map(lambda x: x[s], by_seed)), rtol=1e-6)  # noqa: B023
+        one = jax.tree.map(lambda x, s=s: x[s], by_seed)
+        np.testing.assert_allclose(results[s], reference(one), rtol=1e-6)
 
 
 def test_state_keeps_its_types_so_it_can_be_scanned_and_donated():
@@ -148,11 +189,15 @@ def test_state_keeps_its_types_so_it_can_be_scanned_and_donated():
     integer_reward = row._replace(reward=jnp.int32(1))
     for candidate in (row, integer_reward):
         new = jax.eval_shape(metric.update, metric.init(), candidate)
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), metric.init())
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), metric.init()
+        )
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="AverageReturn: buffer_size must be at least 1 episode, got 0"):
+    with pytest.raises(
+        ValueError, match="AverageReturn: buffer_size must be at least 1 episode, got 0"
+    ):
         metrics.AverageReturn(buffer_size=0)
     with pytest.raises(NotImplementedError, match="must define result"):
         metrics.Metric().result(metrics.Metric().init())

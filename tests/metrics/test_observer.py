@@ -4,21 +4,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import metrics
 from jax_agents.envs.types import Trajectory
 
 
 def row(step_type, next_step_type, reward):
-    return Trajectory(np.int32(step_type), None, None, (), np.int32(next_step_type), np.float32(reward), np.float32(1))
+    return Trajectory(
+        np.int32(step_type),
+        None,
+        None,
+        (),
+        np.int32(next_step_type),
+        np.float32(reward),
+        np.float32(1),
+    )
 
 
 def batch(step_type, next_step_type, reward):
     types = np.array(step_type, np.int32), np.array(next_step_type, np.int32)
-    return Trajectory(types[0], None, None, (), types[1], np.array(reward, np.float32), np.ones(len(reward), np.float32))
+    return Trajectory(
+        types[0],
+        None,
+        None,
+        (),
+        types[1],
+        np.array(reward, np.float32),
+        np.ones(len(reward), np.float32),
+    )
 
 
 def test_one_metric_gives_a_number_and_several_a_dict():
-    one, two = metrics.MetricObserver(metrics.AverageReturn()), metrics.MetricObserver(metrics.MaxReturn(), metrics.MinReturn())
+    one, two = (
+        metrics.MetricObserver(metrics.AverageReturn()),
+        metrics.MetricObserver(metrics.MaxReturn(), metrics.MinReturn()),
+    )
     assert one.name == "AverageReturn" and two.name == "MaxReturn, MinReturn"
     for observer in (one, two):
         for reward in (1, 2):
@@ -36,17 +56,23 @@ def test_negative_returns_are_not_compared_with_empty_slots():
 
 
 def test_each_metric_has_its_own_buffer_size():
-    observer = metrics.MetricObserver(metrics.AverageReturn(buffer_size=1), metrics.MaxReturn(buffer_size=3))
+    observer = metrics.MetricObserver(
+        metrics.AverageReturn(buffer_size=1), metrics.MaxReturn(buffer_size=3)
+    )
     for reward in (9, 4, 3, 2):
         observer(row(0, 2, reward))
     assert observer.result() == {"AverageReturn": 2.0, "MaxReturn": 4.0}
 
 
 def test_environments_of_a_batch_accumulate_apart_and_rows_stay_untouched():
-    observer = metrics.MetricObserver(*[m() for m in (metrics.AverageReturn, metrics.AverageEpisodeLength)])
+    observer = metrics.MetricObserver(
+        *[m() for m in (metrics.AverageReturn, metrics.AverageEpisodeLength)]
+    )
     first = batch([0, 0], [1, 2], [1, 10])
     observer(first)
-    observer(batch([1, 2], [2, 0], [2, np.nan]))  # the second environment's row is a boundary: not even NaN counts
+    observer(
+        batch([1, 2], [2, 0], [2, np.nan])
+    )  # the second environment's row is a boundary: not even NaN counts
     assert observer.result() == {"AverageReturn": (10 + 3) / 2, "AverageEpisodeLength": 1.5}
     np.testing.assert_array_equal(first.reward, [1, 10])
 

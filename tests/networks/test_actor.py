@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec
 from jax_agents.networks import ActorNetwork, OneHot
 from jax_agents.networks.distributions import Categorical, MultiCategorical, Normal
@@ -37,7 +38,9 @@ def test_starts_about_uniform_and_orthogonal():
     distribution, params = build(DiscreteSpec(4))
     np.testing.assert_allclose(distribution.probs, 0.25, atol=0.02)
     kernel = params["MLP_0"]["Dense_0"]["kernel"]
-    np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(4), atol=1e-5)  # rows of length sqrt(2), orthogonal
+    np.testing.assert_allclose(
+        kernel @ kernel.T, 2 * np.eye(4), atol=1e-5
+    )  # rows of length sqrt(2), orthogonal
     np.testing.assert_allclose(jnp.linalg.svd(params["Dense_0"]["kernel"])[1], 0.01, rtol=1e-4)
 
 
@@ -50,10 +53,16 @@ def test_mask_forbids():
 
 
 def test_units_are_half_the_range():
-    distribution, params = build(BoundedSpec((2,), np.float32, (0.0, -3.0), (4.0, 3.0)), initial_log_std=-1.0)
-    np.testing.assert_allclose(distribution.loc, jnp.broadcast_to(jnp.array([2.0, 0.0]), (2, 3, 2)), atol=0.1)
+    distribution, params = build(
+        BoundedSpec((2,), np.float32, (0.0, -3.0), (4.0, 3.0)), initial_log_std=-1.0
+    )
     np.testing.assert_allclose(
-        distribution.scale, jnp.broadcast_to(jnp.exp(-1.0) * jnp.array([2.0, 3.0]), (2, 3, 2)), rtol=1e-6
+        distribution.loc, jnp.broadcast_to(jnp.array([2.0, 0.0]), (2, 3, 2)), atol=0.1
+    )
+    np.testing.assert_allclose(
+        distribution.scale,
+        jnp.broadcast_to(jnp.exp(-1.0) * jnp.array([2.0, 3.0]), (2, 3, 2)),
+        rtol=1e-6,
     )
     assert params["log_std"].shape == (2,)
     one_value, _ = build(BoundedSpec((2,), np.float32, (0.0, -1.0), (0.0, 1.0)))
@@ -64,9 +73,13 @@ def test_units_are_half_the_range():
 
 
 def test_encoder_and_errors():
-    distribution, _ = build(DiscreteSpec(2), jnp.zeros((2, 3), jnp.int32), encoder=OneHot(DiscreteSpec(5)))
+    distribution, _ = build(
+        DiscreteSpec(2), jnp.zeros((2, 3), jnp.int32), encoder=OneHot(DiscreteSpec(5))
+    )
     assert distribution.logits.shape == (2, 3, 2)
-    with pytest.raises(ValueError, match=r"ActorNetwork: expected a vector observation.*default_encoder"):
+    with pytest.raises(
+        ValueError, match=r"ActorNetwork: expected a vector observation.*default_encoder"
+    ):
         build(DiscreteSpec(2), {"a": OBSERVATION, "b": OBSERVATION})
     with pytest.raises(ValueError, match="discrete or floating-point"):
         build(BoundedSpec((2,), np.int32, 0, 3))

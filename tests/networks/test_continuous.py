@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec
 from jax_agents.networks import DeterministicActor, TanhNormalActor
 from jax_agents.networks.continuous import check_continuous, clip_to_spec, half_range, scale_to_spec
@@ -19,7 +20,10 @@ def test_scaling_and_clipping_by_hand():
     np.testing.assert_allclose(clip_to_spec(jnp.array([9.0, -9.0]), SPEC), [3.0, 0.0])
 
 
-@pytest.mark.parametrize("spec", [SPEC, BoundedSpec((), np.float32, -2.0, 2.0), BoundedSpec((2, 3), np.float32, -2.0, 2.0)])
+@pytest.mark.parametrize(
+    "spec",
+    [SPEC, BoundedSpec((), np.float32, -2.0, 2.0), BoundedSpec((2, 3), np.float32, -2.0, 2.0)],
+)
 @pytest.mark.parametrize("cls", [DeterministicActor, TanhNormalActor])
 def test_actions_of_any_shape_keep_to_their_bounds(cls, spec):
     actor = cls(spec, (8,))
@@ -34,7 +38,9 @@ def test_actions_of_any_shape_keep_to_their_bounds(cls, spec):
 def test_first_actions_of_a_deterministic_actor_are_in_the_middle():
     actor = DeterministicActor(SPEC, (64, 64))
     action = actor.apply(actor.init(jax.random.key(0), OBSERVATION), OBSERVATION).mode()
-    np.testing.assert_allclose((action - np.array([1.0, 0.25])) / half_range(SPEC), np.zeros((5, 7, 2)), atol=0.1)
+    np.testing.assert_allclose(
+        (action - np.array([1.0, 0.25])) / half_range(SPEC), np.zeros((5, 7, 2)), atol=0.1
+    )
     assert (action[0, 0] != action[0, 1]).any()
 
 
@@ -54,5 +60,7 @@ def test_what_is_not_continuous_and_bounded_is_refused():
     for low, high in [(-np.inf, 1.0), (0.0, np.inf), (1.0, 1.0)]:
         with pytest.raises(ValueError, match="finite bounds with minimum < maximum"):
             check_continuous("Me", BoundedSpec((2,), np.float32, low, high), "do that")
-    with pytest.raises(ValueError, match=r"TanhNormalActor: expected a vector observation.*default_encoder"):
+    with pytest.raises(
+        ValueError, match=r"TanhNormalActor: expected a vector observation.*default_encoder"
+    ):
         TanhNormalActor(SPEC).init(jax.random.key(0), {"a": jnp.ones(2)})

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import networks
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, sample, zeros
 
@@ -25,7 +26,9 @@ def test_mlp_is_dense_layers_with_an_activation_after_each():
 def test_the_hidden_initialiser_is_he_truncated_normal():
     kernel = networks.he_truncated_normal(jax.random.key(0), (400, 300))
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 400), rtol=0.02)
-    assert np.abs(kernel).max() < 2.4 * np.sqrt(2 / 400)  # cut at two standard deviations of the untruncated normal
+    assert np.abs(kernel).max() < 2.4 * np.sqrt(
+        2 / 400
+    )  # cut at two standard deviations of the untruncated normal
 
 
 def test_convolutions_scale_bytes_and_keep_leading_axes():
@@ -39,24 +42,34 @@ def test_convolutions_scale_bytes_and_keep_leading_axes():
 
 
 def test_the_default_convolutions_are_those_of_nature():
-    shapes = jax.eval_shape(networks.ConvEncoder().init, jax.random.key(0), np.zeros((84, 84, 4), np.uint8))["params"]
+    shapes = jax.eval_shape(
+        networks.ConvEncoder().init, jax.random.key(0), np.zeros((84, 84, 4), np.uint8)
+    )["params"]
     kernels = [shapes[f"Conv_{i}"]["kernel"].shape for i in range(3)]
     assert kernels == [(8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64)]
-    features = jax.eval_shape(lambda images: encode(networks.ConvEncoder(), images), np.zeros((5, 84, 84, 4), np.uint8))
+    features = jax.eval_shape(
+        lambda images: encode(networks.ConvEncoder(), images), np.zeros((5, 84, 84, 4), np.uint8)
+    )
     assert features.shape == (5, 7 * 7 * 64)
 
 
 def test_convolution_errors():
-    with pytest.raises(ValueError, match=r"expected images \[..., height, width, channels\], got shape \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected images \[..., height, width, channels\], got shape \(4,\)"
+    ):
         encode(networks.ConvEncoder(), np.zeros(4, np.float32))
     with pytest.raises(ValueError, match=r"\(10, 10, 3\) are too small.*use smaller ones"):
         encode(networks.ConvEncoder(), np.zeros((10, 10, 3), np.float32))
 
 
 def test_one_hot_codes():
-    np.testing.assert_array_equal(encode(networks.OneHot(DiscreteSpec(3)), np.int32([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(
+        encode(networks.OneHot(DiscreteSpec(3)), np.int32([2, 0])), [[0, 0, 1], [1, 0, 0]]
+    )
     multi = networks.OneHot(DiscreteSpec((2, 3)))
-    np.testing.assert_array_equal(encode(multi, np.int32([[1, 2], [0, 0]])), [[0, 1, 0, 0, 1], [1, 0, 1, 0, 0]])
+    np.testing.assert_array_equal(
+        encode(multi, np.int32([[1, 2], [0, 0]])), [[0, 1, 0, 0, 1], [1, 0, 1, 0, 0]]
+    )
 
 
 def test_flatten():
@@ -76,7 +89,9 @@ def test_small_images_of_bytes_are_scaled_as_large_ones_are():
         features = encode(encoder, observation)
         assert features.dtype == jnp.float32
         np.testing.assert_allclose(features, np.arange(48) * 5 / 255, rtol=1e-6)
-    np.testing.assert_array_equal(encode(networks.Flatten(3), image.astype(np.int32)), np.arange(48) * 5)
+    np.testing.assert_array_equal(
+        encode(networks.Flatten(3), image.astype(np.int32)), np.arange(48) * 5
+    )
 
 
 def test_dict_encoder_concatenates_leaves_by_name():
@@ -87,7 +102,10 @@ def test_dict_encoder_concatenates_leaves_by_name():
     np.testing.assert_array_equal(encode(total, {"a": jnp.ones(2), "b": jnp.ones(2)}), [2, 2])
     pair = networks.DictEncoder({1: networks.OneHot(DiscreteSpec(2))})
     np.testing.assert_array_equal(encode(pair, (jnp.array([7.0]), jnp.array(0))), [7, 1, 0])
-    with pytest.raises(ValueError, match=r"\['wheel'\] are not in the observation, whose leaves are \['speed', 'gear'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"\['wheel'\] are not in the observation, whose leaves are \['speed', 'gear'\]",
+    ):
         encode(networks.DictEncoder({"wheel": networks.Flatten(0)}), observation)
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents.networks import NoisyDense, QNetwork, Sequential, apply_network
 from jax_agents.networks.noisy import draws_noise
 
@@ -13,14 +14,18 @@ VARIABLES = LAYER.init(jax.random.key(0), X)
 
 def test_without_a_key_it_is_the_dense_layer_of_its_means():
     params = VARIABLES["params"]
-    np.testing.assert_allclose(LAYER.apply(VARIABLES, X), X @ params["kernel"] + params["bias"], rtol=1e-6)
+    np.testing.assert_allclose(
+        LAYER.apply(VARIABLES, X), X @ params["kernel"] + params["bias"], rtol=1e-6
+    )
     assert float(jnp.abs(params["kernel"]).max()) <= 1 / np.sqrt(4)
     np.testing.assert_allclose(params["kernel_sigma"], 0.6 / np.sqrt(4))
     np.testing.assert_allclose(params["bias_sigma"], 0.6 / np.sqrt(4))
 
 
 def test_the_noise_has_the_papers_mean_and_variance():
-    """f(e) = sign(e) sqrt|e| has E f^2 = E|e| = sqrt(2 / pi) = m; so Var y = sum x_i^2 sigma^2 m^2 + sigma^2 m."""
+    """f(e) = sign(e) sqrt|e| has E f^2 = E|e| = sqrt(2 / pi) = m; so Var y = sum x_i^2 sigma^2 m^2
+    + sigma^2 m.
+    """
     keys = jax.random.split(jax.random.key(1), 40_000)
     outputs = jax.jit(jax.vmap(lambda key: apply_network(LAYER, VARIABLES, X, key)))(keys)
     m, sigma = np.sqrt(2 / np.pi), 0.3
@@ -43,11 +48,15 @@ def test_one_key_for_each_example_draws_for_each():
     inputs = jnp.broadcast_to(X[0], (2, 3, 4))
     outputs = apply_network(LAYER, VARIABLES, inputs, keys)
     assert len(np.unique(outputs[..., 0])) == 6
-    np.testing.assert_allclose(outputs[1, 2], apply_network(LAYER, VARIABLES, X[0], keys[1, 2]), rtol=1e-5)
+    np.testing.assert_allclose(
+        outputs[1, 2], apply_network(LAYER, VARIABLES, X[0], keys[1, 2]), rtol=1e-5
+    )
 
 
 def test_gradients_reach_means_and_sigmas():
-    grads = jax.grad(lambda v: jnp.sum(apply_network(LAYER, v, X, jax.random.key(4)) ** 2))(VARIABLES)
+    grads = jax.grad(lambda v: jnp.sum(apply_network(LAYER, v, X, jax.random.key(4)) ** 2))(
+        VARIABLES
+    )
     assert all(float(jnp.abs(g).min()) > 0 for g in jax.tree.leaves(grads))
 
 

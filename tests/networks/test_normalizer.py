@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec
 from jax_agents.networks.normalizer import (
     init_statistics,
@@ -11,7 +12,12 @@ from jax_agents.networks.normalizer import (
     update_statistics,
 )
 
-SPEC = {"x": ArraySpec((3,)), "speed": ArraySpec(()), "mask": ArraySpec((2,), np.bool_), "kind": DiscreteSpec(4)}
+SPEC = {
+    "x": ArraySpec((3,)),
+    "speed": ArraySpec(()),
+    "mask": ArraySpec((2,), np.bool_),
+    "kind": DiscreteSpec(4),
+}
 
 
 def values(seed: int, *batch: int) -> dict:
@@ -50,9 +56,13 @@ def test_batches_one_after_another_are_all_values_at_once():
 def test_several_statistics_merge_to_those_of_all_values():
     """Of three workers, one of which has seen nothing."""
     batches = [values(0, 6), values(1, 40)]
-    workers = [update_statistics(init_statistics(SPEC), batch) for batch in batches] + [init_statistics(SPEC)]
+    workers = [update_statistics(init_statistics(SPEC), batch) for batch in batches] + [
+        init_statistics(SPEC)
+    ]
     merged = merge_statistics(jax.tree.map(lambda *x: jnp.stack(x), *workers))
-    every = update_statistics(init_statistics(SPEC), jax.tree.map(lambda *x: np.concatenate(x), *batches))
+    every = update_statistics(
+        init_statistics(SPEC), jax.tree.map(lambda *x: np.concatenate(x), *batches)
+    )
     assert merged.count == 46
     for a, b in zip(jax.tree.leaves(merged), jax.tree.leaves(every), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
@@ -66,7 +76,10 @@ def test_weights_leave_out():
     weights = np.zeros((6, 5))
     weights[:, :2] = 1
     part = {name: x[:, :2] for name, x in batch.items()}
-    some, fewer = update_statistics(init_statistics(SPEC), batch, weights), update_statistics(init_statistics(SPEC), part)
+    some, fewer = (
+        update_statistics(init_statistics(SPEC), batch, weights),
+        update_statistics(init_statistics(SPEC), part),
+    )
     for a, b in zip(jax.tree.leaves(some), jax.tree.leaves(fewer), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
     none = update_statistics(some, batch, np.zeros((6, 5)))
@@ -83,7 +96,9 @@ def test_nothing_seen_changes_nothing_and_no_float_is_never_changed():
 
 
 def test_constant_and_far_values_stay_finite():
-    statistics = update_statistics(init_statistics(ArraySpec((2,))), jnp.array([[3.0, 0.0], [3.0, 1.0]]))
+    statistics = update_statistics(
+        init_statistics(ArraySpec((2,))), jnp.array([[3.0, 0.0], [3.0, 1.0]])
+    )
     np.testing.assert_allclose(normalize(statistics, jnp.array([3.0, 1e9])), [0.0, 10.0])
 
 
@@ -91,7 +106,9 @@ def test_devices_merge():
     batch = values(3, 4, 5)
     whole = update_statistics(init_statistics(SPEC), batch)
     halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch)
-    merged = jax.vmap(lambda b: update_statistics(init_statistics(SPEC), b, axis_name="d"), axis_name="d")(halves)
+    merged = jax.vmap(
+        lambda b: update_statistics(init_statistics(SPEC), b, axis_name="d"), axis_name="d"
+    )(halves)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(merged), strict=True):
         np.testing.assert_allclose(b, np.stack([a, a]), rtol=1e-4)
 

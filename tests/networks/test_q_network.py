@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import networks
 from jax_agents.envs.specs import DiscreteSpec
 
@@ -33,11 +34,20 @@ def test_any_leading_axes_and_dtypes(batch):
 
 def test_options_replace_the_defaults():
     ones = jax.nn.initializers.ones
-    network = networks.QNetwork(1, (2,), activation=jnp.tanh, kernel_init=ones, output_kernel_init=ones, output_bias_init=ones)
+    network = networks.QNetwork(
+        1,
+        (2,),
+        activation=jnp.tanh,
+        kernel_init=ones,
+        output_kernel_init=ones,
+        output_bias_init=ones,
+    )
     values = network.init_with_output(jax.random.key(0), jnp.array([0.3, 0.4]))[0]
     np.testing.assert_allclose(values, [1 + 2 * np.tanh(0.7)], rtol=1e-6)
     linear = networks.QNetwork(1, (), output_kernel_init=ones, output_bias_init=ones)
-    np.testing.assert_allclose(linear.init_with_output(jax.random.key(0), jnp.array([0.3, 0.4]))[0], [1.7], rtol=1e-6)
+    np.testing.assert_allclose(
+        linear.init_with_output(jax.random.key(0), jnp.array([0.3, 0.4]))[0], [1.7], rtol=1e-6
+    )
 
 
 def test_an_encoder_comes_first():
@@ -47,7 +57,9 @@ def test_an_encoder_comes_first():
     assert params["params"]["MLP_0"]["Dense_0"]["kernel"].shape == (5, 4)
 
 
-@pytest.mark.parametrize("observation", [{"a": jnp.zeros(2)}, jnp.float32(1), (jnp.zeros(2), jnp.zeros(3))])
+@pytest.mark.parametrize(
+    "observation", [{"a": jnp.zeros(2)}, jnp.float32(1), (jnp.zeros(2), jnp.zeros(3))]
+)
 def test_other_observations_need_an_encoder(observation):
     with pytest.raises(ValueError, match=r"expected a vector observation.*default_encoder"):
         networks.QNetwork(2).init(jax.random.key(0), observation)
@@ -58,21 +70,30 @@ OBSERVATION = jax.random.normal(jax.random.key(5), (6, 4))
 
 @pytest.mark.parametrize("num_atoms", [None, 7])
 def test_dueling_heads_are_identified(num_atoms):
-    """Advantages have mean 0 over actions, so a shift of all of them is nothing and a shift of the value is one of all."""
+    """Advantages have mean 0 over actions, so a shift of all of them is nothing and a shift of the
+    value is one of all.
+    """
     network = networks.QNetwork(3, (8,), head_hidden=(5,), dueling=True, num_atoms=num_atoms)
     params = network.init(jax.random.key(0), OBSERVATION)
     values = network.apply(params, OBSERVATION)
     assert values.shape == (6, 3) + (() if num_atoms is None else (num_atoms,))
-    heads = {params["params"][name]["bias"].shape[0] // (num_atoms or 1): name for name in ("Dense_0", "Dense_1")}
+    heads = {
+        params["params"][name]["bias"].shape[0] // (num_atoms or 1): name
+        for name in ("Dense_0", "Dense_1")
+    }
     shift = lambda name, by: jax.tree_util.tree_map_with_path(
         lambda path, x: x + by * (path[1].key == name and path[-1].key == "bias"), params
     )
     np.testing.assert_allclose(network.apply(shift(heads[3], 1.5), OBSERVATION), values, atol=1e-5)
-    np.testing.assert_allclose(network.apply(shift(heads[1], 1.5), OBSERVATION), values + 1.5, atol=1e-5)
+    np.testing.assert_allclose(
+        network.apply(shift(heads[1], 1.5), OBSERVATION), values + 1.5, atol=1e-5
+    )
 
 
 def test_plain_heads_and_dueling_heads_differ_in_parameters_by_the_value_head():
-    """256-256, then heads of 256: the counts of RLlib's default distributional Q-model, 66,306 and 66,049."""
+    """256-256, then heads of 256: the counts of RLlib's default distributional Q-model, 66,306 and
+    66,049.
+    """
     count = lambda **options: networks.num_params(
         networks.QNetwork(2, (256, 256), **options).init(jax.random.key(0), jnp.zeros(4))
     )
@@ -88,7 +109,9 @@ def test_atoms_give_outputs_for_each_action():
     outputs = network.apply(params, OBSERVATION)
     hidden = networks.MLP((8,)).apply({"params": params["params"]["MLP_0"]}, OBSERVATION)
     dense = params["params"]["Dense_0"]
-    np.testing.assert_allclose(outputs, (hidden @ dense["kernel"] + dense["bias"]).reshape(6, 3, 5), rtol=1e-5)
+    np.testing.assert_allclose(
+        outputs, (hidden @ dense["kernel"] + dense["bias"]).reshape(6, 3, 5), rtol=1e-5
+    )
 
 
 def test_noisy_networks_have_noisy_layers_only():

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents import networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec
 
@@ -16,7 +17,10 @@ def test_the_table_counts_every_parameter():
     assert lines[0] == ["parameter", "shape", "count"]
     assert ["MLP_0/Dense_0/kernel", "5x8", "40"] in lines and ["Dense_0/bias", "3", "3"] in lines
     total = networks.num_params(params)
-    assert lines[-1] == ["total", str(total)] and total == sum(int(line[-1]) for line in lines[1:-1]) == 75
+    assert (
+        lines[-1] == ["total", str(total)]
+        and total == sum(int(line[-1]) for line in lines[1:-1]) == 75
+    )
     assert networks.tabulate_params(params) == table
     assert len({len(line) for line in table.splitlines()}) == 1  # columns are aligned
 
@@ -27,4 +31,6 @@ def test_scalars_masks_and_dicts():
     network = networks.QNetwork(2, (), encoder=networks.default_encoder(spec))
     assert "4x2" in networks.tabulate(network, spec)
     spec = {"a": ArraySpec((2,)), "b": ArraySpec((3,))}
-    assert "5x2" in networks.tabulate(networks.QNetwork(2, (), encoder=networks.default_encoder(spec)), spec)
+    assert "5x2" in networks.tabulate(
+        networks.QNetwork(2, (), encoder=networks.default_encoder(spec)), spec
+    )

@@ -1,4 +1,6 @@
-"""Every notebook runs from its first cell to its last in a kernel of this interpreter, and reaches what it promises."""
+"""Every notebook runs from its first cell to its last in a kernel of this interpreter, and reaches
+what it promises.
+"""
 
 import json
 import sys
@@ -23,7 +25,14 @@ PROMISES = {
 }
 EXTRAS = {"sac_mujoco": "mujoco"}
 # These take as long as learning gates, which most of them are.
-LEARNING = {"c51_cartpole", "learner_group", "ppo_on_device", "ray_actors", "reinforce_cartpole", "sac_mujoco"}
+LEARNING = {
+    "c51_cartpole",
+    "learner_group",
+    "ppo_on_device",
+    "ray_actors",
+    "reinforce_cartpole",
+    "sac_mujoco",
+}
 
 
 def test_there_are_notebooks():
@@ -41,7 +50,12 @@ def test_is_stored_without_outputs(path):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.learning] if path.stem in LEARNING else [], id=path.stem) for path in NOTEBOOKS],
+    [
+        pytest.param(
+            path, marks=[pytest.mark.learning] if path.stem in LEARNING else [], id=path.stem
+        )
+        for path in NOTEBOOKS
+    ],
 )
 def test_runs_in_full(path, tmp_path):
     if path.stem in EXTRAS:
@@ -50,7 +64,14 @@ def test_runs_in_full(path, tmp_path):
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (tmp_path / "kernels" / "current").mkdir(parents=True)
     (tmp_path / "kernels" / "current" / "kernel.json").write_text(
-        json.dumps({"argv": command, "display_name": "current", "language": "python", "env": {"XLA_FLAGS": ""}})
+        json.dumps(
+            {
+                "argv": command,
+                "display_name": "current",
+                "language": "python",
+                "env": {"XLA_FLAGS": ""},
+            }
+        )
     )
     specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
     notebook = nbformat.read(path, as_version=4)
@@ -62,5 +83,10 @@ def test_runs_in_full(path, tmp_path):
         resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()  # raises CellExecutionError with the cell and its traceback
-    printed = [output.text for cell in notebook.cells for output in cell.get("outputs", ()) if output.output_type == "stream"]
+    printed = [
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "stream"
+    ]
     assert printed[-1].strip() == "True", "".join(printed)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import BoundedSpec, DiscreteSpec, validate
 from jax_agents.envs.types import StepType, TimeStep, Trajectory
 from jax_agents.networks import ActorNetwork, init_statistics, update_statistics
@@ -17,19 +18,27 @@ def step(step_type=StepType.MID, reward=0.0):
 
 
 def build(spec, **options):
-    network = ActorNetwork(spec, hidden=(8,), output_kernel_init=jax.nn.initializers.orthogonal(2.0))
-    return ActorPolicy(network, spec, **options), {"params": {"actor": network.init(jax.random.key(0), OBSERVATION)}}
+    network = ActorNetwork(
+        spec, hidden=(8,), output_kernel_init=jax.nn.initializers.orthogonal(2.0)
+    )
+    return ActorPolicy(network, spec, **options), {
+        "params": {"actor": network.init(jax.random.key(0), OBSERVATION)}
+    }
 
 
 def test_discrete_action_and_its_log_probability():
     policy, params = build(DiscreteSpec(3), info=True)
     result = policy.action(params, step(), key=jax.random.key(1))
     distribution = policy.distribution(params, step()).action
-    np.testing.assert_allclose(result.info["log_prob"], distribution.log_prob(result.action), rtol=1e-6)
+    np.testing.assert_allclose(
+        result.info["log_prob"], distribution.log_prob(result.action), rtol=1e-6
+    )
     validate(result.info, policy.info_spec, batch_ndim=1)
     validate(result.action, policy.spec, batch_ndim=1, values=True)
     assert build(DiscreteSpec(3))[0].action(params, step(), key=jax.random.key(1)).info == ()
-    np.testing.assert_array_equal(GreedyPolicy(policy).action(params, step()).action, distribution.mode())
+    np.testing.assert_array_equal(
+        GreedyPolicy(policy).action(params, step()).action, distribution.mode()
+    )
 
 
 def test_actions_are_clipped_and_the_drawn_ones_kept():
@@ -57,12 +66,16 @@ def test_greedy_actions_are_clipped_as_drawn_ones_are(low, high):
         state = greedy.initial_state((5,))
         action = greedy.action(params, step(), state).action
         np.testing.assert_array_equal(action, jnp.clip(mode, low, high))
-        np.testing.assert_array_equal(greedy.distribution(params, step(), state).action.mode(), action)
+        np.testing.assert_array_equal(
+            greedy.distribution(params, step(), state).action.mode(), action
+        )
         validate(action, spec, batch_ndim=1, values=True)
 
 
 def test_the_stored_log_probability_is_that_of_the_rounded_action():
-    """At 12 standard deviations tanh is 1 in float32: what it was before is lost, to the policy and to the loss alike."""
+    """At 12 standard deviations tanh is 1 in float32: what it was before is lost, to the policy and
+    to the loss alike.
+    """
     spec = BoundedSpec((1,), np.float32, -1.0, 1.0)
 
     class Saturated:

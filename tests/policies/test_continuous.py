@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import envs
 from jax_agents.envs.specs import BoundedSpec
 from jax_agents.envs.types import PolicyStep, TimeStep
@@ -26,32 +27,42 @@ class Still:
 
 def steps(types):
     types = jnp.asarray(types, jnp.int32)
-    return TimeStep(types, jnp.zeros(types.shape), jnp.ones(types.shape), jnp.zeros((*types.shape, 1)))
+    return TimeStep(
+        types, jnp.zeros(types.shape), jnp.ones(types.shape), jnp.zeros((*types.shape, 1))
+    )
 
 
 def test_gaussian_noise_is_in_units_of_half_the_range_and_of_each_environment():
     policy = GaussianNoisePolicy(Still(), SPEC, 0.1)
     params = {"step": jnp.int32(0)}
-    step = policy.action(params, steps(np.ones(5000)), policy.initial_state((5000,)), jax.random.key(0))
+    step = policy.action(
+        params, steps(np.ones(5000)), policy.initial_state((5000,)), jax.random.key(0)
+    )
     np.testing.assert_allclose(step.action.mean(0), MIDDLE, atol=0.02)
     np.testing.assert_allclose(step.action.std(0), [0.4, 0.05], rtol=0.05)
     assert len(np.unique(step.action[:, 0])) > 4900 and (step.state == 1).all()
     correlation = np.corrcoef(step.action.T)[0, 1]
     assert abs(correlation) < 0.05
-    other = policy.action(params, steps(np.ones(5000)), policy.initial_state((5000,)), jax.random.key(1))
+    other = policy.action(
+        params, steps(np.ones(5000)), policy.initial_state((5000,)), jax.random.key(1)
+    )
     assert (other.action != step.action).all(axis=-1).mean() > 0.99
 
 
 def test_the_scale_may_be_a_schedule():
     policy = GaussianNoisePolicy(Still(), SPEC, optax.linear_schedule(1.0, 0.0, 10))
-    action = policy.action({"step": jnp.int32(10)}, steps([1]), policy.initial_state((1,)), jax.random.key(0)).action
+    action = policy.action(
+        {"step": jnp.int32(10)}, steps([1]), policy.initial_state((1,)), jax.random.key(0)
+    ).action
     np.testing.assert_array_equal(action[0], MIDDLE)
 
 
 @pytest.mark.parametrize("cls", [GaussianNoisePolicy, OrnsteinUhlenbeckPolicy])
 def test_actions_keep_to_the_spec_and_have_no_density(cls):
     policy = cls(Still(), SPEC, 10.0)
-    step = policy.action({"step": jnp.int32(0)}, steps(np.ones(100)), policy.initial_state((100,)), jax.random.key(0))
+    step = policy.action(
+        {"step": jnp.int32(0)}, steps(np.ones(100)), policy.initial_state((100,)), jax.random.key(0)
+    )
     envs.validate(np.asarray(step.action), SPEC, batch_ndim=1, values=True)
     assert (step.action == SPEC.high).any() and (step.action == SPEC.low).any()
     with pytest.raises(NotImplementedError, match=rf"{cls.__name__}.*no density"):
@@ -61,7 +72,9 @@ def test_actions_keep_to_the_spec_and_have_no_density(cls):
 @pytest.mark.parametrize("cls", [GaussianNoisePolicy, OrnsteinUhlenbeckPolicy])
 def test_exploring_needs_a_key(cls):
     policy = cls(Still(), SPEC)
-    with pytest.raises(ValueError, match=rf"{cls.__name__}\.action: expected a random key, got None"):
+    with pytest.raises(
+        ValueError, match=rf"{cls.__name__}\.action: expected a random key, got None"
+    ):
         policy.action({"step": jnp.int32(0)}, steps([1]), policy.initial_state((1,)))
 
 
@@ -70,7 +83,9 @@ def test_ornstein_uhlenbeck_noise_by_hand_and_its_reset():
     state = (jnp.zeros(2), jnp.array([[0.4, -0.4], [0.4, -0.4]]))
     step = policy.action({"step": jnp.int32(0)}, steps([1, 0]), state, jax.random.key(3))
     draw = 0.1 * jax.random.normal(jax.random.key(3), (2, 2))
-    noise = np.array([[0.3, -0.3], [0.0, 0.0]]) + draw  # 0.75 of what was, and nothing where an episode starts
+    noise = (
+        np.array([[0.3, -0.3], [0.0, 0.0]]) + draw
+    )  # 0.75 of what was, and nothing where an episode starts
     np.testing.assert_allclose(step.state[1], noise, rtol=1e-6)
     np.testing.assert_allclose(step.action, MIDDLE + np.array([4.0, 0.5]) * noise, rtol=1e-5)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs, networks
 from jax_agents.envs import classic
 from jax_agents.envs.specs import DiscreteSpec
@@ -23,7 +24,9 @@ def test_the_key_of_a_row_is_folded_from_its_number():
     rows = [np.asarray(act(policy, (), STEP, (), key, np.int32(row)).action) for row in (0, 1, 0)]
     np.testing.assert_array_equal(rows[0], rows[2])
     assert (rows[0] != rows[1]).any()
-    np.testing.assert_array_equal(rows[1], policy.action((), STEP, (), jax.random.fold_in(key, 1)).action)
+    np.testing.assert_array_equal(
+        rows[1], policy.action((), STEP, (), jax.random.fold_in(key, 1)).action
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +53,14 @@ def test_it_compiles_once_for_each_policy_object_and_batch_shape():
         np.testing.assert_array_equal(step.action, 8)
         np.testing.assert_array_equal(step.info["seen"], 4)
         assert len(policy.traces) == 1
-    act(policies[0], jnp.int32(2), STEP, policies[0].initial_state((2,)), jax.random.key(0), np.int32(0))
+    act(
+        policies[0],
+        jnp.int32(2),
+        STEP,
+        policies[0].initial_state((2,)),
+        jax.random.key(0),
+        np.int32(0),
+    )
     assert len(policies[0].traces) == 2
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jax_agents.envs.specs import DiscreteSpec
 from jax_agents.envs.types import StepType, TimeStep
 from jax_agents.policies import EpsilonGreedyPolicy, GreedyPolicy, QPolicy, RandomPolicy
@@ -31,7 +32,12 @@ PARAMS = {"params": {"q": {}}, "step": jnp.int32(0)}
 def at(observation, batch=()):
     """A time step whose observation is tiled to a batch."""
     tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))
-    return TimeStep(jnp.full(batch, StepType.MID), jnp.zeros(batch), jnp.ones(batch), jax.tree.map(tile, observation))
+    return TimeStep(
+        jnp.full(batch, StepType.MID),
+        jnp.zeros(batch),
+        jnp.ones(batch),
+        jax.tree.map(tile, observation),
+    )
 
 
 def test_boltzmann_logits_are_values_over_temperature():
@@ -39,7 +45,11 @@ def test_boltzmann_logits_are_values_over_temperature():
     policy = QPolicy(Affine(), temperature=0.5)
     distribution = policy.distribution(PARAMS, at(np.array([1.0, 2.0], np.float32))).action
     np.testing.assert_allclose(distribution.logits, [8, 11])
-    assert int(distribution.mode()) == int(GreedyPolicy(policy).action(PARAMS, at(np.float32([1, 2]))).action) == 1
+    assert (
+        int(distribution.mode())
+        == int(GreedyPolicy(policy).action(PARAMS, at(np.float32([1, 2]))).action)
+        == 1
+    )
 
 
 def test_boltzmann_draws_in_proportion_and_takes_a_schedule():
@@ -62,37 +72,53 @@ def test_epsilon_greedy_counts_and_marginal_probabilities(epsilon):
     np.testing.assert_allclose(np.bincount(step.action, minlength=3), 1000 * expected, atol=100)
     distribution = policy.distribution(PARAMS, at(np.float32([0.0, 3.0, 1.0]))).action
     np.testing.assert_allclose(distribution.probs, expected, atol=1e-6)
-    np.testing.assert_allclose(np.exp(distribution.log_prob(1)), 1 - epsilon + epsilon / 3, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(distribution.log_prob(1)), 1 - epsilon + epsilon / 3, rtol=1e-5
+    )
 
 
 def test_epsilon_follows_a_schedule_and_a_leaf_overrides_it():
     policy = EpsilonGreedyPolicy(QPolicy(Identity()), optax.linear_schedule(1.0, 0.2, 8))
-    probability = jax.jit(lambda params: policy.distribution(params, at(np.float32([1, 0]))).action.probs[1])
+    probability = jax.jit(
+        lambda params: policy.distribution(params, at(np.float32([1, 0]))).action.probs[1]
+    )
     for step, expected in ((0, 0.5), (4, 0.3), (8, 0.1), (100, 0.1)):
-        np.testing.assert_allclose(probability(PARAMS | {"step": jnp.int32(step)}), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            probability(PARAMS | {"step": jnp.int32(step)}), expected, rtol=1e-5
+        )
     np.testing.assert_allclose(probability(PARAMS | {"epsilon": jnp.float32(0.4)}), 0.2, rtol=1e-5)
     ladder = at(np.float32([1, 0]), (3,))  # one for each environment, as Ape-X has
-    probs = policy.distribution(PARAMS | {"epsilon": jnp.array([0.0, 0.4, 1.0])}, ladder).action.probs
+    probs = policy.distribution(
+        PARAMS | {"epsilon": jnp.array([0.0, 0.4, 1.0])}, ladder
+    ).action.probs
     np.testing.assert_allclose(probs[:, 1], [0.0, 0.2, 0.5], atol=1e-6)
 
 
 def test_masks_hold_in_every_policy():
     """Case 11.3: equal values, the middle action forbidden."""
     q = QPolicy(Identity())
-    observation = {"observation": np.float32([100, 100, 100]), "action_mask": np.array([True, False, True])}
+    observation = {
+        "observation": np.float32([100, 100, 100]),
+        "action_mask": np.array([True, False, True]),
+    }
     np.testing.assert_allclose(q.distribution(PARAMS, at(observation)).action.probs, [0.5, 0, 0.5])
     best_forbidden = observation | {"observation": np.float32([0, 5, 1])}
     for policy in (q, EpsilonGreedyPolicy(q, 0.5), GreedyPolicy(q), RandomPolicy(DiscreteSpec(3))):
         for seen in (observation, best_forbidden):
             actions = policy.action(PARAMS, at(seen, (200,)), (), jax.random.key(2)).action
             assert not np.any(actions == 1), policy
-    np.testing.assert_array_equal(GreedyPolicy(q).action(PARAMS, at(best_forbidden, (2,))).action, [2, 2])
+    np.testing.assert_array_equal(
+        GreedyPolicy(q).action(PARAMS, at(best_forbidden, (2,))).action, [2, 2]
+    )
     probs = EpsilonGreedyPolicy(q, 0.5).distribution(PARAMS, at(best_forbidden)).action.probs
     np.testing.assert_allclose(probs, [0.25, 0.0, 0.75], atol=1e-6)
 
 
 def test_masks_of_integers_serve_as_well():
-    observation = {"observation": np.float32([0, 5, 1]), "action_mask": np.array([1, 0, 1], np.int8)}
+    observation = {
+        "observation": np.float32([0, 5, 1]),
+        "action_mask": np.array([1, 0, 1], np.int8),
+    }
     q = QPolicy(Identity())
     for policy in (GreedyPolicy(q), EpsilonGreedyPolicy(q, 0.0)):
         assert int(policy.action(PARAMS, at(observation), (), jax.random.key(0)).action) == 2

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec
 from jax_agents.envs.types import StepType, TimeStep
 from jax_agents.policies import RandomPolicy, ScriptedPolicy
@@ -11,7 +12,12 @@ from jax_agents.policies import RandomPolicy, ScriptedPolicy
 
 def time_step(batch=(), observation=0.0):
     tile = lambda x: jnp.broadcast_to(jnp.asarray(x), batch + np.shape(x))
-    return TimeStep(jnp.full(batch, StepType.MID), jnp.zeros(batch), jnp.ones(batch), jax.tree.map(tile, observation))
+    return TimeStep(
+        jnp.full(batch, StepType.MID),
+        jnp.zeros(batch),
+        jnp.ones(batch),
+        jax.tree.map(tile, observation),
+    )
 
 
 def draw(policy, step, seed=0):
@@ -24,24 +30,33 @@ def test_random_discrete_actions_are_uniform():
     assert actions.dtype == jnp.int32
     np.testing.assert_allclose(np.bincount(actions) / 4000, [0.25] * 4, atol=0.03)
     assert draw(policy, time_step()).shape == ()
-    np.testing.assert_allclose(policy.distribution((), time_step()).action.log_prob(2), np.log(0.25), rtol=1e-6)
+    np.testing.assert_allclose(
+        policy.distribution((), time_step()).action.log_prob(2), np.log(0.25), rtol=1e-6
+    )
 
 
 def test_random_actions_keep_the_specs_dtype():
     assert draw(RandomPolicy(DiscreteSpec(4, np.uint8)), time_step((3,))).dtype == jnp.uint8
-    assert draw(RandomPolicy(BoundedSpec((2,), np.float16, -1, 1)), time_step((3,))).dtype == jnp.float16
+    assert (
+        draw(RandomPolicy(BoundedSpec((2,), np.float16, -1, 1)), time_step((3,))).dtype
+        == jnp.float16
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
 def test_random_integers_between_bounds_are_refused(dtype):
-    with pytest.raises(ValueError, match=r"expected a discrete spec or one of floats .* make them Discrete"):
+    with pytest.raises(
+        ValueError, match=r"expected a discrete spec or one of floats .* make them Discrete"
+    ):
         RandomPolicy(BoundedSpec((1,), dtype, 0, 3))
 
 
 def test_random_multi_discrete_actions_respect_a_concatenated_mask():
     policy = RandomPolicy(DiscreteSpec((2, 3)))
     mask = np.array([True, False, False, True, True])
-    actions = draw(policy, time_step((600,), {"observation": np.zeros(1, np.float32), "action_mask": mask}))
+    actions = draw(
+        policy, time_step((600,), {"observation": np.zeros(1, np.float32), "action_mask": mask})
+    )
     assert actions.shape == (600, 2)
     assert set(map(tuple, np.asarray(actions).tolist())) == {(0, 1), (0, 2)}
     free = draw(policy, time_step((600,)))
@@ -55,11 +70,15 @@ def test_random_continuous_actions_fill_their_bounds():
     assert (actions >= [-1, 5]).all() and (actions <= [1, 9]).all()
     np.testing.assert_allclose(actions.mean(0), [0, 7], atol=0.15)
     np.testing.assert_allclose(
-        policy.distribution((), time_step()).action.log_prob(jnp.array([0.0, 7.0])), -np.log(8), rtol=1e-6
+        policy.distribution((), time_step()).action.log_prob(jnp.array([0.0, 7.0])),
+        -np.log(8),
+        rtol=1e-6,
     )
 
 
-@pytest.mark.parametrize("spec", [BoundedSpec((1,), np.float32, 0), ArraySpec((1,)), {"a": DiscreteSpec(2)}])
+@pytest.mark.parametrize(
+    "spec", [BoundedSpec((1,), np.float32, 0), ArraySpec((1,)), {"a": DiscreteSpec(2)}]
+)
 def test_random_needs_bounds(spec):
     with pytest.raises(ValueError, match="finite bounds"):
         RandomPolicy(spec)

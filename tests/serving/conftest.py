@@ -3,6 +3,7 @@
 import jax
 import optax
 import pytest
+
 from jax_agents import agents, networks
 from jax_agents.envs import classic
 
@@ -11,7 +12,9 @@ from jax_agents.envs import classic
 def dqn():
     """A DQN agent for CartPole, and its state."""
     specs = classic.CartPole().specs
-    agent = agents.DqnAgent(specs, networks.QNetwork(2, hidden=(32,)), optax.adam(1e-3), epsilon=0.5)
+    agent = agents.DqnAgent(
+        specs, networks.QNetwork(2, hidden=(32,)), optax.adam(1e-3), epsilon=0.5
+    )
     return agent, jax.jit(agent.init)(jax.random.key(0))
 
 
@@ -19,6 +22,8 @@ def dqn():
 def ppo():
     """A PPO agent for CartPole, and its state."""
     specs = classic.CartPole().specs
-    network = networks.ActorValueNetwork(networks.ActorNetwork(specs.action, (16,)), networks.ValueNetwork((16,)))
+    network = networks.ActorValueNetwork(
+        networks.ActorNetwork(specs.action, (16,)), networks.ValueNetwork((16,))
+    )
     agent = agents.PpoAgent(specs, network, optax.adam(1e-3))
     return agent, jax.jit(agent.init)(jax.random.key(0))

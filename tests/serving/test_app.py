@@ -1,4 +1,6 @@
-"""The HTTP side: every wrong request gets a 4xx that says what was expected, whatever is thrown at it."""
+"""The HTTP side: every wrong request gets a 4xx that says what was expected, whatever is thrown at
+it.
+"""
 
 import collections
 import concurrent.futures
@@ -9,9 +11,16 @@ import random
 
 import numpy as np
 import pytest
+
 from jax_agents import envs, replay
 from jax_agents.envs.types import PolicyStep
-from jax_agents.serving import PolicyClient, PolicyService, ReplayLearning, make_app, serve_in_background
+from jax_agents.serving import (
+    PolicyClient,
+    PolicyService,
+    ReplayLearning,
+    make_app,
+    serve_in_background,
+)
 from jax_agents.serving.schemas import operations
 
 TOKEN = "sesame"
@@ -28,7 +37,9 @@ def served(dqn):
     agent, state = dqn
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=10_000)
     learning = ReplayLearning(agent, state, buffer, warmup_steps=10**6)
-    service = PolicyService(agent, learning=learning, max_batch_size=4, max_episodes=200, act=always_one)
+    service = PolicyService(
+        agent, learning=learning, max_batch_size=4, max_episodes=200, act=always_one
+    )
     with serve_in_background(service, token=TOKEN, max_body=20_000) as address:
         yield address, service
 
@@ -41,7 +52,9 @@ class Raw:
 
     def __call__(self, method, path, body=None, **headers):
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"} | headers
-        headers = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+        headers = {
+            name.replace("_", "-"): value for name, value in headers.items() if value is not None
+        }
         for attempt in range(2):
             try:
                 self.connection.request(method, path, body, headers)
@@ -74,12 +87,21 @@ def test_an_episode_by_hand(raw):
     status, started = raw.json("POST", "/v1/episodes", {"training_enabled": True})
     assert status == 200 and started["training"] is True and started["version"] == 0
     path = f"/v1/episodes/{started['episode_id']}"
-    assert raw.json("POST", f"{path}/action", {"observation": [0, 0.5, 0, 1]}) == (200, {"action": 1, "version": 0})
-    assert raw.json("POST", f"{path}/log_returns", {"reward": 1, "info": {"any": ["thing"]}})[0] == 200
-    assert raw.json("POST", f"{path}/log_action", {"observation": [0, 0, 0, 0], "action": 0})[0] == 200
+    assert raw.json("POST", f"{path}/action", {"observation": [0, 0.5, 0, 1]}) == (
+        200,
+        {"action": 1, "version": 0},
+    )
+    assert (
+        raw.json("POST", f"{path}/log_returns", {"reward": 1, "info": {"any": ["thing"]}})[0] == 200
+    )
+    assert (
+        raw.json("POST", f"{path}/log_action", {"observation": [0, 0, 0, 0], "action": 0})[0] == 200
+    )
     logged = [{"observation": [0, 0, 0, 0], "action": 1, "reward": 2.0}] * 2
     assert raw.json("POST", f"{path}/log_actions", {"actions": logged, "version": 0})[0] == 200
-    assert raw.json("POST", f"{path}/end", {"observation": [0, 0, 0, 0], "truncated": True})[0] == 200
+    assert (
+        raw.json("POST", f"{path}/end", {"observation": [0, 0, 0, 0], "truncated": True})[0] == 200
+    )
     status, health = raw.json("GET", "/v1/health")
     assert status == 200 and health["episodes_finished"] >= 1
     assert raw.json("GET", "/v1/specs")[1]["action"] == "int32[] in 0..1"
@@ -93,35 +115,76 @@ def test_an_episode_by_hand(raw):
 @pytest.mark.parametrize(
     ("path", "body", "status", "told"),
     [
-        ("action", {"observation": [0, 0, 0]}, 422, "observation: expected float32[4], got an array, int64[3]"),
-        ("action", '{"observation": [0, 0, 0, NaN]}', 422, "observation: 1 of 4 numbers are NaN or infinite"),
+        (
+            "action",
+            {"observation": [0, 0, 0]},
+            422,
+            "observation: expected float32[4], got an array, int64[3]",
+        ),
+        (
+            "action",
+            '{"observation": [0, 0, 0, NaN]}',
+            422,
+            "observation: 1 of 4 numbers are NaN or infinite",
+        ),
         ("action", '{"observation": [0, 0, 0, 1e999]}', 422, "NaN or infinite"),
         ("action", {}, 422, "observation: missing"),
-        ("action", {"observation": [0] * 4, "obs": 1}, 422, "obs: not known here; expected ['observation']"),
+        (
+            "action",
+            {"observation": [0] * 4, "obs": 1},
+            422,
+            "obs: not known here; expected ['observation']",
+        ),
         ("action", "[]", 422, "body: expected a JSON object, got an array"),
         ("action", b"\xff\xfe", 422, "no JSON"),
         ("action", "[" * 15_000, 422, "no JSON"),
         ("action", b"x" * 30_000, 413, "body: expected at most 20000 bytes"),
-        ("log_action", {"observation": [0] * 4, "action": 2}, 422, "action: 1 of 1 numbers lie outside 0..1: [2]"),
+        (
+            "log_action",
+            {"observation": [0] * 4, "action": 2},
+            422,
+            "action: 1 of 1 numbers lie outside 0..1: [2]",
+        ),
         ("log_action", {"observation": [0] * 4}, 422, "action: missing"),
         ("log_actions", {"actions": {}}, 422, "actions: expected an array of objects"),
         ("log_actions", {"actions": [{"observation": [0] * 4, "action": 0}, {}]}, 422, "missing"),
-        ("log_actions", {"actions": [{"observation": [0] * 4, "action": 0, "rewards": 1}]}, 422, "rewards: not known here"),
-        ("log_actions", {"actions": [], "version": 1.5}, 422, "version: expected a whole number, got 1.5"),
+        (
+            "log_actions",
+            {"actions": [{"observation": [0] * 4, "action": 0, "rewards": 1}]},
+            422,
+            "rewards: not known here",
+        ),
+        (
+            "log_actions",
+            {"actions": [], "version": 1.5},
+            422,
+            "version: expected a whole number, got 1.5",
+        ),
         ("log_returns", {"reward": "1"}, 422, "reward: expected a finite number, got a string"),
         ("log_returns", '{"reward": Infinity}', 422, "reward: expected a finite number, got inf"),
-        ("end", {"observation": [0] * 4, "truncated": 1}, 422, "truncated: expected true or false, got 1"),
+        (
+            "end",
+            {"observation": [0] * 4, "truncated": 1},
+            422,
+            "truncated: expected true or false, got 1",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(raw, episode, path, body, status, told):
-    got, answer = raw("POST", f"{episode}/{path}", body if isinstance(body, str | bytes) else json.dumps(body))
+    got, answer = raw(
+        "POST", f"{episode}/{path}", body if isinstance(body, str | bytes) else json.dumps(body)
+    )
     assert got == status and told in json.loads(answer)["detail"]
-    assert raw.json("POST", f"{episode}/action", {"observation": [0] * 4})[0] == 200  # and nothing is broken
+    assert (
+        raw.json("POST", f"{episode}/action", {"observation": [0] * 4})[0] == 200
+    )  # and nothing is broken
 
 
 def test_a_batch_of_logged_actions_counts_as_a_whole(raw, episode, served):
     before = served[1].num_steps
-    body = {"actions": [{"observation": [0] * 4, "action": 0}, {"observation": [0] * 4, "action": 9}]}
+    body = {
+        "actions": [{"observation": [0] * 4, "action": 0}, {"observation": [0] * 4, "action": 9}]
+    }
     assert raw.json("POST", f"{episode}/log_actions", body)[0] == 422
     assert served[1].num_steps == before
 
@@ -151,23 +214,46 @@ def test_a_huge_body_is_refused_while_it_is_sent(raw, episode):
 
 
 class Generator:
-    """Requests from an OpenAPI description: many as it says, many almost, and some nothing like it."""
+    """Requests from an OpenAPI description: many as it says, many almost, and some nothing like
+    it.
+    """
 
     ODD = (
-        *(None, True, -1, 0, 1.5, 1e308, -1e-320, 2**31, 2**63, 10**400, math.nan, -math.inf, "", "0", "\ud800", "é" * 50),
+        *(
+            None,
+            True,
+            -1,
+            0,
+            1.5,
+            1e308,
+            -1e-320,
+            2**31,
+            2**63,
+            10**400,
+            math.nan,
+            -math.inf,
+            "",
+            "0",
+            "\ud800",
+            "é" * 50,
+        ),
         *([], {}, [[]], [None], {"": None}, [[[[0]]]], [1, [2]], {"observation": {}}),
     )
 
     def __init__(self, schema, seed):
         self.random = random.Random(seed)
         self.operations = [
-            (method.upper(), path, operation) for path, item in schema["paths"].items() for method, operation in item.items()
+            (method.upper(), path, operation)
+            for path, item in schema["paths"].items()
+            for method, operation in item.items()
         ]
         self.episodes = ["nothing"]
 
     def request(self):
         method, path, operation = self.random.choice(self.operations)
-        path = path.replace("{episode_id}", self.random.choice([*self.episodes[-5:], "%00", "x" * 300, "..%2f"]))
+        path = path.replace(
+            "{episode_id}", self.random.choice([*self.episodes[-5:], "%00", "x" * 300, "..%2f"])
+        )
         if operation.get("parameters", [{}])[0].get("in") == "query" and self.random.random() < 0.7:
             path += f"?newer_than={self.random.choice(['0', '-5', '1e3', '9' * 30, '', 'a%20b', '%ff'])}"
         elif self.random.random() < 0.1:
@@ -178,9 +264,25 @@ class Generator:
         body = json.dumps(self.value(schema, self.random.choice([0.0, 0.0, 0.05, 0.3]))).encode()
         if self.random.random() < 0.1:
             cut = self.random.randrange(len(body) + 1)
-            body = self.random.choice([body[:cut], body[:cut] + self.random.randbytes(5), b"", b"[" * 9_000, b"9" * 19_000])
-        headers = {"Content_Type": self.random.choice(["text/xml", None, "application/json;charset=x"])}
-        return operation["operationId"], method, path, body, headers if self.random.random() < 0.1 else {}
+            body = self.random.choice(
+                [
+                    body[:cut],
+                    body[:cut] + self.random.randbytes(5),
+                    b"",
+                    b"[" * 9_000,
+                    b"9" * 19_000,
+                ]
+            )
+        headers = {
+            "Content_Type": self.random.choice(["text/xml", None, "application/json;charset=x"])
+        }
+        return (
+            operation["operationId"],
+            method,
+            path,
+            body,
+            headers if self.random.random() < 0.1 else {},
+        )
 
     def value(self, schema, oddness):
         if self.random.random() < oddness:
@@ -192,9 +294,13 @@ class Generator:
             needed = schema.get("required", ())
             parts = dict(schema.get("properties", {}))
             if self.random.random() < oddness / 2:
-                parts[self.random.choice(["\ud800", "self", "", "x" * 500, "__class__"])] = {"type": "null"}
+                parts[self.random.choice(["\ud800", "self", "", "x" * 500, "__class__"])] = {
+                    "type": "null"
+                }
             return {
-                name: self.value(part, oddness) for name, part in parts.items() if name in needed or self.random.random() < 0.4
+                name: self.value(part, oddness)
+                for name, part in parts.items()
+                if name in needed or self.random.random() < 0.4
             }
         if kind == "array":
             items = schema.get("prefixItems")
@@ -210,7 +316,9 @@ class Generator:
 
 
 def fuzz(address, count, seed):
-    """Sends requests made from the server's own description; returns how often each (operation, status) came."""
+    """Sends requests made from the server's own description; returns how often each (operation,
+    status) came.
+    """
     raw, counts = Raw(address), collections.Counter()
     generator = Generator(json.loads(raw("GET", "/openapi.json")[1]), seed)
     for _ in range(count):
@@ -227,7 +335,10 @@ def fuzz(address, count, seed):
 
 def check_fuzzed(counts):
     names = {name for name, _ in counts}
-    assert names == {operation.name for operation in operations(envs.ArraySpec((4,)), envs.DiscreteSpec(2), (), True)}
+    assert names == {
+        operation.name
+        for operation in operations(envs.ArraySpec((4,)), envs.DiscreteSpec(2), (), True)
+    }
     for name in names - {"health", "specs"}:  # both sides of each were seen
         assert any(status < 300 for n, status in counts if n == name), name
         assert any(400 <= status < 500 for n, status in counts if n == name), name
@@ -242,7 +353,9 @@ def test_requests_fuzzed_from_the_description(served):
 def test_ten_thousand_fuzzed_requests(served):
     """Last run: no 5xx among 10,000 answers, 4,127 of them good ones."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        counts = sum(pool.map(lambda seed: fuzz(served[0], 2_500, seed), range(1, 5)), collections.Counter())
+        counts = sum(
+            pool.map(lambda seed: fuzz(served[0], 2_500, seed), range(1, 5)), collections.Counter()
+        )
     assert sum(counts.values()) == 10_000
     check_fuzzed(counts)
     statuses = collections.Counter()

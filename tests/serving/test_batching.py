@@ -1,4 +1,6 @@
-"""Batches of requests: bit for bit the policy's own answers, closed in time, and one failure does not end the service."""
+"""Batches of requests: bit for bit the policy's own answers, closed in time, and one failure does
+not end the service.
+"""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +9,7 @@ from contextlib import asynccontextmanager
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.envs.time_step import restart
 from jax_agents.envs.types import PolicyStep
 from jax_agents.policies.policy import act
@@ -15,7 +18,10 @@ from jax_agents.serving.batching import ActionBatcher, ActionRequest, act_on_bat
 
 def requests(count):
     observations = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
-    return [ActionRequest(restart(o), (), np.int32(i % 3), np.int32(i)) for i, o in enumerate(observations)]
+    return [
+        ActionRequest(restart(o), (), np.int32(i % 3), np.int32(i))
+        for i, o in enumerate(observations)
+    ]
 
 
 @asynccontextmanager
@@ -54,12 +60,19 @@ def answers(batcher, wanted):
 
 @pytest.mark.parametrize("which", ["policy", "collect_policy"])
 def test_each_answer_is_the_policys_own_bit_for_bit(dqn, executor, which):
-    """In batches of every size, with padding; and for the exploring policy, whose draws go by episode and step."""
+    """In batches of every size, with padding; and for the exploring policy, whose draws go by
+    episode and step.
+    """
     agent, state = dqn
     policy, params, key = getattr(agent, which), agent.policy_params(state), jax.random.key(7)
     wanted = requests(40)
-    alone = [act(policy, params, r.time_step, r.state, jax.random.fold_in(key, r.episode), r.step).action for r in wanted]
-    batcher = ActionBatcher(policy, lambda: (3, params), key, executor, max_batch_size=16, max_wait=1.0)
+    alone = [
+        act(policy, params, r.time_step, r.state, jax.random.fold_in(key, r.episode), r.step).action
+        for r in wanted
+    ]
+    batcher = ActionBatcher(
+        policy, lambda: (3, params), key, executor, max_batch_size=16, max_wait=1.0
+    )
     got = answers(batcher, wanted)
     assert batcher.num_requests == 40 and batcher.num_batches == 3  # 16, 16 and 8
     assert [int(step.action) for step, _ in got] == [int(a) for a in alone]
@@ -76,7 +89,9 @@ def test_mapped_values_equal_unbatched_ones_where_vectorised_ones_do_not(dqn):
             return PolicyStep(agent.q_values(params, time_step.observation))
 
     policy = Values()
-    alone = np.stack([act(policy, params, r.time_step, (), jax.random.key(0), r.step).action for r in wanted])
+    alone = np.stack(
+        [act(policy, params, r.time_step, (), jax.random.key(0), r.step).action for r in wanted]
+    )
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *wanted)
     for size in (1, 2, 8, 64):
         part = jax.tree.map(lambda x, size=size: x[:size], batch)
@@ -91,7 +106,9 @@ def test_draws_depend_on_episode_and_step_alone(ppo, executor):
     params, key = agent.policy_params(state), jax.random.key(1)
 
     def log_probs(wanted, max_batch_size):
-        batcher = ActionBatcher(agent.collect_policy, lambda: (0, params), key, executor, max_batch_size=max_batch_size)
+        batcher = ActionBatcher(
+            agent.collect_policy, lambda: (0, params), key, executor, max_batch_size=max_batch_size
+        )
         return [(int(s.action), float(s.info["log_prob"])) for s, _ in answers(batcher, wanted)]
 
     wanted = requests(8)
@@ -100,19 +117,41 @@ def test_draws_depend_on_episode_and_step_alone(ppo, executor):
 
 def test_a_batch_is_padded_to_a_power_of_two_and_no_longer(executor):
     sizes = []
-    batcher = ActionBatcher(None, lambda: (0, None), None, executor, max_batch_size=8, max_wait=10.0, act=sums(sizes))
+    batcher = ActionBatcher(
+        None, lambda: (0, None), None, executor, max_batch_size=8, max_wait=10.0, act=sums(sizes)
+    )
     got = answers(batcher, requests(8) + requests(8))
-    np.testing.assert_allclose([s.action for s, _ in got][:8], [r.time_step.observation.sum() for r in requests(8)], rtol=1e-6)
+    np.testing.assert_allclose(
+        [s.action for s, _ in got][:8],
+        [r.time_step.observation.sum() for r in requests(8)],
+        rtol=1e-6,
+    )
     assert sizes == [8, 8]
 
 
 def test_a_batch_is_closed_when_all_clients_wait(executor):
     """With a wait of a minute, three clients are answered at once, padded to four."""
     sizes = []
-    batcher = ActionBatcher(None, lambda: (0, None), None, executor, max_wait=60.0, num_clients=lambda: 3, act=sums(sizes))
+    batcher = ActionBatcher(
+        None,
+        lambda: (0, None),
+        None,
+        executor,
+        max_wait=60.0,
+        num_clients=lambda: 3,
+        act=sums(sizes),
+    )
     assert len(answers(batcher, requests(3))) == 3 and sizes == [4]
     sizes.clear()
-    short = ActionBatcher(None, lambda: (0, None), None, executor, max_wait=0.01, num_clients=lambda: 9, act=sums(sizes))
+    short = ActionBatcher(
+        None,
+        lambda: (0, None),
+        None,
+        executor,
+        max_wait=0.01,
+        num_clients=lambda: 9,
+        act=sums(sizes),
+    )
     assert len(answers(short, requests(3))) == 3 and sizes == [4]
 
 
@@ -140,7 +179,9 @@ def test_a_failure_reaches_its_requests_and_no_others(executor):
             raise RuntimeError("broken")
         return PolicyStep(batch.step)
 
-    batcher = ActionBatcher(None, lambda: (0, None), None, executor, max_batch_size=2, act=fail_once)
+    batcher = ActionBatcher(
+        None, lambda: (0, None), None, executor, max_batch_size=2, act=fail_once
+    )
 
     async def ask():
         async with running(batcher):
@@ -169,7 +210,9 @@ def test_compiles_for_powers_of_two_only(dqn, executor):
 
     def batcher():
         key = jax.random.key(0)
-        return ActionBatcher(agent.policy, lambda: (0, agent.policy_params(state)), key, executor, max_batch_size=4)
+        return ActionBatcher(
+            agent.policy, lambda: (0, agent.policy_params(state)), key, executor, max_batch_size=4
+        )
 
     batcher().warm_up(requests(1)[0].time_step)
     compiled = act_on_batch._cache_size()
@@ -178,7 +221,9 @@ def test_compiles_for_powers_of_two_only(dqn, executor):
     assert act_on_batch._cache_size() == compiled
 
 
-@pytest.mark.parametrize("arguments", [{"max_batch_size": 6}, {"max_batch_size": 0}, {"max_wait": -1.0}])
+@pytest.mark.parametrize(
+    "arguments", [{"max_batch_size": 6}, {"max_batch_size": 0}, {"max_wait": -1.0}]
+)
 def test_numbers_out_of_range(executor, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         ActionBatcher(None, lambda: (0, None), None, executor, **arguments)

@@ -1,4 +1,6 @@
-"""The client against a server at the loopback address: remote and local inference, and a policy that learns from it."""
+"""The client against a server at the loopback address: remote and local inference, and a policy
+that learns from it.
+"""
 
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, envs, evaluation, networks, replay
 from jax_agents.serving import (
     OnPolicyLearning,
@@ -44,12 +47,19 @@ def play(client, seed, **start):
 
 def test_remote_and_local_inference_act_as_evaluation_does(dqn, address):
     agent, state = dqn
-    remote, local = PolicyClient(address), PolicyClient(address, inference="local", agent=agent, log_every=5)
-    expected = evaluation.compute_returns(envs.gym.make("CartPole-v1"), agent.policy, 1, agent.policy_params(state), seed=3)
+    remote, local = (
+        PolicyClient(address),
+        PolicyClient(address, inference="local", agent=agent, log_every=5),
+    )
+    expected = evaluation.compute_returns(
+        envs.gym.make("CartPole-v1"), agent.policy, 1, agent.policy_params(state), seed=3
+    )
     actions, total = play(remote, seed=3)
     assert play(local, seed=3) == (actions, total) and total == expected[0]
     health = remote.health()
-    assert health["episodes_finished"] == 2 and health["return_mean"] == total  # local ones are told of whole
+    assert (
+        health["episodes_finished"] == 2 and health["return_mean"] == total
+    )  # local ones are told of whole
     assert health["num_steps"] == 2 * len(actions) and health["episodes_open"] == 0
     assert isinstance(remote.get_action(remote.start_episode(), np.zeros(4)), int)
     assert remote.specs()["observation"] == "float32[4]"
@@ -59,10 +69,14 @@ def test_remote_and_local_inference_act_as_evaluation_does(dqn, address):
 def test_a_dqn_learns_from_its_clients(dqn, inference):
     agent, state = dqn
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=1000)
-    learning = ReplayLearning(agent, state, buffer, batch_size=8, updates_per_step=0.5, warmup_steps=10)
+    learning = ReplayLearning(
+        agent, state, buffer, batch_size=8, updates_per_step=0.5, warmup_steps=10
+    )
     service = PolicyService(agent, learning=learning, max_batch_size=1)
     with serve_in_background(service) as address:
-        local = {"inference": "local", "agent": agent, "log_every": 4} if inference == "local" else {}
+        local = (
+            {"inference": "local", "agent": agent, "log_every": 4} if inference == "local" else {}
+        )
         client = PolicyClient(address, **local)
         steps = sum(len(play(client, seed)[0]) for seed in range(4))
         episode = client.start_episode()
@@ -70,7 +84,11 @@ def test_a_dqn_learns_from_its_clients(dqn, inference):
         client.log_returns(episode, 2.5)
         client.end_episode(episode, np.ones(4), truncated=True)
         version, arrays = client.get_parameters()
-        assert version == 0 or client.get_parameters(newer_than=version)[1] is None or client.health()["version"] > version
+        assert (
+            version == 0
+            or client.get_parameters(newer_than=version)[1] is None
+            or client.health()["version"] > version
+        )
     assert learning.num_steps == steps + 1 and len(buffer) == steps + 1 + 5
     assert 0 < learning.num_updates <= (steps + 1) / 2
     rows = next(buffer.as_dataset(400)).experience
@@ -80,7 +98,13 @@ def test_a_dqn_learns_from_its_clients(dqn, inference):
 def test_local_inference_of_an_on_policy_agent_sends_log_probabilities(ppo):
     agent, state = ppo
     learning = OnPolicyLearning(
-        agent, state, num_segments=1, num_rows=8, num_epochs=1, num_minibatches=1, key=jax.random.key(0)
+        agent,
+        state,
+        num_segments=1,
+        num_rows=8,
+        num_epochs=1,
+        num_minibatches=1,
+        key=jax.random.key(0),
     )
     with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
         client = PolicyClient(address, inference="local", agent=agent, log_every=3)
@@ -92,7 +116,10 @@ def test_local_inference_of_an_on_policy_agent_sends_log_probabilities(ppo):
 
 def test_errors_say_what_the_server_said(address):
     client = PolicyClient(address)
-    with pytest.raises(PolicyServerError, match=r"observation: expected float32\[4\], got an array, float64\[3\] \(HTTP 422\)"):
+    with pytest.raises(
+        PolicyServerError,
+        match=r"observation: expected float32\[4\], got an array, float64\[3\] \(HTTP 422\)",
+    ):
         client.get_action(client.start_episode(), np.zeros(3))
     with pytest.raises(PolicyServerError, match="no episode 'x' is open") as caught:
         client.get_action("x", np.zeros(4))
@@ -110,7 +137,10 @@ def test_where_no_server_is_and_then_is_one(dqn):
         port = free.getsockname()[1]
     client = PolicyClient(f"http://127.0.0.1:{port}")
     for _ in range(2):
-        with pytest.raises(ConnectionRefusedError, match=rf"jax-agents serve RUN starts one: 'http://127.0.0.1:{port}'"):
+        with pytest.raises(
+            ConnectionRefusedError,
+            match=rf"jax-agents serve RUN starts one: 'http://127.0.0.1:{port}'",
+        ):
             client.health()
     with serve_in_background(PolicyService(*dqn, max_batch_size=1), port=port):
         assert client.health()["status"] == "serving"
@@ -149,21 +179,31 @@ from jax_agents.serving import PolicyClient
 PolicyClient("http://127.0.0.1:1").close()
 sys.exit(", ".join(sorted({"jax", "flax", "optax", "fastapi", "uvicorn", "pydantic"} & set(sys.modules))) or 0)
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.nightly
 def test_a_served_dqn_learns_cartpole():
-    """A client with local inference plays 20,000 steps; a random policy keeps the pole up for about 22.
+    """A client with local inference plays 20,000 steps; a random policy keeps the pole up for about
+    22.
 
     Threads take turns as they like, so no two runs are the same; the last ones reached 122 and 123.
     """
     specs = envs.gym.make("CartPole-v1").specs
-    network, epsilon = networks.QNetwork(2, hidden=(120, 84)), optax.linear_schedule(1.0, 0.05, 6_000)
-    agent = agents.DqnAgent(specs, network, optax.adam(5e-4), epsilon=epsilon, target_update=agents.periodic(500))
+    network, epsilon = (
+        networks.QNetwork(2, hidden=(120, 84)),
+        optax.linear_schedule(1.0, 0.05, 6_000),
+    )
+    agent = agents.DqnAgent(
+        specs, network, optax.adam(5e-4), epsilon=epsilon, target_update=agents.periodic(500)
+    )
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=20_000)
-    learning = ReplayLearning(agent, agent.init(jax.random.key(0)), buffer, batch_size=128, updates_per_step=1.0)
+    learning = ReplayLearning(
+        agent, agent.init(jax.random.key(0)), buffer, batch_size=128, updates_per_step=1.0
+    )
     with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
         client, seed = PolicyClient(address, inference="local", agent=agent, log_every=8), 0
         while client.health()["num_steps"] < 20_000:

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from jax_agents import drivers, envs, policies
 from jax_agents.envs.types import PolicyStep
 from jax_agents.serving import EpisodeRecorder
@@ -28,7 +29,14 @@ def play(truncated):
 def test_rows_of_three_steps(truncated):
     recorder, rows = play(truncated)
     table = [
-        (int(r.step_type), float(r.observation[0]), int(r.action), int(r.next_step_type), float(r.reward), float(r.discount))
+        (
+            int(r.step_type),
+            float(r.observation[0]),
+            int(r.action),
+            int(r.next_step_type),
+            float(r.reward),
+            float(r.discount),
+        )
         for r in rows
     ]
     assert table == [
@@ -42,10 +50,14 @@ def test_rows_of_three_steps(truncated):
 
 
 def test_rows_are_the_drivers():
-    """Told of what a driver sees and does, the recorder makes the driver's rows, boundary rows included."""
+    """Told of what a driver sees and does, the recorder makes the driver's rows, boundary rows
+    included.
+    """
     env = envs.gym.make("CartPole-v1")
     rows = []
-    driver = drivers.Driver(env, policies.RandomPolicy(env.specs.action), [rows.append], key=jax.random.key(0), seed=0)
+    driver = drivers.Driver(
+        env, policies.RandomPolicy(env.specs.action), [rows.append], key=jax.random.key(0), seed=0
+    )
     driver.run(num_episodes=3)
     recorder, made = EpisodeRecorder(), []
     for row in rows:
@@ -63,7 +75,9 @@ def test_rows_are_the_drivers():
         if mine.is_last():  # which action stands there is nobody's business
             mine, other = mine._replace(action=0), other._replace(action=0)
         jax.tree.map(np.testing.assert_array_equal, mine, other)
-        assert jax.tree.map(lambda x: np.asarray(x).dtype, mine) == jax.tree.map(lambda x: np.asarray(x).dtype, other)
+        assert jax.tree.map(lambda x: np.asarray(x).dtype, mine) == jax.tree.map(
+            lambda x: np.asarray(x).dtype, other
+        )
 
 
 def test_time_steps_to_act_on():

@@ -1,4 +1,6 @@
-"""Learning from served episodes: the ratio of updates to steps, segments of one version, and the thread."""
+"""Learning from served episodes: the ratio of updates to steps, segments of one version, and the
+thread.
+"""
 
 import threading
 import time
@@ -6,8 +8,9 @@ import time
 import jax
 import numpy as np
 import pytest
+
 from jax_agents import drivers, envs, policies, replay
-from jax_agents.learners.on_policy import learn
+from jax_agents.learners.on_policy_scan import learn
 from jax_agents.serving import OnPolicyLearning, ReplayLearning
 from jax_agents.serving.learning import LearnerThread
 
@@ -33,7 +36,9 @@ def on_policy_rows(ppo):
 def replay_learning(dqn, **arguments):
     agent, state = dqn
     buffer = replay.HostReplay(
-        agent.collect_data_spec, capacity=1000, priority_exponent=arguments.pop("priority_exponent", None)
+        agent.collect_data_spec,
+        capacity=1000,
+        priority_exponent=arguments.pop("priority_exponent", None),
     )
     return ReplayLearning(agent, state, buffer, batch_size=8, **arguments)
 
@@ -47,7 +52,9 @@ def wait_for(condition):
 
 @pytest.mark.parametrize("priority_exponent", [None, 0.6])
 def test_updates_keep_to_their_ratio(dqn, rows, priority_exponent):
-    learning = replay_learning(dqn, updates_per_step=0.5, warmup_steps=20, priority_exponent=priority_exponent)
+    learning = replay_learning(
+        dqn, updates_per_step=0.5, warmup_steps=20, priority_exponent=priority_exponent
+    )
     steps = 0
     for row in rows[:100]:
         learning.add(0, [row], version=0)
@@ -62,7 +69,9 @@ def test_updates_keep_to_their_ratio(dqn, rows, priority_exponent):
 
 
 def test_streams_are_apart(dqn, rows):
-    """Rows of two episodes that take turns are two streams: each window's rows follow one another."""
+    """Rows of two episodes that take turns are two streams: each window's rows follow one
+    another.
+    """
     learning = replay_learning(dqn)
     starts = [i for i, row in enumerate(rows) if row.step_type == 0]
     for one, two in zip(rows[: starts[1]], rows[starts[1] : 2 * starts[1]], strict=False):
@@ -74,7 +83,9 @@ def test_streams_are_apart(dqn, rows):
 
 def test_what_does_not_suit_the_agent(dqn, ppo):
     buffer = replay.HostReplay(dqn[0].collect_data_spec, capacity=10)
-    with pytest.raises(TypeError, match="PpoAgent learns from its own recent rows; use OnPolicyLearning"):
+    with pytest.raises(
+        TypeError, match="PpoAgent learns from its own recent rows; use OnPolicyLearning"
+    ):
         ReplayLearning(*ppo, buffer)
     with pytest.raises(TypeError, match="DqnAgent learns from replay; use ReplayLearning"):
         OnPolicyLearning(*dqn, key=jax.random.key(0))
@@ -96,18 +107,27 @@ def test_an_update_is_what_learn_makes_of_the_segments(ppo, on_policy_rows):
         assert learning.backlog() == int(i > 8) and not learning.advance()
         learning.add(0, [row], 0)
     assert learning.advance() and learning.num_updates == 1
-    segments = [on_policy_rows[0:5], on_policy_rows[4:9]]  # row T of the first is row 0 of the second
+    segments = [
+        on_policy_rows[0:5],
+        on_policy_rows[4:9],
+    ]  # row T of the first is row 0 of the second
     stack = lambda rows: jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     expected, _ = jax.jit(lambda s, x, key: learn(agent, s, x, key))(
         state, stack([stack(s) for s in segments]), jax.random.fold_in(jax.random.key(3), 0)
     )
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), learning.state.params, expected.params)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6),
+        learning.state.params,
+        expected.params,
+    )
 
 
 def test_rows_of_older_parameters_are_left_out(ppo, on_policy_rows):
     learning = on_policy(ppo)
     learning.add(0, on_policy_rows[:3], version=0)
-    learning.add(0, on_policy_rows[3:5], version=7)  # of another version: what came before is no segment's beginning
+    learning.add(
+        0, on_policy_rows[3:5], version=7
+    )  # of another version: what came before is no segment's beginning
     assert learning.num_dropped == 5
     learning.add(0, on_policy_rows[5:9], version=0)
     assert learning.backlog() == 0
@@ -129,7 +149,10 @@ def test_a_gap_in_a_stream_begins_a_new_segment(ppo, on_policy_rows):
 
 
 def test_the_thread_publishes_what_it_learned(dqn, rows):
-    learning, published = replay_learning(dqn, updates_per_step=1.0, warmup_steps=1, max_backlog=4), []
+    learning, published = (
+        replay_learning(dqn, updates_per_step=1.0, warmup_steps=1, max_backlog=4),
+        [],
+    )
     thread = LearnerThread(learning, lambda version, params: published.append((version, params)))
     thread.start()
     assert published[0][0] == 0

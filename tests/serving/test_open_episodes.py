@@ -1,6 +1,7 @@
 """Which episodes are open, whose turn it is, and who gets which stream."""
 
 import pytest
+
 from jax_agents.serving.open_episodes import OpenEpisodes
 from jax_agents.serving.wire import RequestError
 
@@ -10,11 +11,17 @@ def test_a_freed_stream_goes_to_the_next_episode_that_is_learned_from():
     ids = [episodes.start(training, (), version=3) for training in (True, False, True, True)]
     assert [episodes.find(i).stream for i in ids] == [0, None, 1, 2]
     assert [int(episodes.find(i).number) for i in ids] == [0, 1, 2, 3] and len(set(ids)) == 4
-    assert (episodes.count(True), episodes.count(False)) == (3, 1) and episodes.find(ids[0]).version == 3
+    assert (episodes.count(True), episodes.count(False)) == (3, 1) and episodes.find(
+        ids[0]
+    ).version == 3
     episodes.finish(ids[3])
     episodes.finish(ids[0])
     following = [episodes.start(True, (), version=4) for _ in range(3)]
-    assert [episodes.find(i).stream for i in following] == [0, 2, 3]  # the lowest that is free, then a new one
+    assert [episodes.find(i).stream for i in following] == [
+        0,
+        2,
+        3,
+    ]  # the lowest that is free, then a new one
     assert int(episodes.find(following[0]).number) == 4
 
 
@@ -57,8 +64,15 @@ def test_means_are_over_the_episodes_that_ended():
     assert episodes.health()["return_mean"] is None
     for total, steps in ((3.0, 10), (5.0, 30)):
         episode = episodes.start(False, (), version=0)
-        episodes.find(episode).recorder.total_reward, episodes.find(episode).recorder.num_steps = total, steps
+        episodes.find(episode).recorder.total_reward, episodes.find(episode).recorder.num_steps = (
+            total,
+            steps,
+        )
         episodes.finish(episode)
     health = episodes.health()
     assert (health["return_mean"], health["length_mean"]) == (4.0, 20.0)
-    assert (health["episodes_open"], health["episodes_finished"], health["episodes_expired"]) == (0, 2, 0)
+    assert (health["episodes_open"], health["episodes_finished"], health["episodes_expired"]) == (
+        0,
+        2,
+        0,
+    )

@@ -1,4 +1,6 @@
-"""Running a server: requests under way at its end, many clients, and what it refuses to begin with."""
+"""Running a server: requests under way at its end, many clients, and what it refuses to begin
+with.
+"""
 
 import concurrent.futures
 import socket
@@ -7,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+
 from jax_agents.envs.types import PolicyStep
 from jax_agents.serving import PolicyClient, PolicyService, run_server, serve_in_background
 
@@ -33,7 +36,9 @@ def test_requests_under_way_are_answered_at_the_end(dqn):
 
 
 def test_many_clients_at_once(dqn):
-    """Thirty-two clients, each on a connection of its own: every one gets its own answer, in few policy calls."""
+    """Thirty-two clients, each on a connection of its own: every one gets its own answer, in few
+    policy calls.
+    """
 
     def rounded(params, requests):
         time.sleep(0.01)

@@ -1,4 +1,6 @@
-"""The service without HTTP: who acts, what is learned from, what is refused, and clients that go away."""
+"""The service without HTTP: who acts, what is learned from, what is refused, and clients that go
+away.
+"""
 
 import asyncio
 
@@ -6,12 +8,20 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from jax_agents import agents, drivers, envs, networks, replay
 from jax_agents.envs.time_step import restart
 from jax_agents.envs.types import PolicyStep
 from jax_agents.policies.policy import act
-from jax_agents.serving import LoggedAction, OnPolicyLearning, PolicyService, ReplayLearning, RequestError, wire
-from jax_agents.serving.local import fill
+from jax_agents.serving import (
+    LoggedAction,
+    OnPolicyLearning,
+    PolicyService,
+    ReplayLearning,
+    RequestError,
+    wire,
+)
+from jax_agents.serving.local_client import fill
 
 OBSERVATION = np.array([0.01, -0.02, 0.03, 0.04], np.float32)
 
@@ -23,7 +33,13 @@ def constant(params, requests):
 
 def replay_learning(dqn, **arguments):
     agent, state = dqn
-    return ReplayLearning(agent, state, replay.HostReplay(agent.collect_data_spec, capacity=1000), batch_size=8, **arguments)
+    return ReplayLearning(
+        agent,
+        state,
+        replay.HostReplay(agent.collect_data_spec, capacity=1000),
+        batch_size=8,
+        **arguments,
+    )
 
 
 def run(service, play):
@@ -45,25 +61,33 @@ def served_episode(service, env, seed):
             seen.append((time_step.observation, int(action)))
             time_step = env.step(action)
             service.log_returns(episode, float(time_step.reward))
-        await service.end_episode(episode, time_step.observation, truncated=bool(time_step.discount))
+        await service.end_episode(
+            episode, time_step.observation, truncated=bool(time_step.discount)
+        )
         return seen
 
     return play()
 
 
 def test_actions_are_those_of_the_training_process(dqn):
-    """Twelve clients at a time get, bit for bit, the actions that a driver takes in the same episodes."""
+    """Twelve clients at a time get, bit for bit, the actions that a driver takes in the same
+    episodes.
+    """
     agent, state = dqn
     params = agent.policy_params(state)
 
     async def play(service):
         clients = [envs.gym.make("CartPole-v1") for _ in range(12)]
-        return await asyncio.gather(*[served_episode(service, env, seed) for seed, env in enumerate(clients)])
+        return await asyncio.gather(
+            *[served_episode(service, env, seed) for seed, env in enumerate(clients)]
+        )
 
     episodes = run(PolicyService(agent, state, max_batch_size=8), play)
     for seed, episode in enumerate(episodes):
         rows = []
-        driver = drivers.Driver(envs.gym.make("CartPole-v1"), agent.policy, [rows.append], seed=seed)
+        driver = drivers.Driver(
+            envs.gym.make("CartPole-v1"), agent.policy, [rows.append], seed=seed
+        )
         driver.run(num_episodes=1, params=params)
         assert [action for _, action in episode] == [int(row.action) for row in rows[:-1]]
         for (observation, _), row in zip(episode, rows, strict=False):
@@ -80,10 +104,14 @@ def test_exploring_draws_go_by_the_number_of_the_episode(dqn):
         await service.get_action(first, OBSERVATION)
         return actions
 
-    got = run(PolicyService(agent, learning=learning, key=jax.random.key(5), max_batch_size=1), play)
+    got = run(
+        PolicyService(agent, learning=learning, key=jax.random.key(5), max_batch_size=1), play
+    )
     key, params = jax.random.fold_in(jax.random.key(5), 1), agent.policy_params(state)
     step = restart(OBSERVATION)
-    assert got == [int(act(agent.collect_policy, params, step, (), key, np.int32(t)).action) for t in range(20)]
+    assert got == [
+        int(act(agent.collect_policy, params, step, (), key, np.int32(t)).action) for t in range(20)
+    ]
     assert len(set(got)) == 2  # it explores
 
 
@@ -112,7 +140,9 @@ def test_a_memory_goes_on_from_call_to_call():
         seen.append(int((await service.get_action(one, OBSERVATION))[0]))
         return seen, int((await service.get_action(two, OBSERVATION))[0])
 
-    service = PolicyService(Agent(), {"no": "parameters"}, act=lambda params, r: PolicyStep(r.state, r.state + 1))
+    service = PolicyService(
+        Agent(), {"no": "parameters"}, act=lambda params, r: PolicyStep(r.state, r.state + 1)
+    )
     assert run(service, play) == ([0, 1, 3], 0)
 
 
@@ -139,9 +169,15 @@ def test_what_clients_do_is_learned_from(dqn):
 
     service = PolicyService(dqn[0], learning=learning, max_batch_size=1)
     health = run(service, play)
-    assert learning.num_steps == 18 and learning.num_updates == (18 - 4) // 2 == int(service.state.step)
+    assert learning.num_steps == 18 and learning.num_updates == (18 - 4) // 2 == int(
+        service.state.step
+    )
     assert len(learning.buffer) == 18 + 4  # and the boundary rows
-    assert health["num_steps"] == 19 and health["episodes_finished"] == 4 and health["episodes_open"] == 1
+    assert (
+        health["num_steps"] == 19
+        and health["episodes_finished"] == 4
+        and health["episodes_open"] == 1
+    )
     assert health["return_mean"] == pytest.approx((3 * 7.5 + 3) / 4) and health["num_updates"] == 7
     rewards = next(learning.buffer.as_dataset(200)).experience.reward
     assert set(np.unique(rewards)) <= {0.0, 1.0, 1.5, 2.0}
@@ -150,7 +186,13 @@ def test_what_clients_do_is_learned_from(dqn):
 def test_an_on_policy_agent_learns_from_segments(ppo):
     agent, state = ppo
     learning = OnPolicyLearning(
-        agent, state, num_segments=2, num_rows=8, num_epochs=1, num_minibatches=1, key=jax.random.key(0)
+        agent,
+        state,
+        num_segments=2,
+        num_rows=8,
+        num_epochs=1,
+        num_minibatches=1,
+        key=jax.random.key(0),
     )
 
     async def client(service):
@@ -164,10 +206,14 @@ def test_an_on_policy_agent_learns_from_segments(ppo):
     async def play(service):
         await asyncio.gather(client(service), client(service))
         refused = service.start_episode()
-        with pytest.raises(RequestError, match=r"policy_info: expected .*log_prob.* from which PpoAgent learns") as caught:
+        with pytest.raises(
+            RequestError, match=r"policy_info: expected .*log_prob.* from which PpoAgent learns"
+        ) as caught:
             await service.log_actions(refused, [LoggedAction(OBSERVATION, np.int32(0))])
         assert caught.value.status == 422
-        await service.log_actions(refused, [LoggedAction(OBSERVATION, np.int32(0), {"log_prob": np.float32(-0.7)})])
+        await service.log_actions(
+            refused, [LoggedAction(OBSERVATION, np.int32(0), {"log_prob": np.float32(-0.7)})]
+        )
 
     service = PolicyService(agent, learning=learning, max_batch_size=2)
     run(service, play)
@@ -230,7 +276,12 @@ def test_a_client_that_disappears_frees_its_episode(dqn):
         await service.end_episode(following, OBSERVATION)
         return service.health()
 
-    health = run(PolicyService(dqn[0], learning=learning, episode_timeout=0.3, max_batch_size=1, act=constant), play)
+    health = run(
+        PolicyService(
+            dqn[0], learning=learning, episode_timeout=0.3, max_batch_size=1, act=constant
+        ),
+        play,
+    )
     assert health["episodes_expired"] == 1 and health["episodes_open"] == 1
     batch = next(learning.buffer.as_dataset(300)).experience  # no window joins the two episodes
     np.testing.assert_array_equal(batch.next_step_type[:, 0], batch.step_type[:, 1])
@@ -251,7 +302,10 @@ def test_serving_goes_on_when_learning_fails(dqn):
         assert status == 409 and "ZeroDivisionError" in told
         return service.health()
 
-    assert "ZeroDivisionError" in run(PolicyService(dqn[0], learning=learning, act=constant), play)["learning_error"]
+    assert (
+        "ZeroDivisionError"
+        in run(PolicyService(dqn[0], learning=learning, act=constant), play)["learning_error"]
+    )
 
 
 def test_parameters_for_clients_that_act(dqn):
@@ -262,13 +316,17 @@ def test_parameters_for_clients_that_act(dqn):
 
     version, arrays = run(PolicyService(*dqn, act=constant), play)
     assert version == 0
-    np.testing.assert_array_equal(arrays["params/q/params/Dense_0/kernel"], dqn[1].params["q"]["params"]["Dense_0"]["kernel"])
+    np.testing.assert_array_equal(
+        arrays["params/q/params/Dense_0/kernel"], dqn[1].params["q"]["params"]["Dense_0"]["kernel"]
+    )
 
 
 def test_an_agent_without_rows_or_with_keys_among_its_parameters():
     """Evolution strategies: they act, and clients get their parameters."""
     specs = envs.classic.CartPole().specs
-    agent = agents.EsAgent(specs, networks.ActorNetwork(specs.action, (4,)), optax.sgd(0.1), population_size=2)
+    agent = agents.EsAgent(
+        specs, networks.ActorNetwork(specs.action, (4,)), optax.sgd(0.1), population_size=2
+    )
 
     async def play(service):
         episode = service.start_episode()

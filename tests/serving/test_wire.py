@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec
 from jax_agents.serving import wire
 from jax_agents.serving.wire import WireError
@@ -17,7 +18,10 @@ class Pair(NamedTuple):
 
 
 VECTOR = ArraySpec((2,))
-TREE = {"camera": ArraySpec((1, 2, 3), np.uint8), "rest": (DiscreteSpec(3), BoundedSpec((2,), np.float32, -1, 1))}
+TREE = {
+    "camera": ArraySpec((1, 2, 3), np.uint8),
+    "rest": (DiscreteSpec(3), BoundedSpec((2,), np.float32, -1, 1)),
+}
 
 
 def test_there_and_back():
@@ -52,7 +56,11 @@ def test_float32_survives_exactly():
         (1, ArraySpec((), np.bool_), "x: expected bool"),
         ([2, 0], TREE["rest"][1], r"outside \[-1\. -1\.\]\.\.\[1\. 1\.\]: \[2\.0\]"),
         (256, ArraySpec((), np.uint8), "whole numbers"),
-        ([0, [0, 0]], TREE, r"x: expected an object with the keys \['camera', 'rest'\], got an array"),
+        (
+            [0, [0, 0]],
+            TREE,
+            r"x: expected an object with the keys \['camera', 'rest'\], got an array",
+        ),
         ({"camera": []}, TREE, "keys"),
         ([1], TREE["rest"], "x: expected an array of 2 parts"),
     ],
@@ -90,12 +98,23 @@ def test_schema_describes_what_is_let_in():
     assert schema["required"] == ["camera", "rest"]
     assert schema["properties"]["rest"]["prefixItems"][0]["maximum"] == 2
     camera = schema["properties"]["camera"]
-    assert (camera["maxItems"], camera["items"]["minItems"], camera["items"]["items"]["items"]["type"]) == (1, 2, "integer")
-    assert wire.to_text(TREE) == {"camera": "uint8[1,2,3]", "rest": ["int32[] in 0..2", "float32[2]"]}
+    assert (
+        camera["maxItems"],
+        camera["items"]["minItems"],
+        camera["items"]["items"]["items"]["type"],
+    ) == (1, 2, "integer")
+    assert wire.to_text(TREE) == {
+        "camera": "uint8[1,2,3]",
+        "rest": ["int32[] in 0..2", "float32[2]"],
+    }
 
 
 def test_arrays_travel_without_pickle():
-    tree = {"file": np.arange(3.0), "q": [np.int32(4), np.ones((1, 2), np.float32)], "key": jax.random.key(1)}
+    tree = {
+        "file": np.arange(3.0),
+        "q": [np.int32(4), np.ones((1, 2), np.float32)],
+        "key": jax.random.key(1),
+    }
     arrays = wire.unpack_arrays(wire.pack_arrays(tree))
     assert sorted(arrays) == ["file", "key", "q/0", "q/1"]
     np.testing.assert_array_equal(arrays["key"], jax.random.key_data(tree["key"]))

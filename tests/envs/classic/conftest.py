@@ -3,15 +3,17 @@
 import jax
 import numpy as np
 import pytest
+
 from jax_agents import envs
 
 
 @pytest.fixture
 def same_as_gymnasium():
-    """Plays one whole episode, the reset after it and a step more in both, from the same initial state.
+    """Plays one whole episode, the reset after it and a step more in both, from the same initial
+    state.
 
-    With `resync`, every step starts from gymnasium's state (float32 diverges from float64 where the dynamics are chaotic).
-    Returns the LAST time step and the number of steps taken to it.
+    With `resync`, every step starts from gymnasium's state (float32 diverges from float64 where the
+    dynamics are chaotic). Returns the LAST time step and the number of steps taken to it.
     """
 
     def compare(env, env_id, policy, *, resync=False, seed=0, atol=1e-4, reward_atol=1e-4):
@@ -38,8 +40,16 @@ def same_as_gymnasium():
             if int(their_step.step_type) == 0:
                 align(state)
             else:
-                np.testing.assert_allclose(ours.observation, their_step.observation, atol=atol, rtol=1e-4, err_msg=f"{count}")
-            np.testing.assert_allclose(ours.reward, their_step.reward, atol=reward_atol, rtol=1e-4, err_msg=f"{count}")
+                np.testing.assert_allclose(
+                    ours.observation,
+                    their_step.observation,
+                    atol=atol,
+                    rtol=1e-4,
+                    err_msg=f"{count}",
+                )
+            np.testing.assert_allclose(
+                ours.reward, their_step.reward, atol=reward_atol, rtol=1e-4, err_msg=f"{count}"
+            )
             assert int(ours.step_type) == int(their_step.step_type), count
             assert float(ours.discount) == float(their_step.discount), count
             if last is None and int(ours.step_type) == 2:

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents.envs.classic import Acrobot
 
 

@@ -2,20 +2,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents import envs
 from jax_agents.envs.classic import CartPole
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_actions_match_gymnasium_until_the_pole_falls(same_as_gymnasium, seed):
-    last, length = same_as_gymnasium(CartPole(), "CartPole-v1", lambda o, rng: rng.integers(2), seed=seed)
+    last, length = same_as_gymnasium(
+        CartPole(), "CartPole-v1", lambda o, rng: rng.integers(2), seed=seed
+    )
     assert float(last.discount) == 0.0 and length < 500
 
 
 def test_matches_gymnasium_up_to_the_time_limit(same_as_gymnasium):
     # resynchronised: 500 steps of an unstable pole magnify rounding
     last, length = same_as_gymnasium(
-        CartPole(), "CartPole-v1", lambda o, rng: o[0] / 10 + o[1] / 5 + o[2] * 3 + o[3] > 0, resync=True
+        CartPole(),
+        "CartPole-v1",
+        lambda o, rng: o[0] / 10 + o[1] / 5 + o[2] * 3 + o[3] > 0,
+        resync=True,
     )
     assert float(last.discount) == 1.0 and length == 500
 
@@ -44,12 +50,15 @@ def test_the_limits(physics, fallen):
 
 
 def test_one_step_by_hand():
-    # at rest in the middle: push = 10 / 1.1; angle_acc = -push / (0.5 (4/3 - 0.1/1.1)); x_acc = push - 0.05 angle_acc / 1.1
+    # at rest in the middle: push = 10 / 1.1; angle_acc = -push / (0.5 (4/3 - 0.1/1.1)); x_acc =
+    # push - 0.05 angle_acc / 1.1
     env = CartPole()
     physics, reward, terminated = env.dynamics(jnp.zeros(4), jnp.int32(1))
     push = 10 / 1.1
     angle_acc = -push / (0.5 * (4 / 3 - 0.1 / 1.1))
-    np.testing.assert_allclose(physics, [0, 0.02 * (push - 0.05 * angle_acc / 1.1), 0, 0.02 * angle_acc], rtol=1e-6)
+    np.testing.assert_allclose(
+        physics, [0, 0.02 * (push - 0.05 * angle_acc / 1.1), 0, 0.02 * angle_acc], rtol=1e-6
+    )
     assert reward == 1.0 and not terminated
 
 
@@ -72,11 +81,15 @@ def test_a_batch_in_a_scan_keeps_the_types_and_ends_at_gymnasium_s_lengths():
             state, time_step = envs.step_batch(env, state, action, 8)
             return (state, time_step), time_step
 
-        (_, _), steps = jax.lax.scan(body, (state, jax.tree.map(jnp.asarray, first)), jax.random.split(key, 300))
+        (_, _), steps = jax.lax.scan(
+            body, (state, jax.tree.map(jnp.asarray, first)), jax.random.split(key, 300)
+        )
         return steps
 
     steps = jax.device_get(run(jax.random.key(1)))
-    want = envs.TimeStep(envs.ArraySpec((), np.int32), env.specs.reward, env.specs.discount, env.specs.observation)
+    want = envs.TimeStep(
+        envs.ArraySpec((), np.int32), env.specs.reward, env.specs.discount, env.specs.observation
+    )
     envs.validate(steps, want, batch_ndim=2)
     lengths = [np.diff(np.flatnonzero(steps.step_type[:, i] == 0)) - 1 for i in range(8)]
     mean = np.concatenate(lengths).mean()

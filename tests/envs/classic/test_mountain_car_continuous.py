@@ -2,13 +2,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.classic import MountainCarContinuous
 
 
 def test_random_actions_match_gymnasium_to_the_limit(same_as_gymnasium):
     # forces beyond the bounds too: the engine clips them, the price does not
     policy = lambda o, rng: rng.uniform(-1.5, 1.5, 1)
-    last, length = same_as_gymnasium(MountainCarContinuous(), "MountainCarContinuous-v0", policy, resync=True)
+    last, length = same_as_gymnasium(
+        MountainCarContinuous(), "MountainCarContinuous-v0", policy, resync=True
+    )
     assert float(last.discount) == 1.0 and length == 999
 
 
@@ -20,7 +23,9 @@ def test_pushing_with_the_motion_matches_gymnasium_until_the_goal(same_as_gymnas
 
 
 def test_the_wall_stops_the_car():
-    physics, reward, terminated = MountainCarContinuous().dynamics(jnp.array([-1.19, -0.07]), jnp.array([-2.0]))
+    physics, reward, terminated = MountainCarContinuous().dynamics(
+        jnp.array([-1.19, -0.07]), jnp.array([-2.0])
+    )
     np.testing.assert_allclose(physics, [-1.2, 0.0], rtol=1e-6)
     np.testing.assert_allclose(reward, -0.4, rtol=1e-6)
     assert not terminated

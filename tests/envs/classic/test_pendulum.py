@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jax_agents.envs.classic import Pendulum
 
 
@@ -28,7 +29,9 @@ def test_one_step_by_hand():
 
 def test_starts_all_around():
     env = Pendulum()
-    angles = jax.vmap(lambda key: env.initial_physics(key))(jax.random.split(jax.random.key(0), 500))
+    angles = jax.vmap(lambda key: env.initial_physics(key))(
+        jax.random.split(jax.random.key(0), 500)
+    )
     assert angles[:, 0].min() < -3 and angles[:, 0].max() > 3 and jnp.abs(angles[:, 1]).max() <= 1
 
 

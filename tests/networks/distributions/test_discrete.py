@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+
 from jax_agents.networks.distributions import Categorical, MultiCategorical, epsilon_greedy
 
 KEY = jax.random.key(0)
@@ -23,13 +24,17 @@ def test_categorical_by_hand():
     np.testing.assert_allclose(d.log_prob(jnp.array([1, 0])), np.log([0.5, 0.1]), **CLOSE)
     np.testing.assert_array_equal(d.mode(), [1, 2])
     # Any leading axes of actions: two draws for each of two rows.
-    np.testing.assert_allclose(d.log_prob(jnp.array([[1, 0], [0, 2]])), np.log([[0.5, 0.1], [0.25, 0.8]]), **CLOSE)
+    np.testing.assert_allclose(
+        d.log_prob(jnp.array([[1, 0], [0, 2]])), np.log([[0.5, 0.1], [0.25, 0.8]]), **CLOSE
+    )
 
 
 def test_categorical_entropy_and_divergence_against_scipy():
     p, q = (Categorical(jax.random.normal(key, (4, 5))) for key in jax.random.split(KEY))
     np.testing.assert_allclose(p.entropy(), scipy.stats.entropy(p.probs, axis=-1), **CLOSE)
-    np.testing.assert_allclose(p.kl_divergence(q), scipy.stats.entropy(p.probs, q.probs, axis=-1), **CLOSE)
+    np.testing.assert_allclose(
+        p.kl_divergence(q), scipy.stats.entropy(p.probs, q.probs, axis=-1), **CLOSE
+    )
     np.testing.assert_allclose(p.kl_divergence(p), np.zeros(4), atol=1e-7)
 
 
@@ -51,7 +56,14 @@ def test_categorical_masks_keep_gradients_finite(mask):
 
     def everything(logits):
         d = Categorical(logits, mask)
-        return jnp.stack([d.entropy(), d.log_prob(d.mode()), d.kl_divergence(Categorical(logits + 1, mask)), d.probs[0]])
+        return jnp.stack(
+            [
+                d.entropy(),
+                d.log_prob(d.mode()),
+                d.kl_divergence(Categorical(logits + 1, mask)),
+                d.probs[0],
+            ]
+        )
 
     assert all_finite((everything(logits), jax.jacobian(everything)(logits)))
     if not mask.any():  # uniform, whatever the logits
@@ -77,13 +89,21 @@ def test_low_precision_logits_are_computed_in_float32():
 
 def test_epsilon_greedy_is_the_marginal_distribution():
     q = jnp.array([[1.0, 3, 2], [1, 3, 2], [1, 3, 2], [1, 3, 2]])
-    mask = jnp.array([[True, True, True], [True, False, True], [False, False, True], [False, False, False]])
+    mask = jnp.array(
+        [[True, True, True], [True, False, True], [False, False, True], [False, False, False]]
+    )
     d = jax.jit(epsilon_greedy)(q, 0.3, mask)
     # 1 - .3 + .3 / 3 and .3 / 3; then among two, among one, and uniform where nothing is allowed
-    np.testing.assert_allclose(d.probs, [[0.1, 0.8, 0.1], [0.15, 0, 0.85], [0, 0, 1], [1 / 3] * 3], **CLOSE)
+    np.testing.assert_allclose(
+        d.probs, [[0.1, 0.8, 0.1], [0.15, 0, 0.85], [0, 0, 1], [1 / 3] * 3], **CLOSE
+    )
     np.testing.assert_array_equal(d.mode()[:3], [1, 2, 2])
-    np.testing.assert_allclose(epsilon_greedy(q, 0.3, mask.astype(jnp.int8)).probs, d.probs, **CLOSE)  # gymnasium's masks
-    np.testing.assert_array_equal(d.probs == 0, [[False] * 3, [False, True, False], [True, True, False], [False] * 3])
+    np.testing.assert_allclose(
+        epsilon_greedy(q, 0.3, mask.astype(jnp.int8)).probs, d.probs, **CLOSE
+    )  # gymnasium's masks
+    np.testing.assert_array_equal(
+        d.probs == 0, [[False] * 3, [False, True, False], [True, True, False], [False] * 3]
+    )
 
 
 def test_epsilon_greedy_at_the_ends_and_per_row():
@@ -99,7 +119,9 @@ def test_epsilon_greedy_at_the_ends_and_per_row():
 def test_epsilon_greedy_draws(epsilon):
     d = epsilon_greedy(jnp.broadcast_to(jnp.array([5.0, 0, 1]), (1000, 3)), epsilon)
     counts = np.bincount(d.sample(KEY), minlength=3)
-    np.testing.assert_allclose(counts, epsilon * 1000 / 3 + (1 - epsilon) * np.array([1000, 0, 0]), atol=100)
+    np.testing.assert_allclose(
+        counts, epsilon * 1000 / 3 + (1 - epsilon) * np.array([1000, 0, 0]), atol=100
+    )
     assert epsilon > 0 or counts[0] == 1000
 
 
@@ -117,18 +139,26 @@ def test_multi_categorical_is_the_product_of_its_factors():
     first, second = Categorical(logits[:, :2], mask[:2]), Categorical(logits[:, 2:])
     d = MultiCategorical(logits, (2, 3), jnp.broadcast_to(mask, (4, 5)))
     action = jnp.array([[0, 2], [0, 1], [0, 0], [0, 2]])
-    np.testing.assert_allclose(d.log_prob(action), first.log_prob(action[:, 0]) + second.log_prob(action[:, 1]), **CLOSE)
-    np.testing.assert_allclose(d.entropy(), second.entropy(), **CLOSE)  # the first factor has one allowed value
+    np.testing.assert_allclose(
+        d.log_prob(action), first.log_prob(action[:, 0]) + second.log_prob(action[:, 1]), **CLOSE
+    )
+    np.testing.assert_allclose(
+        d.entropy(), second.entropy(), **CLOSE
+    )  # the first factor has one allowed value
     np.testing.assert_array_equal(d.mode(), jnp.stack([jnp.zeros(4, int), second.mode()], axis=-1))
     other = MultiCategorical(jnp.zeros((4, 5)), (2, 3))
-    np.testing.assert_allclose(d.kl_divergence(other), math.log(2) + math.log(3) - second.entropy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        d.kl_divergence(other), math.log(2) + math.log(3) - second.entropy(), rtol=1e-4, atol=1e-5
+    )
     draws = d.sample(KEY)
     assert draws.shape == (4, 2) and draws.dtype == jnp.int32 and not draws[:, 0].any()
 
 
 def test_multi_categorical_factors_are_drawn_independently():
     draws = MultiCategorical(jnp.zeros((4000, 4)), (2, 2)).sample(KEY)
-    np.testing.assert_allclose(np.bincount(draws @ jnp.array([2, 1])) / 4000, np.full(4, 0.25), atol=0.03)
+    np.testing.assert_allclose(
+        np.bincount(draws @ jnp.array([2, 1])) / 4000, np.full(4, 0.25), atol=0.03
+    )
 
 
 def test_multi_categorical_needs_as_many_logits_as_values():

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from jax_agents.networks.distributions import Deterministic, Uniform
 
 KEY = jax.random.key(0)
@@ -12,7 +13,9 @@ KEY = jax.random.key(0)
 
 def test_uniform():
     d = Uniform(jnp.array([[-1.0, 0], [2, 2]]), jnp.array([[1.0, 4], [3, 4]]))
-    np.testing.assert_allclose(d.log_prob(jnp.array([[0.0, 1], [2.5, 3]])), [-math.log(8), -math.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(
+        d.log_prob(jnp.array([[0.0, 1], [2.5, 3]])), [-math.log(8), -math.log(2)], rtol=1e-6
+    )
     np.testing.assert_allclose(d.entropy(), [math.log(8), math.log(2)], rtol=1e-6)
     np.testing.assert_array_equal(d.log_prob(jnp.array([[0.0, 5], [1, 3]])), [-np.inf, -np.inf])
     np.testing.assert_array_equal(d.mode(), [[0, 2], [2.5, 3]])

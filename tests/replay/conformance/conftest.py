@@ -1,4 +1,5 @@
-"""The conformance suite: what every replay buffer on the host must do, on each of them. A new backend is one line in BACKENDS.
+"""The conformance suite: what every replay buffer on the host must do, on each of them. A new
+backend is one line in BACKENDS.
 
 Rows are numbered, in every leaf, so that a sample says which rows it is made of.
 """
@@ -6,14 +7,23 @@ Rows are numbered, in every leaf, so that a sample says which rows it is made of
 import jax
 import numpy as np
 import pytest
-from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
+
+from jax_agents.envs.specs import (
+    ArraySpec,
+    BoundedSpec,
+    DiscreteSpec,
+    EnvironmentSpecs,
+    trajectory_spec,
+)
 from jax_agents.envs.types import StepType, Trajectory
 from jax_agents.replay import HostReplay, has_reverb
 from jax_agents.replay.remote import RemoteReplay
 
 # A leaf of more than a kilobyte has a column of its own, in both layouts.
 OBSERVATION = {"camera": BoundedSpec((33, 32), np.uint8, 0, 255), "id": ArraySpec((2,), np.float32)}
-SPEC = trajectory_spec(EnvironmentSpecs(OBSERVATION, DiscreteSpec(1_000_000)), {"flag": ArraySpec((), np.bool_)})
+SPEC = trajectory_spec(
+    EnvironmentSpecs(OBSERVATION, DiscreteSpec(1_000_000)), {"flag": ArraySpec((), np.bool_)}
+)
 
 
 def make_host(made, spec, **config):
@@ -69,7 +79,10 @@ def make_row():
     def make_row(number, step_type=StepType.MID, next_step_type=StepType.MID, stream=0):
         return Trajectory(
             step_type=np.int32(step_type),
-            observation={"camera": np.full((33, 32), number % 251, np.uint8), "id": np.array([number, stream], np.float32)},
+            observation={
+                "camera": np.full((33, 32), number % 251, np.uint8),
+                "id": np.array([number, stream], np.float32),
+            },
             action=np.int32(number),
             policy_info={"flag": np.bool_(number % 3 == 0)},
             next_step_type=np.int32(next_step_type),
@@ -82,10 +95,14 @@ def make_row():
 
 @pytest.fixture
 def episode_rows(make_row):
-    """Makes rows of episodes of `episode_length` steps, each followed by its boundary row (LAST -> FIRST)."""
+    """Makes rows of episodes of `episode_length` steps, each followed by its boundary row (LAST ->
+    FIRST).
+    """
 
     def episode_rows(num_rows, episode_length, stream=0, first=0):
-        types = [StepType.FIRST, *[StepType.MID] * (episode_length - 1), StepType.LAST] * (num_rows // episode_length + 2)
+        types = [StepType.FIRST, *[StepType.MID] * (episode_length - 1), StepType.LAST] * (
+            num_rows // episode_length + 2
+        )
         return [make_row(first + i, types[i], types[i + 1], stream) for i in range(num_rows)]
 
     return episode_rows
@@ -102,7 +119,9 @@ def draw():
     """Draws samples, after all that was added is visible: exactly `num_items` items."""
 
     def draw(replay, num_items, batches=30):
-        assert not replay.can_sample(replay.capacity + 1)  # asking for more than there is makes Reverb's writers hand over
+        assert not replay.can_sample(
+            replay.capacity + 1
+        )  # asking for more than there is makes Reverb's writers hand over
         assert replay.can_sample(num_items)
         samples = replay.as_dataset(sample_batch_size=64, prefetch=0)
         out = [next(samples) for _ in range(batches)]
@@ -114,7 +133,9 @@ def draw():
 
 @pytest.fixture
 def windows():
-    """The distinct windows of samples, as tuples of (row, stream), after checking that all leaves of a row belong together."""
+    """The distinct windows of samples, as tuples of (row, stream), after checking that all leaves
+    of a row belong together.
+    """
 
     def windows(samples):
         found = set()
@@ -125,7 +146,9 @@ def windows():
             np.testing.assert_array_equal(experience.reward, number / 8)
             np.testing.assert_array_equal(experience.discount, number % 2)
             np.testing.assert_array_equal(experience.policy_info["flag"], number % 3 == 0)
-            camera = np.broadcast_to((number % 251)[..., None, None], experience.observation["camera"].shape)
+            camera = np.broadcast_to(
+                (number % 251)[..., None, None], experience.observation["camera"].shape
+            )
             np.testing.assert_array_equal(experience.observation["camera"], camera)
             found |= {tuple(map(tuple, window)) for window in ids.astype(int).tolist()}
         return found
@@ -136,4 +159,6 @@ def windows():
 @pytest.fixture
 def expected():
     """The windows of so many rows that start at these rows of a stream."""
-    return lambda starts, length, stream=0: {tuple((t, stream) for t in range(start, start + length)) for start in starts}
+    return lambda starts, length, stream=0: {
+        tuple((t, stream) for t in range(start, start + length)) for start in starts
+    }

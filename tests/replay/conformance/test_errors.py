@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import SpecError
 
 
-def test_a_wrong_row_is_refused_by_name_and_nothing_is_added(make, make_row, draw, windows, expected):
+def test_a_wrong_row_is_refused_by_name_and_nothing_is_added(
+    make, make_row, draw, windows, expected
+):
     replay = make()
     row = make_row(0)
     with pytest.raises(SpecError, match=r"observation/id: expected float32\[2\], got float32\[3\]"):
@@ -31,7 +34,9 @@ def test_the_number_of_environments_is_fixed(make, make_row, stack, draw, window
     with pytest.raises(ValueError, match="2"):
         replay.add(make_row(1))
     with pytest.raises(SpecError, match="reward"):  # one leaf of another length
-        replay.add(stack([make_row(1), make_row(1, stream=1)])._replace(reward=np.zeros(3, np.float32)))
+        replay.add(
+            stack([make_row(1), make_row(1, stream=1)])._replace(reward=np.zeros(3, np.float32))
+        )
     replay.add(stack([make_row(1), make_row(1, stream=1)]))
     assert windows(draw(replay, 2)) == expected([0], 2) | expected([0], 2, 1)
 

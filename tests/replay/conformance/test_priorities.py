@@ -10,7 +10,9 @@ def test_prioritised_draws_follow_the_priorities(make, make_row, draw):
         replay.add(make_row(t))
     samples = draw(replay, 4)
     keys = {int(s.experience.action[i, 0]): s.info.key[i] for s in samples for i in range(64)}
-    assert all(np.allclose(s.info.priority, samples[0].info.priority[0]) for s in samples)  # new items are alike
+    assert all(
+        np.allclose(s.info.priority, samples[0].info.priority[0]) for s in samples
+    )  # new items are alike
     keys = np.array([keys[i] for i in range(4)], np.uint64)
     replay.update_priorities(keys, np.array([0.0, 1.0, 4.0, 9.0]))
     want = np.array([0.0, 1.0, 2.0, 3.0]) / 6
@@ -18,8 +20,12 @@ def test_prioritised_draws_follow_the_priorities(make, make_row, draw):
     first = np.concatenate([s.experience.action[:, 0] for s in samples])
     np.testing.assert_allclose(np.bincount(first, minlength=4) / 9600, want, atol=0.03)
     assert not (first == 0).any()
-    np.testing.assert_allclose(np.concatenate([s.info.probability for s in samples]), want[first], rtol=1e-6)
-    np.testing.assert_allclose(np.concatenate([s.info.priority for s in samples]), first.astype(float) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([s.info.probability for s in samples]), want[first], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        np.concatenate([s.info.priority for s in samples]), first.astype(float) ** 2, rtol=1e-6
+    )
     np.testing.assert_array_equal(np.concatenate([s.info.key for s in samples]), keys[first])
 
 
@@ -68,5 +74,9 @@ def test_stale_keys_are_passed_over(make, make_row, draw):
     new = np.unique(np.concatenate([s.info.key for s in samples]))
     assert not set(old.tolist()) & set(new.tolist())
     replay.update_priorities(np.concatenate([old, new[:1]]), [7.0, 7.0, 7.0, 7.0, 3.0])
-    priorities = {int(k): float(p) for s in draw(replay, 4) for k, p in zip(s.info.key, s.info.priority, strict=True)}
+    priorities = {
+        int(k): float(p)
+        for s in draw(replay, 4)
+        for k, p in zip(s.info.key, s.info.priority, strict=True)
+    }
     assert priorities == {int(k): 3.0 if k == new[0] else 1.0 for k in new}

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from jax_agents.envs.types import Sample
 
 
@@ -57,7 +58,9 @@ def test_samples_on_a_device(make, make_row, windows, expected):
     out = [next(samples) for _ in range(4)]
     assert all(isinstance(x, jax.Array) for s in out for x in jax.tree.leaves(s.experience))
     assert all(s.info.key.dtype == np.uint64 and isinstance(s.info.key, np.ndarray) for s in out)
-    assert windows(Sample(jax.tree.map(np.asarray, s.experience), s.info) for s in out) <= expected(range(4), 2)
+    assert windows(Sample(jax.tree.map(np.asarray, s.experience), s.info) for s in out) <= expected(
+        range(4), 2
+    )
 
 
 @pytest.mark.parametrize("on_device", [False, True])

@@ -6,7 +6,9 @@ import time
 import pytest
 
 
-def test_a_wait_that_is_too_long_raises_with_the_state_and_can_be_repeated(make, make_row, windows, expected):
+def test_a_wait_that_is_too_long_raises_with_the_state_and_can_be_repeated(
+    make, make_row, windows, expected
+):
     replay = make(timeout=0.4)
     samples = replay.as_dataset(sample_batch_size=2)
     replay.add(make_row(0))
@@ -35,7 +37,9 @@ def test_min_size_items_are_waited_for(make, make_row):
 def test_next_waits_for_another_thread(make, make_row, windows, expected):
     replay = make(timeout=20.0)
     result = []
-    reader = threading.Thread(target=lambda: result.append(next(replay.as_dataset(sample_batch_size=2))))
+    reader = threading.Thread(
+        target=lambda: result.append(next(replay.as_dataset(sample_batch_size=2)))
+    )
     reader.start()
     time.sleep(0.2)
     assert not result

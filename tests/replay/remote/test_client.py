@@ -5,11 +5,21 @@ import time
 import ml_dtypes
 import numpy as np
 import pytest
+
 from jax_agents.replay import has_reverb
 from jax_agents.replay.remote import ReverbClient
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
-DTYPES = [np.uint8, np.int32, np.int64, np.uint64, np.float32, np.float64, np.bool_, ml_dtypes.bfloat16]
+DTYPES = [
+    np.uint8,
+    np.int32,
+    np.int64,
+    np.uint64,
+    np.float32,
+    np.float64,
+    np.bool_,
+    ml_dtypes.bfloat16,
+]
 
 
 def start(max_size=1000, sampler=None, limiter=None, port=None, **options):
@@ -37,7 +47,10 @@ def served():
 
 def rows_of(dtypes, num, shape=(2, 3)):
     rng = np.random.default_rng(0)
-    return [[(rng.normal(size=shape) * 100).astype(np.int64).astype(dtype) for dtype in dtypes] for _ in range(num)]
+    return [
+        [(rng.normal(size=shape) * 100).astype(np.int64).astype(dtype) for dtype in dtypes]
+        for _ in range(num)
+    ]
 
 
 def official(server, dtypes, shapes, num):
@@ -58,7 +71,10 @@ def official(server, dtypes, shapes, num):
 @pytest.mark.parametrize(("chunk_length", "delta"), [(1, False), (4, True), (50, False)])
 def test_reverb_reads_what_this_client_writes(served, chunk_length, delta):
     server, client = served
-    writer, rows = client.writer(max_rows=6, chunk_length=chunk_length, delta_encoded=delta), rows_of(DTYPES, 20)
+    writer, rows = (
+        client.writer(max_rows=6, chunk_length=chunk_length, delta_encoded=delta),
+        rows_of(DTYPES, 20),
+    )
     for i, row in enumerate(rows):
         writer.append(row)
         if i >= 5:
@@ -67,18 +83,30 @@ def test_reverb_reads_what_this_client_writes(served, chunk_length, delta):
     assert client.table_info("t").current_size == 15
     seen = set()
     for item in official(server, DTYPES, [(6, 2, 3)] * len(DTYPES), 60):
-        (start,) = [s for s in range(15) if np.array_equal(item[5], np.stack([row[5] for row in rows[s : s + 6]]))]
+        (start,) = [
+            s
+            for s in range(15)
+            if np.array_equal(item[5], np.stack([row[5] for row in rows[s : s + 6]]))
+        ]
         for k, column in enumerate(item):
-            np.testing.assert_array_equal(column, np.stack([row[k] for row in rows[start : start + 6]]))
+            np.testing.assert_array_equal(
+                column, np.stack([row[k] for row in rows[start : start + 6]])
+            )
         seen.add(start)
     assert len(seen) > 5
     sampler = client.sampler("t")
     for item in sampler.take(30, ahead=30):
         arrays = item.arrays()
-        (start,) = [s for s in range(15) if np.array_equal(arrays[5], np.stack([row[5] for row in rows[s : s + 6]]))]
+        (start,) = [
+            s
+            for s in range(15)
+            if np.array_equal(arrays[5], np.stack([row[5] for row in rows[s : s + 6]]))
+        ]
         for k, column in enumerate(arrays):
             assert column.dtype == DTYPES[k]
-            np.testing.assert_array_equal(column, np.stack([row[k] for row in rows[start : start + 6]]))
+            np.testing.assert_array_equal(
+                column, np.stack([row[k] for row in rows[start : start + 6]])
+            )
     sampler.close()
 
 
@@ -108,7 +136,9 @@ def test_this_client_reads_what_reverb_writes(served, delta):
 
     server, client = served
     rows = rows_of([np.int32, np.uint8, np.float32, np.bool_], 40, (30, 20))
-    with reverb.Client(f"localhost:{server.port}").writer(40, chunk_length=7, delta_encoded=delta) as writer:
+    with reverb.Client(f"localhost:{server.port}").writer(
+        40, chunk_length=7, delta_encoded=delta
+    ) as writer:
         for row in rows:
             writer.append(row)
         writer.create_item("t", 40, 1.5)
@@ -132,7 +162,9 @@ def test_priorities_deletes_resets_and_keys_of_64_bits():
     assert max(keys) > 2**62
     client.update_priorities("t", dict.fromkeys(keys, 0.0) | {keys[3]: 2.0, 12345: 1.0})
     items = client.sampler("t").take(10)
-    assert {(item.info.key, item.info.priority, item.info.probability) for item in items} == {(keys[3], 2.0, 1.0)}
+    assert {(item.info.key, item.info.priority, item.info.probability) for item in items} == {
+        (keys[3], 2.0, 1.0)
+    }
     client.delete("t", keys[:6])
     assert client.table_info("t").current_size == 2
     client.reset("t")
@@ -156,7 +188,9 @@ def test_a_queue_blocks_its_writer_within_the_time_and_loses_nothing():
         writer.append([np.float32(t)])
         writer.create_item("t", 1.0, 1)
     begin = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"writing took longer than 0\.3 s: 6 items are not confirmed"):
+    with pytest.raises(
+        TimeoutError, match=r"writing took longer than 0\.3 s: 6 items are not confirmed"
+    ):
         writer.flush(timeout=0.3)
     assert time.monotonic() - begin < 3
     writer.append([np.float32(10)])
@@ -184,7 +218,9 @@ def test_a_server_that_comes_back_gets_what_it_had_not_confirmed():
     server.stop()
     writer.append([np.float32(3)])
     writer.create_item("t", 1.0, 2)
-    with pytest.raises(ConnectionError, match=rf"no Reverb server answers at localhost:{port}.*replay-server"):
+    with pytest.raises(
+        ConnectionError, match=rf"no Reverb server answers at localhost:{port}.*replay-server"
+    ):
         writer.flush()
     with pytest.raises(ConnectionError, match="is it running"):
         client.server_info()

@@ -1,4 +1,6 @@
-"""What only `RemoteReplay` does; the conformance suite has what it shares with the other buffers."""
+"""What only `RemoteReplay` does; the conformance suite has what it shares with the other
+buffers.
+"""
 
 import os
 import pathlib
@@ -10,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import Trajectory
 from jax_agents.replay import has_reverb
@@ -22,7 +25,15 @@ needs_reverb = pytest.mark.skipif(not has_reverb(), reason="Reverb is not instal
 
 def row(number):
     one = np.float32(1)
-    return Trajectory(np.int32(1), np.full(4, number, np.float32), np.int32(0), (), np.int32(1), np.float32(number), one)
+    return Trajectory(
+        np.int32(1),
+        np.full(4, number, np.float32),
+        np.int32(0),
+        (),
+        np.int32(1),
+        np.float32(number),
+        one,
+    )
 
 
 def fill(add, numbers):
@@ -31,12 +42,21 @@ def fill(add, numbers):
 
 
 def python_with_reverb():
-    """An interpreter that has Reverb: this one, the one that the environment names, or the repository's."""
-    candidates = [os.environ.get("JAX_AGENTS_REVERB_PYTHON"), str(ROOT / ".venv" / "bin" / "python")]
+    """An interpreter that has Reverb: this one, the one that the environment names, or the
+    repository's.
+    """
+    candidates = [
+        os.environ.get("JAX_AGENTS_REVERB_PYTHON"),
+        str(ROOT / ".venv" / "bin" / "python"),
+    ]
     if has_reverb():
         return sys.executable
     for candidate in filter(None, candidates):
-        check = [candidate, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('reverb') is None)"]
+        check = [
+            candidate,
+            "-c",
+            "import importlib.util as u, sys; sys.exit(u.find_spec('reverb') is None)",
+        ]
         if os.path.exists(candidate) and subprocess.run(check, check=False).returncode == 0:
             return candidate
     return pytest.skip("no Python with Reverb; name one in JAX_AGENTS_REVERB_PYTHON")
@@ -89,7 +109,9 @@ def test_a_server_process_saves_at_the_end_and_goes_on_from_there(tmp_path):
         replay = RemoteReplay(SPEC, address, **config)
         samples = replay.as_dataset(64, prefetch=0)
         infos = [next(samples).info for _ in range(30)]
-        seen = {int(k): float(p) for info in infos for k, p in zip(info.key, info.priority, strict=True)}
+        seen = {
+            int(k): float(p) for info in infos for k, p in zip(info.key, info.priority, strict=True)
+        }
         assert seen[key] == 3.0
         assert len(replay) == 50
         replay.close()
@@ -118,9 +140,13 @@ def test_several_servers_are_sampled_as_one():
     assert set(first.tolist()) == {*range(30), *range(100, 110)}
     np.testing.assert_allclose((first >= 100).mean(), 0.25, atol=0.06)
     assert all((s.info.table_size == 40).all() for s in drawn)
-    np.testing.assert_allclose(np.concatenate([s.info.probability for s in drawn]), 1 / 40, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([s.info.probability for s in drawn]), 1 / 40, rtol=1e-6
+    )
     keys = np.concatenate([s.info.key for s in drawn])
-    replay.update_priorities(keys[first == 105], np.full((first == 105).sum(), 41.0))  # as much as all others, and 2 more
+    replay.update_priorities(
+        keys[first == 105], np.full((first == 105).sum(), 41.0)
+    )  # as much as all others, and 2 more
     drawn = [next(samples) for _ in range(60)][10:]
     first = np.concatenate([s.experience.reward[:, 0] for s in drawn])
     np.testing.assert_allclose((first == 105).mean(), 41 / 80, atol=0.08)
@@ -160,7 +186,10 @@ def test_tables_that_differ_are_named():
     for config, told in (
         ({"capacity": 90}, "room for 100 rows, got 90"),
         ({"priority_exponent": 0.5}, "priority_exponent: the server has None, got 0.5"),
-        ({"sequence_length": 3}, r"rows: the server has packed: uint8\[2, 36\], got packed: uint8\[3, 36\]"),
+        (
+            {"sequence_length": 3},
+            r"rows: the server has packed: uint8\[2, 36\], got packed: uint8\[3, 36\]",
+        ),
         ({"table": "other"}, "no table 'other'"),
     ):
         with pytest.raises(ValueError, match=told):

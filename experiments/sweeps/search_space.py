@@ -1,0 +1,121 @@
+"""What a sweep varies: marks in a configuration, which are plain dicts, so that JSON and YAML can
+hold them.
+
+{"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}, "num_rows":
+64}
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def grid_search(values: Sequence[Any]) -> dict[str, Any]:
+    """Each of these values; several such marks make all combinations."""
+    return {"grid_search": list(values)}
+
+
+def uniform(low: float, high: float) -> dict[str, Any]:
+    """A number between two, drawn anew for each configuration."""
+    return {"uniform": [low, high]}
+
+
+def log_uniform(low: float, high: float) -> dict[str, Any]:
+    """A positive number between two, whose logarithm is uniform; for learning rates, say."""
+    return {"log_uniform": [low, high]}
+
+
+def choice(values: Sequence[Any]) -> dict[str, Any]:
+    """One of these values, drawn anew for each configuration."""
+    return {"choice": list(values)}
+
+
+_DRAWS: dict[str, Callable[[np.random.Generator, list[Any]], Any]] = {
+    "uniform": lambda rng, bounds: rng.uniform(*bounds),
+    "log_uniform": lambda rng, bounds: math.exp(
+        rng.uniform(math.log(bounds[0]), math.log(bounds[1]))
+    ),
+    "choice": lambda rng, values: values[rng.integers(len(values))],
+}
+MARKS = ("grid_search", *_DRAWS)
+
+
+def variants(
+    config: Mapping[str, Any], num_samples: int = 1, seed: int = 0
+) -> list[tuple[str, dict[str, Any]]]:
+    """The configurations that the marks stand for, with a label for each that says how they differ;
+    "" if there are no marks.
+
+    >>> variants({"gamma": 0.9, "learning_rate": grid_search([1, 2])})
+    [('learning_rate=1', {'gamma': 0.9, 'learning_rate': 1}), ('learning_rate=2', {'gamma': 0.9,
+    'learning_rate': 2})]
+    >>> [label for label, _ in variants({"gamma": uniform(0.9, 1.0)}, num_samples=2)]
+    ['gamma=0.9637_sample_0', 'gamma=0.927_sample_1']
+
+    Args:
+      config: values, some of them marks.
+      num_samples: how often to go through the grid, drawing the random values anew each time.
+      seed: of the draws.
+
+    Raises:
+      ValueError: a mark that is not as above; or more than one sample, and nothing to draw.
+    """
+    marked = {key: _mark(key, value) for key, value in config.items() if isinstance(value, Mapping)}
+    grid = {key: values for key, (kind, values) in marked.items() if kind == "grid_search"}
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
+    if num_samples > 1 and len(grid) == len(marked):
+        raise ValueError(
+            f"num_samples={num_samples}: nothing in the configuration is random; for several "
+            "seeds, set num_seeds"
+        )
+    rng = np.random.default_rng(seed)
+    found = []
+    for sample, values in itertools.product(range(num_samples), itertools.product(*grid.values())):
+        at = dict(zip(grid, values, strict=True))
+        chosen = {
+            key: at[key] if key in at else _DRAWS[kind](rng, options)
+            for key, (kind, options) in marked.items()
+        }
+        parts = [f"{key}={_label(value, exact=key in at)}" for key, value in chosen.items()]
+        parts += [f"sample_{sample}"] if num_samples > 1 else []
+        found.append(("_".join(parts), dict(config) | chosen))
+    return found
+
+
+def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    ((kind, values),) = value.items() if len(value) == 1 else [("", None)]
+    if kind not in MARKS or not isinstance(values, list) or not values:
+        raise ValueError(
+            f"config {key}: expected a value, or {{{' or '.join(MARKS)}: [...]}}, got "
+            f"{dict(value)!r}"
+        )
+    if kind.endswith("uniform"):
+        numbers = all(
+            isinstance(bound, int | float) and not isinstance(bound, bool) for bound in values
+        )
+        if (
+            len(values) != 2
+            or not numbers
+            or not values[0] < values[1]
+            or (kind == "log_uniform" and values[0] <= 0)
+        ):
+            positive = "positive " if kind == "log_uniform" else ""
+            raise ValueError(
+                f"config {key}: expected {{{kind}: [low, high]}}, {positive}numbers low < high, "
+                f"got {values!r}"
+            )
+    return kind, values
+
+
+def _label(value: Any, exact: bool = True) -> str:
+    if isinstance(value, float) and not exact:
+        return f"{value:.4g}"
+    return (
+        "-".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else str(value).replace("/", "-")
+    )

@@ -1,0 +1,98 @@
+"""Environments by name, for either loop: gymnasium's ids, those that are written in JAX too, and a
+few of our own.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from ...envs import HostEnvironment, JaxEnvironment, TimeLimit, classic, gym, select_observation
+from ...envs.environment import Environment
+from ..configs.checking import nearest
+
+# gymnasium's ids of the environments that are there in JAX too
+JAX_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
+    "Acrobot-v1": classic.Acrobot,
+    "CartPole-v1": classic.CartPole,
+    "MountainCar-v0": classic.MountainCar,
+    "MountainCarContinuous-v0": classic.MountainCarContinuous,
+    "Pendulum-v1": classic.Pendulum,
+}
+# our own, in JAX alone
+OWN_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
+    "CartPole-v1-positions": lambda: select_observation(
+        classic.CartPole(), (0, 2)
+    ),  # hides both velocities
+}
+_ALL = JAX_ENVIRONMENTS | OWN_ENVIRONMENTS
+
+
+def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnvironment:
+    """A JAX environment, given itself or the name of one; with another time limit, if one is given
+    (-1: none).
+
+    Raises:
+      ValueError: there is none of that name, or its time limit cannot be taken away.
+    """
+    if isinstance(env, str):
+        if env not in _ALL:
+            raise ValueError(
+                f"the device runner needs an environment written in JAX, and {env!r} is not; "
+                f"{nearest(env, _ALL)} (All "
+                "algorithms but ES have a runner 'loop', for every environment.)"
+            )
+        env = _ALL[env]()
+    _check_can_be_made_again(env)
+    if not isinstance(env, JaxEnvironment):
+        raise ValueError(
+            f"the device runner needs a JAX environment or the id of one, got {env!r}; use "
+            "runner='loop'"
+        )
+    return _with_limit(env, max_episode_steps)
+
+
+def host_environment(
+    env: Any, num_envs: int | None, max_episode_steps: int | None = None, preprocess: bool = True
+) -> Environment:
+    """An environment for the Python loop, of a gymnasium id, a function that makes a gymnasium
+    environment, or a JAX one.
+
+    Args:
+      env: see above, or one of `OWN_ENVIRONMENTS`.
+      num_envs: None: unbatched.
+      max_episode_steps: another time limit; -1: none.
+      preprocess: observe what `envs.get_preprocessor` makes of gymnasium's observations.
+
+    Raises:
+      ValueError: an unknown name, naming the nearest ones.
+      TypeError: a host environment itself.
+    """
+    if isinstance(env, str) and env in OWN_ENVIRONMENTS:
+        env = OWN_ENVIRONMENTS[env]()
+    _check_can_be_made_again(env)
+    if isinstance(env, str) or not isinstance(env, JaxEnvironment):
+        return gym.make(env, num_envs, max_episode_steps=max_episode_steps, preprocess=preprocess)
+    return HostEnvironment(_with_limit(env, max_episode_steps), num_envs)
+
+
+def _check_can_be_made_again(env: Any) -> None:
+    if not isinstance(env, type) and (hasattr(env, "num_envs") or hasattr(env, "action_space")):
+        raise TypeError(
+            "env: expected an id, a function that makes a gymnasium environment, or an "
+            "environment in JAX, of which others are "
+            f"made for evaluation, got the environment {type(env).__name__} itself"
+        )
+
+
+def _with_limit(env: Any, max_episode_steps: int | None) -> Any:
+    if max_episode_steps is None:
+        return env
+    limit = None if max_episode_steps == -1 else max_episode_steps
+    if hasattr(env, "max_episode_steps"):
+        return dataclasses.replace(env, max_episode_steps=limit)
+    if limit is None:
+        raise ValueError(
+            f"max_episode_steps=-1: {type(env).__name__} has no field max_episode_steps; give it "
+            "none yourself"
+        )
+    return TimeLimit(env, limit)

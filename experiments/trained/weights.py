@@ -1,0 +1,137 @@
+"""Weights as NumPy trees: out, in, and in from files that something else wrote, with errors that
+name what differs.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...agents.agent import TrainState
+from ...envs.specs import leaf_name
+
+
+class WeightsError(ValueError):
+    """Weights that do not fit; the message names each leaf that differs."""
+
+
+def get_weights(state: TrainState) -> dict[str, Any]:
+    """The parameters by role, as NumPy arrays of their own:
+    `{"q": {"params": {"Dense_0": {"kernel": ...}}}}`.
+    """
+    return jax.tree.map(np.array, jax.device_get(state.params))
+
+
+def set_weights(state: TrainState, weights: Any) -> TrainState:
+    """The state with other parameters: a tree as `get_weights` gives it, or a flat dict by names
+    like q/params/Dense_0/kernel.
+
+    Target networks become copies of them, as in a fresh state; the optimizer's state, the update
+    count and normalisers stay.
+
+    Raises:
+      WeightsError: a leaf is missing, unknown, of another shape, or no number; nothing is changed
+        then.
+    """
+    treedef: Any
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(state.params)
+    wanted = {leaf_name(path): leaf for path, leaf in leaves}
+    given = _flat(weights)
+    problems = [
+        problem for name, leaf in wanted.items() if (problem := _problem(name, leaf, given))
+    ]
+    problems += [
+        f"{name}: not expected{_near(name, set(wanted) - set(given))}"
+        for name in given
+        if name not in wanted
+    ]
+    if problems:
+        raise WeightsError(
+            f"weights: {len(problems)} of {len(wanted)} leaves do not fit:\n" + "\n".join(problems)
+        )
+    params = treedef.unflatten(
+        [jnp.array(given[name], leaf.dtype) for name, leaf in wanted.items()]
+    )
+    targets = {role: jax.tree.map(jnp.copy, params[role]) for role in state.target_params}
+    return dataclasses.replace(state, params=params, target_params=targets)
+
+
+def import_weights(state: TrainState, source: Any) -> TrainState:
+    """The state with weights from outside: a file, or what `set_weights` takes.
+
+    Args:
+      state: whose parameters to replace.
+      source: the path of a `.npz` file (an array for each name, as `export_weights` writes it), of
+        a `.msgpack` file (flax's), or the weights themselves. Nothing is unpickled.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      WeightsError: it cannot be read, is of another kind, or does not fit.
+    """
+    return set_weights(
+        state, read_weights(source) if isinstance(source, str | os.PathLike) else source
+    )
+
+
+def export_weights(state: TrainState, path: str | os.PathLike[str]) -> Path:
+    """Writes the parameters as a `.npz` file, an array for each name; returns its path."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"path: expected a name that ends in .npz, got {path}")
+    weights = _flat(get_weights(state))
+    with open(path, "wb") as file:
+        np.savez(file, **weights)
+    return path
+
+
+def read_weights(path: str | os.PathLike[str]) -> Any:
+    """The weights in a `.npz` or `.msgpack` file, as a (flat or nested) dict.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      WeightsError: it cannot be read, or is of another kind.
+    """
+    path = Path(path)
+    if path.suffix not in (".npz", ".msgpack"):
+        raise WeightsError(
+            f"{path}: expected a .npz or .msgpack file; other kinds can be read and given as a "
+            "dict of arrays"
+        )
+    data = path.read_bytes()
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        from flax import serialization
+
+        return serialization.msgpack_restore(data)
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise WeightsError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _flat(weights: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(weights, is_leaf=lambda x: x is None)[0]
+    return {leaf_name(path): leaf for path, leaf in leaves}
+
+
+def _problem(name: str, leaf: Any, given: Mapping[str, Any]) -> str | None:
+    expected = f"{name}: expected {leaf.dtype}{list(leaf.shape)}"
+    if name not in given:
+        return f"{expected}, got nothing{_near(name, given)}"
+    value = np.asarray(given[name])
+    if value.shape != leaf.shape:
+        return f"{expected}, got {value.dtype}{list(value.shape)}"
+    if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
+        return f"{expected}, got what are not all finite numbers, {value.dtype}"
+    return None
+
+
+def _near(name: str, names: Any) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; the nearest is {near[0]}" if near else ""

@@ -1,0 +1,215 @@
+"""What a trainer tells: to the files of its run folder, to TensorBoard, and to the terminal."""
+
+import csv
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ...evaluation.video import NO_VIDEO
+from ..trained import run_folder
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Callback:
+    """Hooks of a trainer, which do nothing; override those that you need.
+
+    Example, of a metric of one's own, and of an end to training that no number in `stop` could say:
+      >>> from jax_agents.experiments import Callback, DqnConfig, Trainer
+      >>> class Patience(Callback):
+      ...     def __init__(self, num_reports):
+      ...         self.num_reports, self.best, self.waited = num_reports, -float("inf"), 0
+      ...     def on_episode(self, trainer, episode_return, episode_length, num_episodes):
+      ...         if episode_return > self.best:
+      ...             self.best, self.waited = episode_return, -1
+      ...     def on_train_end(self, trainer, result):
+      ...         result["best_episode_return"] = self.best  # in result.json, progress.csv and TensorBoard too
+      ...     def on_report(self, trainer, result):
+      ...         self.waited += 1
+      ...         if self.waited == self.num_reports:
+      ...             trainer.interrupt()
+      >>> config = DqnConfig(warmup_steps=2_000, steps_per_report=200)
+      >>> with_patience = Trainer(config, "CartPole-v1", replay="host", callbacks=[Patience(2)])
+      >>> result = with_patience.run({"training_iteration": 10})  # of random actions: there is no progress
+      >>> result["training_iteration"] < 10 and result["best_episode_return"] >= result["episode_return_max"]
+      True
+    """
+
+    def on_start(self, trainer: "Trainer") -> None:
+        """Before the first report, and before the first one after a restore;
+        `trainer.training_iteration` says where it is.
+        """
+
+    def on_train_begin(self, trainer: "Trainer") -> None:
+        """Before the training of each report."""
+
+    def on_episode(
+        self,
+        trainer: "Trainer",
+        episode_return: float,
+        episode_length: float | None,
+        num_episodes: int,
+    ) -> None:
+        """After episodes of training: each of them, a little later; on device their means, once in
+        a report.
+        """
+
+    def on_progress(self, trainer: "Trainer") -> None:
+        """Several times during a report."""
+
+    def on_train_end(self, trainer: "Trainer", result: dict[str, Any]) -> None:
+        """After the training of each report; what is added to `result` is reported."""
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        """After each report; a checkpoint of it is saved later."""
+
+    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+        """After a checkpoint is on the disk."""
+
+    def on_end(self, trainer: "Trainer") -> None:
+        """When the trainer is closed; may be called twice."""
+
+
+class JsonReports(Callback):
+    """Appends each report to `result.json`; a restored trainer's file is cut back to its checkpoint
+    first.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_start(self, trainer: "Trainer") -> None:
+        run_folder.cut_results(self.folder, trainer.training_iteration)
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        run_folder.append_result(self.folder, result)
+
+
+class CsvReports(Callback):
+    """Appends each report to `progress.csv`, whose columns grow when a report has new keys. Needs
+    `JsonReports` before it.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._columns: list[str] = []
+
+    def on_start(self, trainer: "Trainer") -> None:
+        self._columns = []
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        if not set(result) <= set(self._columns):
+            results = run_folder.read_results(self.folder)
+            self._columns = list(dict.fromkeys(key for one in results for key in one))
+            run_folder.write_table(self.folder, results)
+            return
+        with open(self.folder / run_folder.TABLE, "a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(result)
+
+
+class TensorBoard(Callback):
+    """Writes each report's numbers as TensorBoard events, against environment steps."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer: Any = None
+
+    def on_start(self, trainer: "Trainer") -> None:
+        from tensorboardX import SummaryWriter
+
+        self.on_end(trainer)
+        steps = (
+            0 if trainer.result is None else trainer.result["num_env_steps_sampled_lifetime"] + 1
+        )
+        self._writer = SummaryWriter(str(self.folder), purge_step=steps, flush_secs=10)
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        for name, value in result.items():
+            if isinstance(value, int | float) and name != "timestamp":
+                self._writer.add_scalar(name, value, result["num_env_steps_sampled_lifetime"])
+
+    def on_end(self, trainer: "Trainer") -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class Console(Callback):
+    """A progress bar with steps/s, return and loss; plain lines, at most one in `seconds`, where
+    there is no terminal.
+    """
+
+    def __init__(
+        self, num_steps: float | None = None, seconds: float = 5.0, file: TextIO | None = None
+    ):
+        self._total, self._seconds = num_steps, seconds
+        self._file = sys.stdout if file is None else file
+        self._bar: Any = None
+        self._last = -float("inf")
+        self._status = ""
+
+    def on_start(self, trainer: "Trainer") -> None:
+        if self._bar is None and self._file.isatty():
+            from rich import progress
+            from rich.console import Console as Terminal
+
+            columns = (
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("steps  {task.description}"),
+            )
+            console = Terminal(file=self._file)
+            self._bar = progress.Progress(
+                *columns, progress.TimeRemainingColumn(), console=console, refresh_per_second=4
+            )
+            self._task = self._bar.add_task("warming up", total=self._total)
+            self._bar.start()
+
+    def on_progress(self, trainer: "Trainer") -> None:
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=trainer.num_steps, description=self._status or "warming up"
+            )
+
+    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+        parts = [f"{result['steps_per_second']:,.0f} steps/s"]
+        for label, key, digits in (("return", "episode_return_mean", 1), ("loss", "loss", 4)):
+            parts.append(
+                f"{label} {'-' if result.get(key) is None else format(result[key], f'.{digits}f')}"
+            )
+        self._status = "  ".join(parts)
+        if self._bar is not None:
+            self.on_progress(trainer)
+        elif time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
+            print(
+                f"{result['num_env_steps_sampled_lifetime']:>9,} steps  {self._status}",
+                file=self._file,
+                flush=True,
+            )
+
+    def on_end(self, trainer: "Trainer") -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class Monitor(Callback):
+    """Films an episode of the greedy policy at each checkpoint, into `videos/`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+        try:
+            trainer.video(self.folder / run_folder.VIDEOS / f"{path.name}.mp4")
+        except NO_VIDEO as error:
+            print(f"no video: {error}", file=sys.stderr, flush=True)
+
+
+def recorders(folder: Path) -> tuple[Callback, ...]:
+    """What every run folder gets: its reports as JSON, as a table and for TensorBoard."""
+    return JsonReports(folder), CsvReports(folder), TensorBoard(folder)

@@ -1,0 +1,130 @@
+"""What a report of a trainer says, and when a run is to stop by it."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..configs.checking import nearest
+from ..runners import Episodes, Progress
+
+RESULT_KEYS = (
+    "training_iteration",
+    "num_env_steps_sampled_lifetime",
+    "num_updates_lifetime",
+    "num_episodes_lifetime",
+    "episode_return_mean",
+    "episode_return_max",
+    "episode_return_min",
+    "episode_len_mean",
+    "loss",
+    "steps_per_second",
+    "time_this_iter_s",
+    "time_total_s",
+    "timestamp",
+)
+RECENT_EPISODES = 20
+
+
+def make_report(
+    counters: Mapping[str, Any], recent: list[Episodes], steps: int, seconds: float
+) -> dict[str, Any]:
+    """A report without the agent's metrics.
+
+    Args:
+      counters: `training_iteration`, `num_steps`, `num_updates`, `num_episodes` and `time_total`,
+        so far.
+      recent: the episodes to average over.
+      steps: environment steps since the last report.
+      seconds: that they took.
+    """
+    means = [(mean, count) for mean, _, count in recent]
+    lengths = [(length, count) for _, length, count in recent if length is not None]
+    return {
+        "training_iteration": counters["training_iteration"],
+        "num_env_steps_sampled_lifetime": counters["num_steps"],
+        "num_updates_lifetime": counters["num_updates"],
+        "num_episodes_lifetime": counters["num_episodes"],
+        "episode_return_mean": _mean(means),
+        "episode_return_max": finite(max((mean for mean, _ in means), default=None)),
+        "episode_return_min": finite(min((mean for mean, _ in means), default=None)),
+        "episode_len_mean": _mean(lengths),
+        "loss": None,
+        "steps_per_second": round(steps / seconds, 1),
+        "time_this_iter_s": round(seconds, 4),
+        "time_total_s": round(counters["time_total"], 4),
+        "timestamp": round(time.time(), 3),
+    }
+
+
+class Tally:
+    """Adds up what a runner has made since a report began."""
+
+    def __init__(self) -> None:
+        self.num_updates, self.seconds = 0, 0.0  # seconds before they were asked for: `Progress`
+        self._sums: dict[str, float] = {}
+
+    def add(self, progress: Progress) -> None:
+        self.num_updates += progress.num_updates
+        self.seconds += progress.seconds
+        for name, value in progress.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * progress.num_updates
+
+    def metrics(self) -> dict[str, float | None]:
+        """The means of the agent's metrics over the updates; None for what JSON cannot hold. It
+        warns if the loss is that.
+        """
+        means = {name: finite(total / self.num_updates) for name, total in self._sums.items()}
+        if "loss" in means and means["loss"] is None:
+            warnings.warn(
+                f"the loss is {self._sums['loss']}, so that the weights are no numbers any more: "
+                "look for observations or "
+                "rewards that are not finite or very large, or lower learning_rate",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return means
+
+
+def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
+    """`stop`, if each key is one of `RESULT_KEYS` and each value a number; else a ValueError that
+    says what was meant.
+    """
+    for key, value in stop.items():
+        if key not in RESULT_KEYS:
+            raise ValueError(f"stop: no result {key!r}; {nearest(key, RESULT_KEYS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or np.isnan(value):
+            raise ValueError(f"stop {key}: expected a number, got {value!r}")
+    if not stop:
+        raise ValueError(f"stop: expected at least one of {', '.join(RESULT_KEYS)}")
+    return dict(stop)
+
+
+def reached(stop: Mapping[str, float], result: Mapping[str, Any] | None) -> bool:
+    """Whether a result has one of the numbers of `stop`."""
+    return result is not None and any(
+        result[key] is not None and result[key] >= value for key, value in stop.items()
+    )
+
+
+def newest(episodes: list[Episodes]) -> list[Episodes]:
+    """The last of them, `RECENT_EPISODES` at least if there are so many."""
+    kept, count = [], 0
+    for episode in reversed(episodes):
+        if count >= RECENT_EPISODES:
+            break
+        kept.append(episode)
+        count += episode[2]
+    return kept[::-1]
+
+
+def _mean(values: list[tuple[float, int]]) -> float | None:
+    total = sum(count for _, count in values)
+    return finite(sum(value * count for value, count in values) / total if total else None)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for what JSON cannot hold."""
+    return value if value is not None and np.isfinite(value) else None

@@ -1,0 +1,113 @@
+"""From the rows of several streams to the items of a queue: segments or whole episodes."""
+
+import jax
+import numpy as np
+
+from ...envs.types import Array, StepType, TimeStep, Trajectory, Tree
+from ..replay import following
+
+
+class Assembler:
+    """Cuts the rows of n streams into items; `ExperienceQueue` says what these are.
+
+    Attributes:
+      item_rows: rows of an item.
+      num_rows_added: rows of all streams so far.
+      num_dropped: those that no item will hold.
+    """
+
+    def __init__(self, spec: Trajectory, num_rows: int, episodes: bool):
+        self._spec, self._num_rows, self._episodes = spec, num_rows, episodes
+        self.item_rows = num_rows + (2 if episodes else 1)
+        self._expected: np.ndarray  # the step types that continue the last rows, once there are any
+        self._open: Trajectory | None = None  # the rows of the items under way, [n, T + 1, ...]
+        self.num_rows_added = self.num_dropped = 0
+
+    def add(self, leaves: list[np.ndarray]) -> tuple[list[Trajectory], str | None]:
+        """Adds a row of each stream, leaves `[n, ...]` in the spec's order; returns the items that
+        this completes.
+
+        And what is wrong, if an episode has more than `num_rows` steps; its rows are dropped.
+        """
+        row = jax.tree.unflatten(jax.tree.structure(self._spec), leaves)
+        if self._open is None:
+            self._start(len(row.step_type))
+        self._drop(row.step_type != self._expected)
+        self._expected = following(row.step_type, row.next_step_type)
+        self.num_rows_added += len(row.step_type)
+        return (
+            self._add_episode_rows(row) if self._episodes else (self._add_segment_rows(row), None)
+        )
+
+    def bootstrap(self, time_step: TimeStep) -> list[Trajectory]:
+        """Completes the segments that have T rows, with this time step `[n, ...]`; their streams go
+        on with new ones.
+        """
+        if self._open is None or self._episodes:
+            return []
+        full = np.flatnonzero(
+            (self._length == self._num_rows) & (self._expected == time_step.step_type)
+        )
+        self._length[full] = 0
+        return [self._segment(i, time_step) for i in full]
+
+    def _start(self, n: int) -> None:
+        shape = (n, self._num_rows + 1)
+        self._open = jax.tree.map(lambda s: np.zeros((*shape, *s.shape), s.dtype), self._spec)
+        self._length = np.zeros(n, np.int64)
+        self._expected = np.full(n, -1, np.int32)
+
+    def _drop(self, which: np.ndarray) -> None:
+        self.num_dropped += int(self._length[which].sum())
+        self._length[which] = 0
+
+    def _store(self, row: Trajectory, which: Array) -> None:
+        for column, leaf in zip(jax.tree.leaves(self._open), jax.tree.leaves(row), strict=True):
+            column[which, self._length[which]] = leaf[which]
+        self._length[which] += 1
+
+    def _add_segment_rows(self, row: Trajectory) -> list[Trajectory]:
+        full = np.flatnonzero(self._length == self._num_rows)
+        items = [self._segment(i, row) for i in full]
+        self._length[full] = 0
+        self._store(row, np.arange(len(self._length)))
+        return items
+
+    def _segment(self, i: int, following: Trajectory | TimeStep) -> Trajectory:
+        """The segment of stream i, with the bootstrap row of what follows: zeros but for its step
+        type and observation.
+        """
+        item = jax.tree.map(lambda x: x[i].copy(), self._open)
+        for leaf in jax.tree.leaves(item):
+            leaf[-1] = 0
+        item.step_type[-1] = following.step_type[i]
+        for leaf, value in zip(
+            jax.tree.leaves(item.observation), jax.tree.leaves(following.observation), strict=True
+        ):
+            leaf[-1] = value[i]
+        return item
+
+    def _add_episode_rows(self, row: Trajectory) -> tuple[list[Trajectory], str | None]:
+        begun = (self._length > 0) | (row.step_type == StepType.FIRST)
+        self.num_dropped += int(np.count_nonzero(~begun))
+        last = row.step_type == StepType.LAST
+        too_long = begun & (self._length == self._num_rows) & ~last
+        self._drop(too_long)
+        self._store(row, np.flatnonzero(begun & ~too_long))
+        done = np.flatnonzero(begun & last)
+        items = [self._episode(i) for i in done]
+        self._length[done] = 0
+        if not too_long.any():
+            return items, None
+        self.num_dropped += int(np.count_nonzero(too_long))
+        return items, (
+            f"an episode of stream {np.flatnonzero(too_long)[0]} has more than "
+            f"num_rows={self._num_rows} steps; raise "
+            "num_rows, or limit episodes, as envs.gym.make(..., max_episode_steps=...) does"
+        )
+
+    def _episode(self, i: int) -> Trajectory:
+        """The episode of stream i, its boundary row repeated to the end."""
+        rows = np.minimum(np.arange(self.item_rows), self._length[i] - 1)
+        item: Tree = jax.tree.map(lambda x: x[i, rows], self._open)
+        return item

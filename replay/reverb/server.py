@@ -1,0 +1,293 @@
+"""A Reverb server of its own: tables by description, for this machine alone unless told otherwise,
+with checkpoints.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import has_reverb
+from .runtime import import_reverb, quiet
+
+DESCRIPTION, DATA = (
+    "tables.json",
+    "reverb",
+)  # in a checkpoint folder; Reverb deletes what else is in its own
+
+
+@dataclass(frozen=True)
+class TableDescription:
+    """One table, for windows as `RemoteReplay` and `ReverbReplay` of the same arguments write them.
+
+    Args:
+      name: the table's name.
+      capacity: rows; the oldest window goes first.
+      sequence_length: rows in a window.
+      stride: rows between the beginnings of windows.
+      priority_exponent: None samples uniformly.
+      min_size: windows that must be there before any can be sampled.
+
+    Raises:
+      ValueError: naming the setting.
+    """
+
+    name: str = "experience"
+    capacity: int = 100_000
+    sequence_length: int = 2
+    stride: int = 1
+    priority_exponent: float | None = None
+    min_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "sequence_length", "stride", "min_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"table {self.name!r}: {name} must be an integer of at least 1, got {value!r}"
+                )
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"a table's name must be a text, got {self.name!r}")
+        exponent = self.priority_exponent
+        if exponent is not None and (
+            not isinstance(exponent, int | float) or not 0 <= exponent < float("inf")
+        ):
+            raise ValueError(
+                f"table {self.name!r}: priority_exponent must be null or a number >= 0, got "
+                f"{exponent!r}"
+            )
+        if self.min_size > self.max_items:
+            raise ValueError(
+                f"table {self.name!r}: capacity={self.capacity} rows hold "
+                f"{max(0, self.max_items)} windows of "
+                f"sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
+            )
+
+    @property
+    def max_items(self) -> int:
+        """Windows that the table holds: those of one stream of `capacity` rows."""
+        return 1 + (self.capacity - self.sequence_length) // self.stride
+
+
+def read_tables(path: str | Path) -> list[TableDescription]:
+    """The tables in a JSON file: a list of objects with the fields of `TableDescription`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not such a list; naming the field.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if (
+        not isinstance(values, list)
+        or not values
+        or not all(isinstance(value, dict) for value in values)
+    ):
+        raise ValueError(
+            f'{path}: expected a list of tables, such as [{{"name": "experience", "capacity": 100000}}]'
+        )
+    known = set(TableDescription.__dataclass_fields__)
+    for value in values:
+        if set(value) - known:
+            raise ValueError(
+                f"{path}: unknown settings {sorted(set(value) - known)}; a table has "
+                f"{sorted(known)}"
+            )
+    return [TableDescription(**value) for value in values]
+
+
+class ReplayServer:
+    """A running Reverb server.
+
+    Args:
+      tables: what it holds; their names must differ.
+      port: None: any free one.
+      everywhere: answer other machines too, anyone, without a password; otherwise this machine
+        alone.
+      checkpoint_dir: where checkpoints are written, and loaded from at the start; None: there are
+        none.
+
+    Raises:
+      ImportError: Reverb is not installed.
+      ValueError: two tables have one name, or the checkpoints are of other tables.
+      OSError: the port is taken, or the server cannot be limited to this machine.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[TableDescription],
+        *,
+        port: int | None = None,
+        everywhere: bool = False,
+        checkpoint_dir: str | Path | None = None,
+    ):
+        names = [table.name for table in tables]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected at least one table, and each by its own name, got {names}")
+        if not has_reverb():
+            raise ImportError(
+                'a replay server needs Reverb: pip install "jax-agents[reverb]" (Linux x86-64, Python 3.11). Run it where that '
+                "is; RemoteReplay reaches it from any Python"
+            )
+        reverb, _ = import_reverb()
+        if port is not None:
+            with socket.socket() as probe:  # Reverb itself would end the process
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("", port))
+        self._saves = checkpoint_dir is not None
+        checkpointer = None
+        if checkpoint_dir is not None:
+            _check_folder(Path(checkpoint_dir), tables)
+            checkpointer = reverb.checkpointers.DefaultCheckpointer(
+                str(Path(checkpoint_dir) / DATA)
+            )
+        with quiet():
+            self._server = reverb.Server(
+                [_table(reverb, table) for table in tables], port=port, checkpointer=checkpointer
+            )
+        self.port = self._server.port
+        self.address = f"{socket.gethostname() if everywhere else 'localhost'}:{self.port}"
+        if not everywhere:
+            try:
+                _limit_to_loopback(self.port)
+            except OSError:
+                self.stop()
+                raise
+        self._client = reverb.Client(f"localhost:{self.port}")
+
+    def sizes(self) -> dict[str, int]:
+        """The items in each table."""
+        return {
+            name: info.current_size for name, info in self._client.server_info(timeout=30).items()
+        }
+
+    def checkpoint(self) -> str:
+        """Writes all tables to the checkpoint folder; where.
+
+        Raises:
+          RuntimeError: there is no such folder, or its disk is full.
+        """
+        if not self._saves:
+            raise RuntimeError("this server keeps no checkpoints; start it with checkpoint_dir=...")
+        with quiet():
+            return self._client.checkpoint()
+
+    def stop(self) -> None:
+        """Stops the server; may be called twice."""
+        with quiet():
+            self._server.stop()
+
+
+def run(
+    tables: Sequence[TableDescription],
+    *,
+    port: int | None = None,
+    everywhere: bool = False,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_seconds: float | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; then, and every `checkpoint_seconds`, it writes a checkpoint
+    if it has a folder.
+
+    Raises:
+      ImportError, ValueError, OSError: see `ReplayServer`.
+    """
+    if checkpoint_seconds is not None and (checkpoint_dir is None or not checkpoint_seconds > 0):
+        raise ValueError(
+            "checkpoint_seconds needs checkpoint_dir, and must be positive, got "
+            f"{checkpoint_seconds!r}"
+        )
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        server = ReplayServer(
+            tables, port=port, everywhere=everywhere, checkpoint_dir=checkpoint_dir
+        )
+        try:
+            held = ", ".join(f"{name} ({size} items)" for name, size in server.sizes().items())
+            print(f"replay server at {server.address}: {held}", flush=True)
+            while not ended.wait(checkpoint_seconds):
+                _save(server)
+            if checkpoint_dir is not None:
+                _save(server, last=True)
+        finally:
+            server.stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _save(server: ReplayServer, last: bool = False) -> None:
+    try:
+        print(f"checkpoint: {server.checkpoint()}", flush=True)
+    except Exception as error:
+        if last:
+            raise OSError(f"the last checkpoint could not be written: {error}") from error
+        print(f"no checkpoint: {error}", file=sys.stderr, flush=True)
+
+
+def _table(reverb: Any, table: TableDescription) -> Any:
+    exponent = table.priority_exponent
+    return reverb.Table(
+        table.name,
+        reverb.selectors.Uniform() if exponent is None else reverb.selectors.Prioritized(exponent),
+        reverb.selectors.Fifo(),
+        table.max_items,
+        reverb.rate_limiters.MinSize(table.min_size),
+    )
+
+
+def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:
+    """Notes what the folder's checkpoints hold; Reverb would take a table's settings from them,
+    without a word.
+    """
+    wanted = [asdict(table) for table in tables]
+    (folder / DATA).mkdir(parents=True, exist_ok=True)
+    file = folder / DESCRIPTION
+    if file.exists() and json.loads(file.read_text()) != wanted:
+        raise ValueError(
+            f"the checkpoints in {folder} are of other tables ({file.read_text()}), got "
+            f"{json.dumps(wanted)}; use another "
+            "folder, or the saved settings"
+        )
+    draft = file.with_suffix(".new")
+    draft.write_text(json.dumps(wanted))
+    os.replace(draft, file)
+
+
+def _limit_to_loopback(port: int) -> None:
+    """Has the sockets that listen at `port` answer this machine alone: Reverb listens everywhere,
+    and has no setting for it.
+    """
+    limited = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue  # no socket, or closed meanwhile
+        with found:
+            if (
+                found.family not in (socket.AF_INET, socket.AF_INET6)
+                or found.getsockname()[1] != port
+            ):
+                continue
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+                limited += 1
+            else:  # it came in before
+                found.shutdown(socket.SHUT_RDWR)
+    if not limited:
+        raise OSError(
+            f"no socket listens at port {port}, so that it cannot be limited to this machine"
+        )

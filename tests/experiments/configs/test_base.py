@@ -1,0 +1,135 @@
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_agents.experiments import A2cConfig, DqnConfig, PpoConfig, QrDqnConfig, SacConfig
+from jax_agents.experiments.configs.base.base import vectorized
+from jax_agents.experiments.configs.base.evolution import EsConfig
+
+
+def test_iterations_and_updates_follow_from_steps():
+    off = DqnConfig(
+        num_steps=1_000, warmup_steps=200, steps_per_iteration=8, updates_per_iteration=2
+    )
+    assert (off.num_iterations, off.updates(800)) == (100, 200)
+    on = PpoConfig(
+        num_steps=1_000,
+        num_envs=4,
+        num_rows=5,
+        num_epochs=3,
+        num_minibatches=2,
+        iterations_per_report=7,
+    )
+    assert (
+        on.steps_per_iteration,
+        on.updates_per_iteration,
+        on.num_iterations,
+        on.steps_per_report,
+    ) == (20, 6, 50, 140)
+    es = EsConfig(num_steps=1_000, population_size=4, num_episodes=2, max_steps=25)
+    assert (es.num_envs, es.num_iterations) == (8, 5)
+
+
+def test_on_policy_schedules_end_with_the_run():
+    config = PpoConfig(num_steps=1_000, num_envs=4, num_rows=5, num_epochs=3, num_minibatches=2)
+    rate = config.schedule(1.0, 0.0)
+    assert [float(rate(step)) for step in (0, 150, 300)] == [1.0, 0.5, 0.0]
+    assert float(dataclasses.replace(config, learning_rate_steps=500).schedule(1.0, 0.0)(75)) == 0.5
+    assert config.schedule(0.2, None) == 0.2
+
+
+def test_gradients_are_clipped_to_a_global_norm_if_there_is_one():
+    params, gradient = {"x": jnp.zeros(2)}, {"x": jnp.array([30.0, 40.0])}
+    for config, factor in (
+        (PpoConfig(max_grad_norm=0.5), 0.01),
+        (PpoConfig(max_grad_norm=None), 1.0),
+    ):
+        optimizer = config.optimizer()
+        _, state = optimizer.update(gradient, optimizer.init(params), params)
+        moments = state[-1][0] if config.max_grad_norm else state[0]
+        assert moments.mu["x"] == pytest.approx(0.1 * factor * gradient["x"])
+
+
+def test_more_environments_keep_updates_in_proportion_to_steps():
+    def shape(config):
+        return config.num_envs, config.steps_per_iteration, config.updates_per_iteration
+
+    assert shape(vectorized(SacConfig())) == (8, 8, 8)
+    assert shape(vectorized(DqnConfig())) == (8, 8, 2)
+    assert shape(vectorized(QrDqnConfig())) == (8, 256, 256)
+    assert shape(vectorized(A2cConfig(num_envs=1))) == (8, 40, 1)
+    several = A2cConfig(num_envs=3)
+    assert vectorized(several) is several
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"gamma": 1.5}, "config gamma: expected a number from 0 to 1, got 1.5"),
+        ({"tau": -0.1}, "config tau: expected a number from 0 to 1"),
+        ({"learning_rate": 0.0}, "config learning_rate: expected a positive number, got 0.0"),
+        ({"max_grad_norm": -1.0}, "config max_grad_norm: expected a positive number"),
+        (
+            {"learning_rate": float("inf")},
+            "config learning_rate: expected a finite number, got inf",
+        ),
+        ({"importance_exponent": -0.5}, "config importance_exponent: expected 0 or more, got -0.5"),
+        ({"hidden": (8, 0)}, r"config hidden: expected sizes of at least 1, got \[8, 0\]"),
+        ({"batch_size": 0}, "config batch_size: expected at least 1, got 0"),
+        ({"max_episode_steps": 0}, "config max_episode_steps: expected at least 1, got 0"),
+    ],
+)
+def test_numbers_out_of_range(values, message):
+    with pytest.raises(ValueError, match=message):
+        SacConfig(**values)
+
+
+def test_what_may_be_zero_or_without_limit():
+    assert SacConfig(max_episode_steps=-1).max_episode_steps == -1
+    assert PpoConfig(policy_lag=0, entropy_coefficient=0.0).policy_lag == 0
+    with pytest.raises(ValueError, match="expected a divisor of num_envs x num_rows = 1024, got 7"):
+        PpoConfig(num_envs=8, num_rows=128, num_minibatches=7)
+    with pytest.raises(ValueError, match="config policy_lag: expected at least 0"):
+        PpoConfig(policy_lag=-1)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"learning_rate": "1e-3"}, "learning_rate: expected a number, got '1e-3'"),
+        ({"hidden": 64}, "hidden: expected a list of whole numbers, got 64"),
+        ({"hidden": [64, 0.5]}, "hidden: expected a whole number, got 0.5"),
+        ({"batch_size": 12.5}, "batch_size: expected a whole number, got 12.5"),
+        ({"batch_size": None}, "batch_size: expected a whole number, got None"),
+        ({"gamma": True}, "gamma: expected a number, got True"),
+        ({"td_loss": "absolute"}, "td_loss: expected 'huber' or 'squared', got 'absolute'"),
+    ],
+)
+def test_values_of_other_types(values, told):
+    with pytest.raises(ValueError, match=f"^config {re.escape(told)}$"):
+        DqnConfig(**values)
+
+
+def test_values_become_what_their_fields_are():
+    config = DqnConfig(num_steps=5e4, hidden=[8, 8], gamma=1, learning_rate=np.float64(0.5))
+    assert (config.num_steps, config.hidden, config.gamma, config.learning_rate) == (
+        50_000,
+        (8, 8),
+        1.0,
+        0.5,
+    )
+    assert [type(x) for x in (config.num_steps, config.gamma, config.learning_rate)] == [
+        int,
+        float,
+        float,
+    ]
+    hash(config)
+
+
+def test_traced_values_and_arrays_are_let_through():
+    gammas = jnp.array([0.5, 0.25])
+    assert jax.vmap(lambda gamma: 2 * DqnConfig(gamma=gamma).gamma)(gammas).tolist() == [1.0, 0.5]

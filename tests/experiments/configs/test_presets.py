@@ -1,0 +1,123 @@
+import dataclasses
+import json
+
+import pytest
+
+from jax_agents.envs.classic import CartPole, Pendulum
+from jax_agents.experiments import DqnConfig
+from jax_agents.experiments.configs.base import presets
+from jax_agents.experiments.configs.base.checking import nearest
+from jax_agents.experiments.configs.base.presets import make_config
+from jax_agents.experiments.runners import device_loop
+
+
+def test_values_from_json_get_the_types_of_the_keys():
+    config = make_config(
+        "DQN",
+        json.loads(
+            '{"hidden": [8, 4], "learning_rate": 1, "num_steps": 5e3, "double": true, "priority_exponent": null}'
+        ),
+    )
+    assert config == DqnConfig(
+        hidden=(8, 4), learning_rate=1.0, num_steps=5000, double=True, priority_exponent=None
+    )
+    assert isinstance(config.learning_rate, float) and isinstance(config.num_steps, int)
+    assert make_config("DQN", {"priority_exponent": 0.6}).priority_exponent == 0.6
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_default_survives_json(name):
+    config = presets.PRESETS[name].config
+    assert make_config(name, json.loads(json.dumps(presets.to_json(config)))) == config
+    assert make_config(name, {}) == config
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"learning_rat": 1e-3}, r"no key 'learning_rat'; did you mean 'learning_rate'"),
+        ({"lr": 1}, r"no key 'lr'; there are num_steps, learning_rate, "),
+        ({"gama": 1}, r"'gama'; did you mean 'gamma'"),
+        ({"steps": 1}, r"did you mean .*'num_steps'"),
+        ({"learning_rate": "fast"}, r"learning_rate: expected a number, got 'fast'"),
+        ({"learning_rate": True}, r"learning_rate: expected a number, got True"),
+        ({"num_steps": 1.5}, r"num_steps: expected a whole number, got 1.5"),
+        ({"num_steps": True}, r"num_steps: expected a whole number, got True"),
+        ({"double": 1}, r"double: expected true or false, got 1"),
+        ({"hidden": 64}, r"hidden: expected a list of whole numbers, got 64"),
+        ({"hidden": ["a"]}, r"hidden: expected a whole number, got 'a'"),
+        ({"td_loss": "hubr"}, r"td_loss: expected 'huber' or 'squared', got 'hubr'"),
+        ({"priority_exponent": "x"}, r"priority_exponent: expected a number, got 'x'"),
+        ({"learning_rate": 0}, r"learning_rate: expected a positive number, got 0"),
+        ({"gamma": 1.5}, r"gamma: expected a number from 0 to 1, got 1.5"),
+        ({"num_steps": 0}, r"num_steps: expected at least 1, got 0"),
+    ],
+)
+def test_errors_name_the_key_what_was_expected_and_the_nearest(values, message):
+    with pytest.raises(ValueError, match=message):
+        make_config("DQN", values)
+
+
+def test_unknown_algorithms():
+    with pytest.raises(ValueError, match="no algorithm 'dnq'; did you mean 'DQN'"):
+        make_config("dnq", {})
+    with pytest.raises(ValueError, match=r"no algorithm 'xyzzy'; there .* DQN"):
+        presets.find_preset("xyzzy")
+
+
+def test_nearest_is_blind_to_case_and_finds_parts():
+    assert nearest("dqn", ["DQN", "PPO"]) == "did you mean 'DQN'?"
+    assert (
+        nearest("return", ["episode_return_mean", "loss"]) == "did you mean 'episode_return_mean'?"
+    )
+    assert nearest("zzz", ["a", "b"]) == "there are a, b"
+    assert nearest("zzz", ["a"]) == "there is a"
+
+
+def test_configurations_fit_on_a_page():
+    for preset in presets.PRESETS.values():
+        assert len(dataclasses.fields(preset.config)) <= 35
+
+
+TRAINERS = {
+    "num_steps",
+    "max_episode_steps",
+    "steps_per_report",
+    "iterations_per_report",
+}  # read by the trainer alone
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_no_setting_is_left_unread(name):
+    preset, read = presets.PRESETS[name], set()
+
+    class Spy(type(preset.config)):
+        def __getattribute__(self, key):
+            read.add(key)
+            return super().__getattribute__(key)
+
+    values = {
+        field.name: getattr(preset.config, field.name)
+        for field in dataclasses.fields(preset.config)
+    }
+    values |= {"dataset": "controller"} if name == "BC" else {}
+    config, env = (
+        Spy(**values),
+        Pendulum() if name in ("SAC", "TD3", "DDPG", "APEX_DDPG") else CartPole(),
+    )
+    read.clear()
+    device_loop(config, preset.make_agent(config, env.specs), env)
+    assert set(values) - read <= TRAINERS
+
+
+def test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one():
+    assert presets.resolve("RAINBOW") == ("RAINBOW", presets.PRESETS["RAINBOW"].config)
+    assert presets.resolve(DqnConfig) == presets.resolve(DqnConfig()) == ("DQN", DqnConfig())
+    with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
+        presets.resolve(3)
+
+
+def test_a_configuration_is_of_one_algorithm():
+    assert presets.preset_of(presets.PRESETS["RAINBOW"].config)[0] == "C51"
+    with pytest.raises(TypeError, match=r"such as DqnConfig\(\), got 3"):
+        presets.preset_of(3)

@@ -1,0 +1,102 @@
+import pytest
+
+from jax_agents.experiments.runners import Progress
+from jax_agents.experiments.training.reports import (
+    RESULT_KEYS,
+    Tally,
+    check_stop,
+    finite,
+    make_report,
+    newest,
+    reached,
+)
+
+
+def test_a_report_by_hand():
+    counters = {
+        "training_iteration": 3,
+        "num_steps": 90,
+        "num_updates": 7,
+        "num_episodes": 4,
+        "time_total": 2.5,
+    }
+    report = make_report(counters, [(10.0, 5.0, 1), (40.0, None, 2)], steps=30, seconds=0.5)
+    assert tuple(report) == RESULT_KEYS
+    assert report["episode_return_mean"] == 30.0  # 10 once, 40 twice
+    assert (
+        report["episode_return_min"],
+        report["episode_return_max"],
+        report["episode_len_mean"],
+    ) == (10.0, 40.0, 5.0)
+    assert (report["steps_per_second"], report["time_total_s"]) == (60.0, 2.5)
+    empty = make_report(counters, [], steps=30, seconds=0.5)
+    assert empty["episode_return_mean"] is None and empty["episode_len_mean"] is None
+
+
+def test_a_tally_weighs_metrics_by_updates():
+    tally = Tally()
+    for progress in (
+        Progress(0, {}, []),
+        Progress(1, {"loss": 4.0, "q": 1.0}, [], seconds=0.5),
+        Progress(3, {"loss": 8.0, "q": float("nan")}, [(1.0, None, 1)], seconds=0.25),
+    ):
+        tally.add(progress)
+    assert (tally.num_updates, tally.seconds) == (4, 0.75)
+    assert tally.metrics() == {"loss": 7.0, "q": None}
+    assert Tally().metrics() == {}
+
+
+def test_returns_and_losses_that_are_no_numbers():
+    counters = {
+        "training_iteration": 1,
+        "num_steps": 9,
+        "num_updates": 1,
+        "num_episodes": 1,
+        "time_total": 1.0,
+    }
+    report = make_report(
+        counters, [(float("nan"), 3.0, 1), (float("inf"), 3.0, 1)], steps=9, seconds=1.0
+    )
+    assert [report[f"episode_return_{kind}"] for kind in ("mean", "min", "max")] == [None] * 3
+    tally = Tally()
+    tally.add(Progress(1, {"loss": float("nan")}, []))
+    with pytest.warns(
+        RuntimeWarning, match="the loss is nan, so that the weights are no numbers any more"
+    ):
+        assert tally.metrics() == {"loss": None}
+
+
+def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
+    episodes = [(float(i), None, 9) for i in range(5)]
+    assert newest(episodes) == episodes[2:]
+    assert newest(episodes[:1]) == episodes[:1]
+
+
+def test_what_ends_a_run():
+    assert not reached({"loss": 1.0}, None)
+    assert not reached(
+        {"loss": 1.0, "num_env_steps_sampled_lifetime": 5},
+        {"loss": None, "num_env_steps_sampled_lifetime": 4},
+    )
+    assert reached(
+        {"loss": 1.0, "num_env_steps_sampled_lifetime": 5},
+        {"loss": 0.5, "num_env_steps_sampled_lifetime": 5},
+    )
+    assert finite(float("nan")) is None and finite(1.5) == 1.5
+
+
+@pytest.mark.parametrize(
+    "stop, message",
+    [
+        (
+            {"episode_reward_mean": 1},
+            r"no result 'episode_reward_mean'; did you mean 'episode_return_mean'",
+        ),
+        ({"loss": float("nan")}, r"stop loss: expected a number, got nan"),
+        ({"loss": "low"}, r"stop loss: expected a number, got 'low'"),
+        ({}, r"expected at least one of training_iteration"),
+    ],
+)
+def test_stops_that_could_never_be_met(stop, message):
+    with pytest.raises(ValueError, match=message):
+        check_stop(stop)

@@ -1,0 +1,237 @@
+import jax
+import numpy as np
+import pytest
+
+from jax_agents import envs
+from jax_agents.experiments import (
+    RESULT_KEYS,
+    Callback,
+    CheckpointError,
+    DqnConfig,
+    EsConfig,
+    ImpalaConfig,
+    Trainer,
+)
+
+CONFIG = DqnConfig(
+    hidden=(8,),
+    warmup_steps=50,
+    batch_size=4,
+    steps_per_iteration=1,
+    steps_per_report=50,
+    num_steps=200,
+    replay_capacity=500,
+)
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.events, self.results = [], []
+
+    def on_start(self, trainer):
+        self.events.append(f"start {trainer.training_iteration}")
+
+    def on_progress(self, trainer):
+        assert trainer.num_steps > 0
+
+    def on_report(self, trainer, result):
+        self.events.append(f"report {result['training_iteration']}")
+        self.results.append(result)
+
+    def on_checkpoint(self, trainer, path):
+        self.events.append(f"checkpoint {path.name[-2:]}")
+
+    def on_end(self, trainer):
+        self.events.append("end")
+
+
+def make(tmp_path=None, **more):
+    return Trainer(CONFIG, "CartPole-v1", run_folder=tmp_path, **({"replay": "host"} | more))
+
+
+def test_reports_have_the_documented_keys_and_count():
+    trainer = make()
+    first, second = trainer.train(), trainer.train()
+    assert tuple(first) == RESULT_KEYS
+    assert set(second) == {*RESULT_KEYS, "q", "grad_norm"}
+    assert [first["num_env_steps_sampled_lifetime"], second["num_env_steps_sampled_lifetime"]] == [
+        50,
+        100,
+    ]
+    assert [first["num_updates_lifetime"], second["num_updates_lifetime"]] == [0, 50]
+    assert first["loss"] is None and second["loss"] > 0
+    assert (
+        second["episode_return_min"]
+        <= second["episode_return_mean"]
+        <= second["episode_return_max"]
+    )
+    assert second["time_total_s"] == pytest.approx(
+        first["time_this_iter_s"] + second["time_this_iter_s"], abs=1e-3
+    )
+    trainer.close()
+
+
+def test_runs_are_functions_of_their_seed():
+    def losses(seed):
+        trainer = make(seed=seed)
+        trainer.train()
+        return trainer.train()["loss"], trainer.train()["loss"]
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def test_run_saves_resumes_and_reports_in_order(tmp_path):
+    recorder = Recorder()
+    trainer = make(tmp_path, callbacks=[recorder])
+    result = trainer.run({"num_env_steps_sampled_lifetime": 150}, checkpoint_freq=2)
+    assert result["num_env_steps_sampled_lifetime"] == 150
+    wanted = ["start 0", "report 1", "report 2", "checkpoint 02", "report 3", "checkpoint 03"]
+    assert recorder.events == wanted
+    trainer.close()
+    assert recorder.events == [*wanted, "end"]
+
+    resumed = make(tmp_path, callbacks=[recorder])
+    resumed.restore(2)
+    assert resumed.checkpointer.steps() == [2]  # the run takes another course from there
+    assert (resumed.training_iteration, resumed.num_steps, resumed.num_updates) == (2, 100, 50)
+    assert len(resumed.runner.replay) >= 100
+    result = resumed.run({"training_iteration": 4})
+    assert [result["num_env_steps_sampled_lifetime"], result["num_updates_lifetime"]] == [200, 150]
+    assert recorder.events[-4:] == ["start 2", "report 3", "report 4", "checkpoint 04"]
+    resumed.close()
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    trainer = make(tmp_path)
+    trainer.run()
+    assert trainer.result["num_env_steps_sampled_lifetime"] == CONFIG.num_steps
+    again = make(tmp_path)
+    again.restore()
+    assert again.run() == trainer.result
+    assert again.training_iteration == 4
+
+
+def test_an_interruption_ends_the_report_early_and_saves(tmp_path):
+    class Interrupt(Callback):
+        def on_progress(self, trainer):
+            if trainer.num_steps > 60:
+                trainer.interrupt()
+
+    config = DqnConfig(
+        hidden=(8,),
+        warmup_steps=50,
+        batch_size=4,
+        steps_per_iteration=1,
+        steps_per_report=350,
+        num_steps=700,
+    )
+    trainer = Trainer(
+        config, "CartPole-v1", run_folder=tmp_path, replay="host", callbacks=[Interrupt()]
+    )
+    result = trainer.run()
+    assert result["num_env_steps_sampled_lifetime"] == 100  # it looks up every 100 steps
+    assert trainer.checkpointer.latest() == 1
+    resumed = Trainer(config, "CartPole-v1", run_folder=tmp_path, replay="host")
+    resumed.restore()
+    assert [resumed.train()["num_env_steps_sampled_lifetime"] for _ in range(2)] == [350, 700]
+
+
+def test_on_device_n_then_m_reports_are_n_plus_m_bit_for_bit(tmp_path):
+    def device(folder):
+        return make(tmp_path / folder, runner="device", seed=3)
+
+    whole = device("whole")
+    whole_results = [whole.train() for _ in range(4)]
+    first = device("parts")
+    first.train(), first.train()
+    first.save()
+    second = device("parts")
+    second.restore()
+    results = [second.train() for _ in range(2)]
+    for a, b in zip(
+        jax.tree.leaves(whole.runner.state()[0]),
+        jax.tree.leaves(second.runner.state()[0]),
+        strict=True,
+    ):
+        if jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    times = {"steps_per_second", "time_this_iter_s", "time_total_s", "timestamp"}
+    for a, b in zip(whole_results[2:], results, strict=True):
+        assert {k: v for k, v in a.items() if k not in times} == {
+            k: v for k, v in b.items() if k not in times
+        }
+    assert (second.evaluate(2) == whole.evaluate(2)).all()
+
+
+def test_acting_only_gives_the_policy_without_replay_and_deletes_nothing(tmp_path):
+    trainer = make(tmp_path)
+    trainer.train(), trainer.train()
+    trainer.save()
+    trainer.train()
+    trainer.save()
+    actor = make(tmp_path)
+    actor.restore(2, acting_only=True)
+    assert "runner" not in vars(actor)
+    assert actor.checkpointer.steps() == [2, 3]
+    actor.restore(acting_only=True)
+    np.testing.assert_array_equal(actor.evaluate(3), trainer.evaluate(3))
+
+
+def test_a_checkpoint_of_another_kind_of_trainer(tmp_path):
+    trainer = make(tmp_path)
+    trainer.train()
+    trainer.save()
+    with pytest.raises(CheckpointError, match="saved with runner 'loop', not 'device'"):
+        make(tmp_path, runner="device").restore()
+    other = Trainer(
+        DqnConfig(hidden=(9,), warmup_steps=50, steps_per_iteration=1),
+        "CartPole-v1",
+        run_folder=tmp_path,
+        replay="host",
+    )
+    with pytest.raises(
+        CheckpointError, match=r"kernel: saved float32\[4, 8\], expected float32\[4, 9\]"
+    ):
+        other.restore()
+
+
+def test_a_jax_environment_trains_in_both_loops():
+    for runner in ("loop", "device"):
+        config = DqnConfig(
+            hidden=(8,),
+            warmup_steps=20,
+            batch_size=4,
+            steps_per_iteration=1,
+            steps_per_report=40,
+            max_episode_steps=10,
+        )
+        trainer = Trainer(config, envs.classic.MountainCar(), runner=runner, replay="host")
+        assert trainer.train()["num_updates_lifetime"] == 20
+        assert trainer.evaluate(2).tolist() == [-10, -10]
+        trainer.close()
+
+
+def test_what_cannot_be_built():
+    with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
+        Trainer({"gamma": 1}, "CartPole-v1")
+    with pytest.raises(ValueError, match="expected 'loop', 'vector', 'device' or 'ray', got 'gpu'"):
+        make(runner="gpu")
+    with pytest.raises(
+        ValueError, match="runner 'vector' steps several environments at once; set config num_envs"
+    ):
+        make(runner="vector")
+    with pytest.raises(
+        ValueError, match="ES plays whole populations at once, on device; use runner 'device'"
+    ):
+        Trainer(EsConfig(), "CartPole-v1")
+    with pytest.raises(
+        ValueError, match="config policy_lag=4: only the device runner delays parameters"
+    ):
+        _ = Trainer(ImpalaConfig(policy_lag=4), "CartPole-v1").runner
+    with pytest.raises(ValueError, match="did you mean CartPole-v1"):
+        Trainer(CONFIG, "CartPol-v1", replay="host")
+    with pytest.raises(ValueError, match="one discrete action"):
+        Trainer(CONFIG, "Pendulum-v1", replay="host")
+    with pytest.raises(ValueError, match="give it run_folder="):
+        make().save()
