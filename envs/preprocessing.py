@@ -99,9 +99,10 @@ def get_preprocessor(space: Any) -> Preprocessor:
     Example:
       >>> from gymnasium import spaces
       >>> preprocessor = get_preprocessor(spaces.Discrete(3))
-      >>> preprocessor, preprocessor.transform(1)
-      (Preprocessor(one-hot: Discrete(3) -> Box(0.0, 1.0, (3,), float32)), array([0., 1., 0.],
-      dtype=float32))
+      >>> preprocessor
+      Preprocessor(one-hot: Discrete(3) -> Box(0.0, 1.0, (3,), float32))
+      >>> preprocessor.transform(1)
+      array([0., 1., 0.], dtype=float32)
 
     Raises:
       ValueError: a `Tuple` or `Dict` with leaves of no fixed size (`Sequence`, `Graph`).

@@ -19,7 +19,7 @@ from jax_agents.agents.agent import apply_loss
 from jax_agents.drivers import Collector, ParameterServer, RemoteParameterServer, Supervisor
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.configs.presets import PRESETS
 
 
 class GradientWorker:

@@ -23,7 +23,7 @@ import numpy as np
 from jax_agents.drivers import Balance, BlockWriter, ParallelDriver
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.configs.presets import PRESETS
 from jax_agents.learners import Learner, importance_weights
 from jax_agents.policies import with_version
 from jax_agents.replay import HostReplay, RemoteReplay

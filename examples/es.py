@@ -15,7 +15,7 @@ import numpy as np
 
 from jax_agents.drivers import Supervisor, play_episodes
 from jax_agents.evaluation import evaluate_on_device
-from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.configs.presets import PRESETS
 from jax_agents.experiments.trained.environments import jax_environment
 
 

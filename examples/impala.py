@@ -17,7 +17,7 @@ import numpy as np
 from jax_agents.drivers import Block, ParallelDriver
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.configs.base.presets import PRESETS
+from jax_agents.experiments.configs.presets import PRESETS
 from jax_agents.learners import learn
 
 

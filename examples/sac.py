@@ -28,7 +28,7 @@ from jax_agents.drivers import (
 )
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.configs.base.continuous import SacConfig, sac_agent
+from jax_agents.experiments.configs.continuous import SacConfig, sac_agent
 from jax_agents.learners import Learner
 from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.replay import HostReplay

@@ -18,7 +18,7 @@ MODULES = sorted(
 
 
 def test_examples_are_found():
-    assert {"agents.returns", "experiments.trainer"} <= set(MODULES)
+    assert {"agents.returns", "experiments.training.trainer"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

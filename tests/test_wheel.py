@@ -85,7 +85,7 @@ def test_holds_every_tracked_module_and_nothing_else(wheel, tracked):
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         entry_points = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
-        examples = {Path(name).name for name in archive.namelist() if "experiments/tuned/" in name}
+        examples = {Path(name).name for name in archive.namelist() if name.endswith(".yaml")}
     names = {
         name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in inside
     }

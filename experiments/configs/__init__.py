@@ -1,0 +1,1 @@
+"""Configurations of the algorithms, by name and by class."""

@@ -1,0 +1,1 @@
+"""The learning gates and their runner."""

@@ -1,0 +1,1 @@
+"""Sweeps over settings and seeds, in this process and under Ray Tune."""

@@ -49,9 +49,8 @@ def variants(
     """The configurations that the marks stand for, with a label for each that says how they differ;
     "" if there are no marks.
 
-    >>> variants({"gamma": 0.9, "learning_rate": grid_search([1, 2])})
-    [('learning_rate=1', {'gamma': 0.9, 'learning_rate': 1}), ('learning_rate=2', {'gamma': 0.9,
-    'learning_rate': 2})]
+    >>> variants({"gamma": 0.9, "n_step": grid_search([1, 2])})
+    [('n_step=1', {'gamma': 0.9, 'n_step': 1}), ('n_step=2', {'gamma': 0.9, 'n_step': 2})]
     >>> [label for label, _ in variants({"gamma": uniform(0.9, 1.0)}, num_samples=2)]
     ['gamma=0.9637_sample_0', 'gamma=0.927_sample_1']
 

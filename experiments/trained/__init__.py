@@ -1,0 +1,1 @@
+"""Trained agents, their run folders, environments and weights."""

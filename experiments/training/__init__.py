@@ -1,0 +1,1 @@
+"""The trainer, its reports, checkpoints and callbacks."""

@@ -1,0 +1,1 @@
+"""Tuned examples, as YAML files, and their reader."""

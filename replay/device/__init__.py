@@ -1,0 +1,1 @@
+"""Replay buffers on device: pure functions of a state."""

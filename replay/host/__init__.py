@@ -1,0 +1,1 @@
+"""Replay buffers in the memory of this process."""

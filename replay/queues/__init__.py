@@ -1,0 +1,1 @@
+"""Queues of segments and episodes, each of which is learned from once."""

@@ -1,0 +1,1 @@
+"""Replay buffers on a Reverb server in this process."""

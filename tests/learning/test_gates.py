@@ -4,8 +4,8 @@ the figures.
 
 import pytest
 
-from jax_agents.experiments.gates.table.run import run_gate
-from jax_agents.experiments.gates.table.table import GATES
+from jax_agents.experiments.gates.run import run_gate
+from jax_agents.experiments.gates.table import GATES
 
 
 @pytest.mark.learning

@@ -12,8 +12,8 @@ import pytest
 from jax_agents import cli, envs
 from jax_agents.cli.run import restored
 from jax_agents.experiments import DqnConfig, Trainer
-from jax_agents.experiments.configs.base import presets
-from jax_agents.experiments.configs.base.policy_gradient import PpoConfig
+from jax_agents.experiments.configs import presets
+from jax_agents.experiments.configs.policy_gradient import PpoConfig
 from jax_agents.experiments.trained import run_folder
 from jax_agents.serving import (
     OnPolicyLearning,

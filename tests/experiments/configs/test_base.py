@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jax_agents.experiments import A2cConfig, DqnConfig, PpoConfig, QrDqnConfig, SacConfig
-from jax_agents.experiments.configs.base.base import vectorized
-from jax_agents.experiments.configs.base.evolution import EsConfig
+from jax_agents.experiments.configs.base import vectorized
+from jax_agents.experiments.configs.evolution import EsConfig
 
 
 def test_iterations_and_updates_follow_from_steps():

@@ -3,7 +3,7 @@ import pytest
 
 from jax_agents import envs
 from jax_agents.experiments import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
-from jax_agents.experiments.configs.base.continuous import (
+from jax_agents.experiments.configs.continuous import (
     ddpg_agent,
     discrete_sac_agent,
     sac_agent,

@@ -2,7 +2,7 @@ import jax
 import pytest
 
 from jax_agents import envs
-from jax_agents.experiments.configs.base.evolution import EsConfig, es_agent
+from jax_agents.experiments.configs.evolution import EsConfig, es_agent
 from jax_agents.experiments.runners import EvolutionRunner
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from jax_agents import envs, networks
 from jax_agents.experiments import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
-from jax_agents.experiments.configs.base.policy_gradient import (
+from jax_agents.experiments.configs.policy_gradient import (
     a2c_agent,
     impala_agent,
     ppo_agent,

@@ -5,9 +5,9 @@ import pytest
 
 from jax_agents.envs.classic import CartPole, Pendulum
 from jax_agents.experiments import DqnConfig
-from jax_agents.experiments.configs.base import presets
-from jax_agents.experiments.configs.base.checking import nearest
-from jax_agents.experiments.configs.base.presets import make_config
+from jax_agents.experiments.configs import presets
+from jax_agents.experiments.configs.checking import nearest
+from jax_agents.experiments.configs.presets import make_config
 from jax_agents.experiments.runners import device_loop
 
 

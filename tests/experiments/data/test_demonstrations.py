@@ -5,7 +5,7 @@ import pytest
 from jax_agents.envs import classic, gym
 from jax_agents.envs.types import StepType, Trajectory
 from jax_agents.experiments import ReinforceConfig, Trainer, load_rows, save_rows
-from jax_agents.experiments.configs.base import presets
+from jax_agents.experiments.configs import presets
 from jax_agents.experiments.data.demonstrations import balance_pole, demonstrations, swing_up
 from jax_agents.experiments.trained import run_folder
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from jax_agents.experiments.gates.table.table import GATES, find
+from jax_agents.experiments.gates.table import GATES, find
 
 
 def test_names_are_unique_and_found():

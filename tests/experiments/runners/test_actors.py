@@ -13,7 +13,7 @@ import pytest
 
 from jax_agents import envs, replay
 from jax_agents.experiments import Trainer, make_config
-from jax_agents.experiments.configs.base.presets import preset_of
+from jax_agents.experiments.configs.presets import preset_of
 from jax_agents.experiments.runners import ActorsRunner
 
 DQN = {"hidden": [8], "warmup_steps": 50, "batch_size": 4, "num_envs": 2, "steps_per_report": 100}

@@ -15,7 +15,7 @@ from jax_agents import agents, evaluation, networks
 from jax_agents.envs import classic
 from jax_agents.envs.specs import SpecError
 from jax_agents.experiments import DqnConfig, Trainer
-from jax_agents.experiments.configs.base.value_based import R2d2Config
+from jax_agents.experiments.configs.value_based import R2d2Config
 from jax_agents.experiments.trained import introspection
 from jax_agents.experiments.trained.weights import WeightsError, export_weights
 from jax_agents.networks import num_params

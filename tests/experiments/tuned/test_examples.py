@@ -6,7 +6,7 @@ import pytest
 
 from jax_agents import cli
 from jax_agents.experiments import Analysis, make_config
-from jax_agents.experiments.gates.table import table as gates
+from jax_agents.experiments.gates import table as gates
 from jax_agents.experiments.sweeps.search_space import variants
 from jax_agents.experiments.tuned.examples import load, names
 

@@ -16,7 +16,7 @@ import pytest
 from jax_agents.envs.specs import ArraySpec
 from jax_agents.envs.types import StepType
 from jax_agents.replay import HostReplay
-from jax_agents.replay.host.replay import files as host_files
+from jax_agents.replay.host import files as host_files
 
 
 def test_a_restored_buffer_goes_on_exactly(tmp_path, spec, make_row, fill, draws):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_agents.replay.host.replay.sum_tree import SumTree
+from jax_agents.replay.host.sum_tree import SumTree
 
 VALUES = st.floats(0, 1e6, allow_nan=False).map(lambda x: 0.0 if x < 1e-6 else x)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jax_agents.replay import has_reverb
-from jax_agents.replay.reverb.replay import checkpoint as reverb_checkpoint
+from jax_agents.replay.reverb import checkpoint as reverb_checkpoint
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from jax_agents.replay import has_reverb
-from jax_agents.replay.reverb.replay import dataset as reverb_dataset
+from jax_agents.replay.reverb import dataset as reverb_dataset
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jax_agents.replay import has_reverb
-from jax_agents.replay.reverb.replay import runtime as reverb_runtime
+from jax_agents.replay.reverb import runtime as reverb_runtime
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 

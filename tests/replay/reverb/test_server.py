@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from jax_agents.replay import has_reverb
-from jax_agents.replay.reverb.replay import server
+from jax_agents.replay.reverb import server
 
 needs_reverb = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 

@@ -8,7 +8,7 @@ import pytest
 
 from jax_agents.replay import has_reverb
 from jax_agents.replay.packing import RowLayout
-from jax_agents.replay.reverb.replay import writer as reverb_writer
+from jax_agents.replay.reverb import writer as reverb_writer
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 
