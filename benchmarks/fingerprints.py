@@ -113,10 +113,8 @@ def fingerprint(config: Any, env: str, runner: str, num_updates: int) -> dict[st
 def _summary(params: Any) -> dict[str, Any]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()[:16]
-    numbers = [
-        (float(np.sum(leaf, dtype=np.float64)), float(np.linalg.norm(np.float64(leaf))))
-        for leaf in leaves
-    ]
+    flat = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]
+    numbers = [(float(np.sum(leaf)), float(np.linalg.norm(leaf))) for leaf in flat]
     return {"hash": digest, "numbers": numbers}
 
 
@@ -157,7 +155,8 @@ def main() -> int:
                 print(name, made[name]["last"]["hash"], made[name]["counts"], flush=True)
                 args.file.write_text(json.dumps(made, indent=1) + "\n")
                 continue
-            before, after = old[name], made[name]
+            before = old[name]
+            after = json.loads(json.dumps(made[name]))
             if before == after:
                 print(
                     f"{name}: the same bit for bit after {after['counts'][0]} updates", flush=True
