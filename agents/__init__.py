@@ -1,16 +1,33 @@
-"""Agents: what to learn. Frozen descriptions; their methods are pure functions of a
-`TrainState`.
+"""Agents: frozen descriptions of algorithms, with methods that are pure functions of a state.
+
+For an agent of your own (docs/extend.md): derive from `OffPolicyAgent`, `ValueBasedAgent`,
+`ActorCriticAgent` or `OnPolicyAgent`, or write the methods of `Agent` with `init_state` and
+`apply_loss`.
 """
 
 from . import losses, reductions, returns
 from .a2c import A2cAgent
-from .agent import Agent, LossInfo, Shard, TrainState
+from .actor_critic import ActorCriticAgent, sample_and_log_prob
+from .agent import (
+    Agent,
+    LossInfo,
+    Shard,
+    Shards,
+    TrainState,
+    apply_loss,
+    example_keys,
+    init_state,
+    weighted_mean,
+)
 from .bc import BehavioralCloningAgent
 from .categorical import CategoricalDqnAgent
+from .checks import check_experience
 from .discrete_sac import DiscreteSacAgent
 from .dqn import DqnAgent
 from .es import EsAgent
+from .examples import Examples
 from .impala import ImpalaAgent
+from .off_policy import OffPolicyAgent
 from .on_policy import OnPolicyAgent
 from .ppo import PpoAgent
 from .quantile import QrDqnAgent
@@ -18,11 +35,13 @@ from .rainbow import rainbow
 from .recurrent_dqn import RecurrentDqnAgent
 from .reinforce import ReinforceAgent
 from .sac import SacAgent
-from .targets import periodic, polyak
+from .targets import TargetUpdate, delayed, periodic, polyak
 from .td3 import DdpgAgent, Td3Agent
+from .value_based import ValueBasedAgent, ValueExample
 
 __all__ = [
     "A2cAgent",
+    "ActorCriticAgent",
     "Agent",
     "BehavioralCloningAgent",
     "CategoricalDqnAgent",
@@ -30,8 +49,10 @@ __all__ = [
     "DiscreteSacAgent",
     "DqnAgent",
     "EsAgent",
+    "Examples",
     "ImpalaAgent",
     "LossInfo",
+    "OffPolicyAgent",
     "OnPolicyAgent",
     "PpoAgent",
     "QrDqnAgent",
@@ -39,12 +60,23 @@ __all__ = [
     "ReinforceAgent",
     "SacAgent",
     "Shard",
+    "Shards",
+    "TargetUpdate",
     "Td3Agent",
     "TrainState",
+    "ValueBasedAgent",
+    "ValueExample",
+    "apply_loss",
+    "check_experience",
+    "delayed",
+    "example_keys",
+    "init_state",
     "losses",
     "periodic",
     "polyak",
     "rainbow",
     "reductions",
     "returns",
+    "sample_and_log_prob",
+    "weighted_mean",
 ]

@@ -4,10 +4,10 @@ import dataclasses
 from functools import partial
 
 from ..envs.types import Array, Trajectory, Tree
-from ..policies.schedule import value_at
 from . import losses
-from .agent import LossInfo, TrainState
-from .on_policy import Examples, OnPolicyAgent, check_prepared, estimate
+from .agent import LossInfo, Shards, TrainState
+from .examples import Examples
+from .on_policy import OnPolicyAgent
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,18 +18,17 @@ class A2cAgent(OnPolicyAgent):
     entropy. The arguments of `OnPolicyAgent` come first.
 
     Args:
-      lambda_: of the advantage estimates (Schulman et al. 2016); 1 is the paper's n-step return.
-      value_coefficient: weight of the squared error, which has no half.
+      lambda_: Decay of the trace of the advantage estimates (Schulman et al. 2016); 1 is the
+        paper's n-step return.
     """
 
     lambda_: float | Array = 1.0
-    value_coefficient: float | Array = 0.5
 
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Examples]:
         state, rows = self.normalized(state, experience, shards)
-        return state, estimate(self, state.params, rows, self.lambda_)
+        return state, self.gae_examples(state.params, rows, self.lambda_)
 
     def loss(
         self,
@@ -38,22 +37,15 @@ class A2cAgent(OnPolicyAgent):
         experience: Examples,
         key: Array,
         weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> LossInfo:
-        check_prepared(experience)
+        """The loss on examples `[N, ...]` from `prepare`; `weights` `[N]`."""
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
-        policy_loss = mean(
-            losses.policy_gradient(distribution.log_prob(experience.action), experience.advantage)
-        )
-        value_loss, entropy = (
-            mean(losses.squared(value - experience.target)),
-            mean(distribution.entropy()),
-        )
-        loss = (
-            policy_loss
-            + self.value_coefficient * value_loss
-            - value_at(self.entropy_coefficient, state.step) * entropy
-        )
-        return LossInfo(
-            loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}, {}
-        )
+        log_prob = distribution.log_prob(experience.action)
+        policy_loss = mean(losses.policy_gradient(log_prob, experience.advantage))
+        value_loss = None
+        if value is not None:
+            value_loss = mean(losses.squared(value - experience.target))
+        return self.total_loss(state, policy_loss, value_loss, mean(distribution.entropy()), {})

@@ -1,6 +1,4 @@
-"""What every agent is: a frozen description, its `TrainState`, and the one function that applies a
-loss's gradient.
-"""
+"""The parts of every agent: its protocol, its `TrainState`, and the one update."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,11 +20,15 @@ Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.Gradien
 
 @struct.dataclass
 class TrainState:
-    """Everything about an agent that changes.
+    """The state of an agent: everything that changes in training.
 
-    `params` and `target_params` are dicts by role (`{"q": ...}`); `step` counts optimizer updates
-    (int32, scalar); `key` is the typed random key of training; `extra` holds what else an algorithm
-    keeps (normalisers, coefficients).
+    Attributes:
+      params: Parameters by role, such as `{"q": ...}`.
+      target_params: Parameters of target networks by role; `{}` if there are none.
+      opt_state: State of the optimizer.
+      step: Number of optimizer updates, int32, scalar.
+      key: Typed random key of training.
+      extra: Other state of an algorithm, by name: normalisers, coefficients.
     """
 
     params: Tree
@@ -38,8 +40,12 @@ class TrainState:
 
 
 class LossInfo(NamedTuple):
-    """A scalar `loss`, a dict of scalar `metrics`, and `per_example`, a dict of `[B]` arrays
-    (`td_error` sets priorities).
+    """The result of a loss.
+
+    Attributes:
+      loss: Scalar.
+      metrics: Scalars by name.
+      per_example: Arrays `[B]` by name; `"td_error"` sets priorities in replay.
     """
 
     loss: Array
@@ -48,28 +54,29 @@ class LossInfo(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Stands for an axis name where a batch's parts are averaged outside the program, as
-    `learners.LearnerGroup` does.
+    """One part of a batch whose parts are averaged outside the program (`learners.LearnerGroup`).
 
-    `mean` maps this part's (gradients, loss, metrics) to the whole batch's; `first` is the index of
-    its first example there.
+    Attributes:
+      mean: Function from this part's (gradients, loss, metrics) to those of the whole batch.
+      first: Index of the part's first example in the whole batch.
     """
 
     mean: Callable[[Tree], Tree]
     first: Array | int = 0
 
 
-Shards: TypeAlias = str | Shard
+Shards: TypeAlias = str | Shard  # the name of a mapped axis of devices, or one part of a batch
 
 
 class Agent(Protocol):
-    """What to learn. A frozen dataclass (`eq=False`); all methods are pure and may be jitted,
-    vmapped and scanned.
+    """An algorithm: a frozen dataclass (`eq=False`) whose methods are pure functions.
+
+    They may be jitted, vmapped and scanned. `OffPolicyAgent` and `OnPolicyAgent` are bases.
     """
 
     @property
     def specs(self) -> EnvironmentSpecs:
-        """The environment's specs that the agent was built for."""
+        """The specs of the environment that the agent was built for."""
 
     @property
     def train_sequence_length(self) -> int | None:
@@ -91,9 +98,7 @@ class Agent(Protocol):
         """A fresh state from a typed random key."""
 
     def policy_params(self, state: TrainState) -> Tree:
-        """What the policies need of the state (parameters, step): this is what is sent to
-        actors.
-        """
+        """The parameters that the policies need, as `policies.PolicyParams`: sent to actors."""
 
     def loss(
         self,
@@ -102,9 +107,18 @@ class Agent(Protocol):
         experience: Trajectory,
         key: Array,
         weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> LossInfo:
-        """The loss of `params` on experience `[B, T, ...]`; `weights` `[B]` multiply the examples'
-        losses.
+        """The loss that `train` descends.
+
+        Args:
+          params: Parameters to differentiate by.
+          state: State of the agent, constant.
+          experience: Rows `[B, T, ...]`.
+          key: Typed random key of the loss.
+          weights: Weights `[B]` of the examples' losses; None for 1.
+          shards: See `train`; handed on to `example_keys`.
         """
 
     def train(
@@ -115,36 +129,61 @@ class Agent(Protocol):
         *,
         shards: Shards | None = None,
     ) -> tuple[TrainState, LossInfo]:
-        """One gradient step on experience `[B, T, ...]`; under `pmap`, `shards` averages it over
-        devices.
+        """Takes one gradient step on experience `[B, T, ...]`.
 
-        What is averaged is up to `apply_loss`: hand `shards` on to it, and to `example_keys`.
+        Args:
+          state: State to improve.
+          experience: Rows `[B, T, ...]`, or a part of them.
+          weights: Weights `[B]` of the examples' losses; None for 1.
+          shards: Name of the mapped axis over whose parts of the batch the gradients are averaged,
+            as under `pmap`, or a `Shard`; None for a whole batch. `apply_loss` does the averaging.
         """
 
 
 def init_state(
     params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None
 ) -> TrainState:
-    """A `TrainState` at step 0. `target_params` are copied, so that the state can be donated; None:
-    there are none.
+    """A `TrainState` at step 0.
+
+    Args:
+      params: Parameters by role.
+      optimizer: One transformation, or a dict by role.
+      key: Typed random key of training.
+      target_params: Target parameters by role, copied so that the state can be donated; None if
+        there are none.
+      extra: Other state by name; None for none.
+
+    Raises:
+      TypeError: if the parameters are no dict.
+      ValueError: if a dict of optimizers does not name exactly the roles.
     """
-    targets = jax.tree.map(jnp.copy, {} if target_params is None else target_params)
-    opt_state = by_role(optimizer, params).init(params)
     return TrainState(
-        params, targets, opt_state, jnp.zeros((), jnp.int32), key, {} if extra is None else extra
+        params=params,
+        target_params=jax.tree.map(jnp.copy, {} if target_params is None else target_params),
+        opt_state=by_role(optimizer, params).init(params),
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        extra={} if extra is None else extra,
     )
 
 
 def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientTransformation:
-    """The optimizer of a dict of parameters by role: one transformation for each role, or a dict of
-    them.
+    """The optimizer of a dict of parameters by role.
 
-    Each role is transformed on its own, so that clipping by the global norm, say, is by the norm of
-    a role.
+    Each role is transformed on its own, so that clipping by the global norm is by a role's norm.
+
+    Args:
+      optimizer: One transformation, which serves all roles, or a dict of them by role.
+      params: Parameters by role.
 
     Raises:
+      TypeError: if `params` is no dict.
       ValueError: if a dict of optimizers does not name exactly the roles of `params`.
     """
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f'params: expected a dict by role, such as {{"q": variables}}, got {type(params).__name__}'
+        )
     if not isinstance(optimizer, Mapping):
         optimizer = dict.fromkeys(params, optimizer)
     if set(optimizer) != set(params):
@@ -152,62 +191,62 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
             f"optimizer: expected one for each role {sorted(params)}, got {sorted(optimizer)}; "
             "name each role once"
         )
-    if len(params) == 1:  # the same thing with fewer leaves to hand over in every call
-        ((role, only),) = optimizer.items()
-        return optax.GradientTransformation(
-            lambda p: only.init(p[role]),
-            lambda g, s, p=None: _wrap(
-                role, only.update(g[role], s, None if p is None else p[role])
-            ),
-        )
-    return optax.multi_transform(dict(optimizer), {role: role for role in params})
+    if len(params) > 1:
+        return optax.multi_transform(dict(optimizer), {role: role for role in params})
+    # The same with fewer leaves, which makes each call cheaper.
+    ((role, only),) = optimizer.items()
+
+    def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
+        updates, state = only.update(grads[role], state, None if params is None else params[role])
+        return {role: updates}, state
+
+    return optax.GradientTransformation(lambda params: only.init(params[role]), update)
 
 
 def apply_loss(
     state: TrainState,
-    loss_fn: Callable[[Tree, Array], LossInfo],
+    loss: Callable[[Tree, Array], LossInfo],
     optimizer: Optimizer,
     target_update: TargetUpdate | None = None,
     shards: Shards | None = None,
 ) -> tuple[TrainState, LossInfo]:
-    """The one update: gradient, mean over devices, optimizer, target networks, step counter,
-    metrics.
+    """Applies the gradient of a loss: the one update, from which `train` of an agent is made.
+
+    It differentiates, averages over devices, applies the optimizer, moves the target networks and
+    counts the update.
 
     Args:
-      state: the state to improve. Its key is split: one half stays, the other goes to the loss.
-      loss_fn: maps (params, key) to a `LossInfo` whose loss is a sum over examples divided by the
-        fixed batch size, so that the mean over devices of equal shards is the loss of the whole
-        batch.
-      optimizer: one transformation, or a dict by role.
-      target_update: maps (params, target_params, step) to new target parameters; `step` already
-        counts this update.
-      shards: the mapped device axis to average over, or a `Shard`; every device must hold the
-        same state.
+      state: State to improve. Its key is split: one half stays, the loss gets the other.
+      loss: Function from (params, key) to a `LossInfo`. Its loss is a sum over examples divided by
+        the fixed batch size, so that the mean over equal shards is the loss of the whole batch.
+      optimizer: One transformation, or a dict by role.
+      target_update: Function from (params, target_params, step) to new target parameters, of the
+        roles that have any; `step` counts this update.
+      shards: See `Agent.train`; every device must hold the same state.
 
     Returns:
-      The new state and the `LossInfo`, whose metrics now include `loss` and `grad_norm`.
+      The new state and the `LossInfo`, whose metrics include `loss` and `grad_norm`.
     """
     key, loss_key = jax.random.split(state.key)
 
-    def objective(params):
-        info = loss_fn(params, loss_key)
+    def objective(params: Tree) -> tuple[Array, LossInfo]:
+        info = loss(params, loss_key)
         return info.loss, info
 
     grads, info = jax.grad(objective, has_aux=True)(state.params)
     if shards is not None:
-        mean = (
-            shards.mean if isinstance(shards, Shard) else partial(jax.lax.pmean, axis_name=shards)
-        )
-        grads, loss, metrics = mean((grads, info.loss, info.metrics))
-        info = info._replace(loss=loss, metrics=metrics)
-    updates, opt_state = by_role(optimizer, state.params).update(
-        grads, state.opt_state, state.params
-    )
+        mean = partial(jax.lax.pmean, axis_name=shards)
+        if isinstance(shards, Shard):
+            mean = shards.mean
+        grads, mean_loss, metrics = mean((grads, info.loss, info.metrics))
+        info = info._replace(loss=mean_loss, metrics=metrics)
+    transformation = by_role(optimizer, state.params)
+    updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
-    targets = (
-        target_update(params, state.target_params, step) if target_update else state.target_params
-    )
+    targets = state.target_params
+    if target_update is not None:
+        targets = target_update({role: params[role] for role in targets}, targets, step)
     metrics = {"loss": info.loss, "grad_norm": _norm(grads), **info.metrics}
     state = dataclasses.replace(
         state, params=params, target_params=targets, opt_state=opt_state, step=step, key=key
@@ -216,25 +255,36 @@ def apply_loss(
 
 
 def example_keys(key: Array, batch_size: int, shards: Shards | None = None) -> Array:
-    """One key per example `[batch_size]`, folded from its index in the whole batch.
+    """One key for each example, `[batch_size]`, folded from its index in the whole batch.
 
-    So noise in a loss is the same however the batch is split over devices.
+    So the noise in a loss is the same however the batch is split over devices.
+
+    Args:
+      key: Typed random key, the same on all devices.
+      batch_size: Number of examples in this part of the batch.
+      shards: See `Agent.train`.
     """
+    first: Array | int = 0
     if isinstance(shards, Shard):
         first = shards.first
-    else:
-        first = 0 if shards is None else jax.lax.axis_index(shards) * batch_size
+    elif shards is not None:
+        first = jax.lax.axis_index(shards) * batch_size
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(batch_size))
 
 
-def weighted_mean(values: Array, weights: Array | None = None) -> Array:
-    """Sum of weights x values divided by the number of values `[B]`, not by the sum of weights: a
-    fixed denominator, so that means over equal shards average to the mean over the batch."""
+def weighted_mean(values: Array, weights: Array | None = None, mask: Array | None = None) -> Array:
+    """The sum of weights x values divided by their number B, for values `[B]`.
+
+    The denominator is fixed, so that means over equal shards average to the mean over the batch.
+
+    Args:
+      values: Numbers `[B]`.
+      weights: Weights `[B]`; None for 1.
+      mask: Mask `[B]`; where it is 0, a value counts as 0, whatever it is.
+    """
+    if mask is not None:
+        values = jnp.where(mask > 0, values, 0.0)
     return jnp.mean(values if weights is None else values * weights)
-
-
-def _wrap(role: str, result: tuple[Any, Any]) -> tuple[dict[str, Any], Any]:
-    return {role: result[0]}, result[1]
 
 
 def _norm(tree: Tree) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..envs.types import Array
 from . import losses
-from .value_based import ValueBasedAgent
+from .value_based import ValueBasedAgent, ValueExample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,19 +55,18 @@ class CategoricalDqnAgent(ValueBasedAgent):
         """The means `[..., A]` of the distributions with logits `[..., A, K]`."""
         return jax.nn.softmax(outputs) @ self._atoms(outputs)
 
-    def example_loss(
-        self,
-        outputs_tm1: Array,
-        a_tm1: Array,
-        r_t: Array,
-        discount_t: Array,
-        outputs_t: Array,
-        q_t_selector: Array,
-        mask_t: Array | None,
-    ) -> tuple[Array, Array]:
-        atoms = self._atoms(outputs_tm1)
+    def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        atoms = self._atoms(example.outputs_tm1)
         loss = losses.categorical_double_q_learning(
-            atoms, outputs_tm1, a_tm1, r_t, discount_t, atoms, outputs_t, q_t_selector, mask_t
+            atoms,
+            example.outputs_tm1,
+            example.a_tm1,
+            example.r_t,
+            example.discount_t,
+            atoms,
+            example.outputs_t,
+            example.selector_t,
+            example.mask_t,
         )
         return loss, loss
 

@@ -1,6 +1,4 @@
-"""Whether an agent is made of what it needs, told when it is made and not in the middle of a traced
-update.
-"""
+"""Checks that an agent is made of the right parts, made at construction and not while tracing."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,51 +7,73 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..envs.specs import EnvironmentSpecs, validate, zeros
-from ..envs.types import Array, Trajectory, split_action_mask
+from ..envs.specs import DiscreteSpec, EnvironmentSpecs, Spec, validate, zeros
+from ..envs.types import Array, Trajectory, Tree, split_action_mask
+from ..networks import recurrent
+
+_FUNCTIONS = {
+    "target_update": "agents.polyak(0.005) or agents.periodic(200)",
+    "td_loss": "losses.huber or losses.squared",
+}
+_AT_LEAST_ONE = ("n_step", "num_critics", "actor_delay")
+_FRACTIONS = ("gamma", "epsilon")
 
 
 def check_parts(agent: Any) -> None:
-    """Checks the fields that agents share: `specs`, `optimizer`, and `target_update` and `td_loss`
-    where there are any.
+    """Checks the fields that agents share, as far as an agent has them.
+
+    These are `specs`, `optimizer`, `target_update`, `td_loss`, `n_step`, `num_critics`,
+    `actor_delay`, `gamma` and `epsilon`. Numbers that are traced are not looked at.
 
     Raises:
-      TypeError: one is something else.
+      TypeError: if a part is of another kind.
+      ValueError: if a number is out of its range.
     """
     name = type(agent).__name__
     if not isinstance(agent.specs, EnvironmentSpecs):
         raise TypeError(
-            f"{name}: expected the specs of an environment, env.specs, got {_what(agent.specs)}"
+            f"{name}: expected the specs of an environment, env.specs, got {_format(agent.specs)}"
         )
-    optimizers = (
-        agent.optimizer.values() if isinstance(agent.optimizer, Mapping) else (agent.optimizer,)
-    )
-    for optimizer in optimizers:
-        if inspect.isclass(optimizer) or not (
-            hasattr(optimizer, "init") and hasattr(optimizer, "update")
-        ):
+    optimizer = agent.optimizer
+    for one in optimizer.values() if isinstance(optimizer, Mapping) else (optimizer,):
+        if inspect.isclass(one) or not (hasattr(one, "init") and hasattr(one, "update")):
             raise TypeError(
                 f"{name}: expected an optimizer such as optax.adam(1e-3), or a dict of them, got "
-                f"{_what(optimizer)}"
+                f"{_format(one)}"
             )
-    examples = {
-        "target_update": "agents.polyak(0.005) or agents.periodic(200)",
-        "td_loss": "losses.huber or losses.squared",
-    }
-    for field, example in examples.items():
+    for field, example in _FUNCTIONS.items():
         value = getattr(agent, field, None)
         if value is not None and not callable(value):
             raise TypeError(
-                f"{name}: {field}: expected a function such as {example}, got {_what(value)}"
+                f"{name}: {field}: expected a function such as {example}, got {_format(value)}"
             )
+    for field in _AT_LEAST_ONE:
+        value = getattr(agent, field, 1)
+        if value < 1:
+            raise ValueError(f"{name}: expected {field} >= 1, got {value}")
+    for field in _FRACTIONS:
+        value = getattr(agent, field, 0)
+        if isinstance(value, int | float) and not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected {field} in 0..1, got {value}")
 
 
-def _what(value: Any) -> str:
-    return (
-        repr(value)
-        if isinstance(value, int | float | str | None)
-        else f"{type(value).__module__}.{type(value).__name__}"
-    )
+def check_temperature(owner: str, temperature: float | Array, learned: bool) -> None:
+    """Raises a ValueError for a temperature below 0, or of 0 if it is learned."""
+    if isinstance(temperature, int | float) and (
+        temperature < 0 or (learned and temperature == 0)
+    ):
+        raise ValueError(
+            f"{owner}: expected a temperature above 0 (0 only if it is not learned), got "
+            f"{temperature}"
+        )
+
+
+def check_discrete(owner: str, action: Spec, advice: str) -> None:
+    """Raises a ValueError unless actions are one discrete choice; `advice` ends the message."""
+    if not isinstance(action, DiscreteSpec) or action.shape:
+        raise ValueError(
+            f"{owner}: expected one discrete action (DiscreteSpec), got {action}; {advice}"
+        )
 
 
 def check_experience(
@@ -62,18 +82,25 @@ def check_experience(
     sequence_length: int | None,
     weights: Array | None = None,
 ) -> None:
-    """Raises for experience that is not `[B, T, ...]` of `spec` with T = `sequence_length`, or
-    weights that are not `[B]`.
+    """Checks experience and weights before they are learned from; costs nothing once traced.
 
-    What else a row's policy info holds, such as a version, is passed over. Costs nothing once
-    traced.
+    Entries of the rows' policy info that are not in the spec, such as a version, are ignored.
+
+    Args:
+      experience: Rows `[B, T, ...]`.
+      spec: Spec of one row.
+      sequence_length: Expected T; None allows any.
+      weights: Weights `[B]` of the windows, or None.
+
+    Raises:
+      TypeError: if the experience is no `Trajectory`.
+      ValueError: if the step types are not `[B, T]`, or the weights not `[B]`.
+      SpecError: if a leaf does not meet its spec.
     """
     if not hasattr(experience, "step_type"):
-        advice = (
-            "; unpack it: experience, info = next(dataset)"
-            if hasattr(experience, "experience")
-            else ""
-        )
+        advice = ""
+        if hasattr(experience, "experience"):
+            advice = "; unpack it: experience, info = next(dataset)"
         raise TypeError(
             "experience: expected a Trajectory of rows [B, T, ...], got "
             f"{type(experience).__name__}{advice}"
@@ -82,8 +109,7 @@ def check_experience(
     if len(shape) != 2 or sequence_length not in (None, shape[1]):
         raise ValueError(
             f"experience: expected step types [B, T={sequence_length}], got {list(shape)}; build "
-            "the replay with "
-            "sequence_length=agent.train_sequence_length and sample batches from it"
+            "the replay with sequence_length=agent.train_sequence_length and sample batches from it"
         )
     if weights is not None and jnp.shape(weights) != shape[:1]:
         raise ValueError(
@@ -92,20 +118,23 @@ def check_experience(
         )
     info = experience.policy_info
     if isinstance(info, dict):
-        experience = experience._replace(
-            policy_info={name: leaf for name, leaf in info.items() if name in spec.policy_info}
-        )
+        known = {name: leaf for name, leaf in info.items() if name in spec.policy_info}
+        experience = experience._replace(policy_info=known)
     validate(experience, spec, batch_ndim=2)
 
 
 def check_values_network(
     network: Any, specs: EnvironmentSpecs, output_shape: tuple[int | None, ...] | None = None
 ) -> None:
-    """Raises a ValueError if a network does not map observations `[2, 3, *shape]` to
-    `[2, 3, *output_shape]`.
+    """Checks that a network maps observations `[2, 3, *shape]` to `[2, 3, *output_shape]`.
 
-    A None in `output_shape` stands for any size; without it, the outputs are to be action values
-    `[2, 3, num_actions]`.
+    Args:
+      network: Network with `init` and `apply`.
+      specs: Specs of the environment; the network gets observations without their action mask.
+      output_shape: Shape of one output, with None for any size; by default `(num_actions,)`.
+
+    Raises:
+      ValueError: if it does not.
     """
     observation, _ = split_action_mask(zeros(specs.observation))
     batch, _ = split_action_mask(zeros(specs.observation, (2, 3)))
@@ -119,33 +148,40 @@ def check_values_network(
             f"network: cannot take observations {described}: {error}; {advice}"
         ) from error
     expected = (2, 3, *((specs.action.num_values,) if output_shape is None else output_shape))
-    if len(got) != len(expected) or any(
-        want not in (None, size) for want, size in zip(expected, got, strict=True)
+    if len(got) == len(expected) and all(
+        want in (None, size) for want, size in zip(expected, got, strict=True)
     ):
-        shape = ["K" if size is None else size for size in expected]
-        if len(got) == len(expected) and got[2] != expected[2]:
-            advice = (
-                f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
-            )
-        elif None in expected:
-            advice = "QNetwork(num_atoms=K) gives outputs for each action"
-        raise ValueError(
-            f"network: expected values {shape} for observations [2, 3, ...], got {list(got)}; "
-            f"{advice}"
-        )
+        return
+    if len(got) == len(expected) and got[2] != expected[2]:
+        advice = f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
+    elif None in expected:
+        advice = "QNetwork(num_atoms=K) gives outputs for each action"
+    shape = ["K" if size is None else size for size in expected]
+    raise ValueError(
+        f"network: expected values {shape} for observations [2, 3, ...], got {list(got)}; {advice}"
+    )
 
 
 def check_network(
-    name: str, network: Any, inputs: tuple, batch: tuple, expected: tuple[int, ...]
+    name: str, network: Any, spec: Tree, expected: tuple[int, ...]
 ) -> None:
-    """Raises a ValueError unless a network maps `batch`, inputs `[2, 3, ...]`, to numbers or
-    actions `[2, 3, *expected]`.
+    """Checks that a network maps a batch of inputs to numbers, or to distributions over actions.
+
+    Args:
+      name: Name of the network, for the message.
+      network: Network with `init` and `apply`.
+      spec: Specs of the network's arguments, a tuple.
+      expected: Shape of one output, or of the mode of one distribution.
+
+    Raises:
+      ValueError: if inputs `[2, 3, ...]` do not give outputs `[2, 3, *expected]`.
     """
+    inputs = zeros(spec)
     advice = "networks.default_encoder(env.specs.observation) gives it an encoder that fits"
     try:
         variables = jax.eval_shape(network.init, jax.random.key(0), *inputs)
-        output = jax.eval_shape(lambda v, x: _mode(network.apply(v, *x)), variables, batch)
-        got = output.shape
+        apply = lambda variables, batch: _mode(network.apply(variables, *batch))
+        got = jax.eval_shape(apply, variables, zeros(spec, (2, 3))).shape
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{name}: cannot take {jax.tree.map(lambda x: x.shape, inputs)}: {error}; {advice}"
@@ -157,29 +193,56 @@ def check_network(
         )
 
 
-def check_numbers(
-    owner: str,
-    n_step: int,
-    gamma: Any,
-    num_critics: int,
-    temperature: Any = 1.0,
-    learn_temperature: bool = False,
+def check_actor_value(
+    owner: str, network: Any, specs: EnvironmentSpecs, needs_value: bool = True
 ) -> None:
-    """Raises a ValueError for numbers out of range; traced ones are let through."""
-    if n_step < 1:
-        raise ValueError(f"{owner}: expected n_step >= 1, got {n_step}")
-    if num_critics < 1:
-        raise ValueError(f"{owner}: expected num_critics >= 1, got {num_critics}")
-    if isinstance(gamma, int | float) and not 0 <= gamma <= 1:
-        raise ValueError(f"{owner}: expected gamma in 0..1, got {gamma}")
-    if isinstance(temperature, int | float) and (
-        temperature < 0 or (learn_temperature and temperature == 0)
-    ):
+    """Checks that a network maps observations to a distribution over actions and a value.
+
+    Args:
+      owner: Name of the agent, for the message.
+      network: Network with `init` and `apply`, with or without memory.
+      specs: Specs of the environment.
+      needs_value: Refuse a network that gives a distribution only.
+
+    Raises:
+      ValueError: if observations `[2, 3, ...]` do not give actions `[2, 3, ...]` and values
+        `[2, 3]`.
+    """
+    spec = specs.observation
+    batch = zeros(spec, (2, 3))
+    advice = (
+        "networks.ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork()) is one (with "
+        "memory: RecurrentActorValueNetwork); for images give both an encoder"
+    )
+
+    def call(key: Array) -> Any:
+        variables = recurrent.init(network, key, spec)
+        return recurrent.first_step(network, variables, batch, spec)
+
+    try:
+        outputs = jax.eval_shape(call, jax.random.key(0))
+        distribution, values = outputs if isinstance(outputs, tuple) else (outputs, None)
+        action = jax.eval_shape(lambda d: d.mode(), distribution)
+    except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{owner}: expected a temperature above 0 (0 only if it is not learned), got "
-            f"{temperature}"
+            f"{owner}: network cannot take observations {jax.tree.map(str, spec)}: {error}; "
+            f"{advice}"
+        ) from error
+    expected = (2, 3, *specs.action.shape)
+    got = None if values is None else list(values.shape)
+    if action.shape != expected or (needs_value and got != [2, 3]):
+        raise ValueError(
+            f"{owner}: expected a network that gives a distribution over actions {list(expected)} "
+            f"and values [2, 3] for observations [2, 3, ...], got actions {list(action.shape)} "
+            f"and values {got}; {advice}"
         )
 
 
 def _mode(output: Any) -> Array:
     return output.mode() if hasattr(output, "mode") else output
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    return f"{type(value).__module__}.{type(value).__name__}"

@@ -5,51 +5,49 @@ from collections.abc import Callable
 
 from ..envs.types import Array
 from . import losses
-from .value_based import ValueBasedAgent
+from .value_based import ValueBasedAgent, ValueExample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DqnAgent(ValueBasedAgent):
     """Learns action values Q(o, a) from replayed windows of n + 1 rows.
 
-    The target is the n-step one, R + discount x max_a Q_target(o', a) (double: the action that Q
-    itself finds best; van Hasselt et al. 2016). Windows that begin on a boundary row count nothing.
-    Action masks in observations hold when acting and in targets alike. What else the literature
-    adds are options of other parts, and combine: dueling and noisy networks are options of
-    `networks.QNetwork`, prioritised replay is one of the replay buffers and of
+    The target is the n-step one, R + discount x max_a Q_target(o', a), or with `double` the value
+    of the action that Q itself finds best (van Hasselt et al. 2016). Windows that begin on a
+    boundary row do not count. Action masks in observations hold when acting and in targets alike.
+    The literature's other additions are options of other parts, and combine: dueling and noisy
+    networks of `networks.QNetwork`, prioritised replay of the replay buffers and of
     `learners.OffPolicyScan`.
 
     Args:
-      specs: the environment's; the action must be one `DiscreteSpec` with a single factor.
-      network: maps observations `[..., *shape]` (without their action mask) to values
+      specs: Specs of the environment; the action must be one `DiscreteSpec` with a single factor.
+      network: Network from observations `[..., *shape]` (without their action mask) to values
         `[..., num_actions]`.
-      optimizer: an optax transformation.
-      gamma: discount factor per step; may be traced.
-      n_step: steps n of a return.
-      double: double Q-learning.
-      epsilon: probability of a random action when collecting; a float, or a schedule of the update
+      optimizer: An optax transformation.
+      gamma: Discount factor per step; may be traced.
+      n_step: Number of steps n of a return.
+      double: Double Q-learning.
+      epsilon: Probability of a random action when collecting; a float, or a schedule of the update
         count.
-      target_update: how the target network follows: `periodic(n)` or `polyak(tau)`.
-      td_loss: maps TD errors to losses, elementwise: `losses.huber` or `losses.squared`.
+      target_update: Function that moves the target network: `periodic(n)` or `polyak(tau)`.
+      td_loss: Function from TD errors to losses, elementwise: `losses.huber` or `losses.squared`.
 
     Raises:
-      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma is
-        outside 0..1.
+      TypeError: if `specs`, the optimizer or a function is of another kind.
+      ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or
+        epsilon is outside 0..1.
     """
 
     td_loss: Callable[[Array], Array] = losses.huber
 
-    def example_loss(
-        self,
-        outputs_tm1: Array,
-        a_tm1: Array,
-        r_t: Array,
-        discount_t: Array,
-        outputs_t: Array,
-        q_t_selector: Array,
-        mask_t: Array | None,
-    ) -> tuple[Array, Array]:
+    def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
         td_error = losses.double_q_learning(
-            outputs_tm1, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t
+            example.outputs_tm1,
+            example.a_tm1,
+            example.r_t,
+            example.discount_t,
+            example.outputs_t,
+            example.selector_t,
+            example.mask_t,
         )
         return self.td_loss(td_error), td_error

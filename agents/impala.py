@@ -1,9 +1,8 @@
-"""IMPALA: an actor-critic whose V-trace targets correct for actors that lag behind (Espeholt et al.
-2018); and APPO.
-"""
+"""IMPALA, an actor-critic with V-trace targets (Espeholt et al. 2018); and APPO."""
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,40 +10,39 @@ import jax.numpy as jnp
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.schedule import Schedule, value_at
 from . import losses, returns
-from .agent import LossInfo, TrainState, weighted_mean
+from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .on_policy import OnPolicyAgent
 from .reductions import split_bootstrap, trace_lambda
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImpalaAgent(OnPolicyAgent):
-    """Learns from rows of somewhat older policies, whose log-probabilities were stored with the
-    rows.
+    """Learns from rows of somewhat older policies, whose log-probabilities were stored with them.
 
     The loss is -log pi(a) x V-trace advantage + value_coefficient x (V - V-trace target)^2 -
     entropy_coefficient x entropy, a mean over rows. Examples are whole sequences `[N, T + 1]`,
     since targets are of the current network. The arguments of `OnPolicyAgent` come first.
 
-    With a `clip_ratio` this is APPO: the first term is PPO's clipped surrogate of the ratio pi(a) /
-    mu(a) to the policy mu that acted, and of the advantage q - V, q being V-trace's estimate. That
-    ratio stands in for the paper's min(rho-bar, rho), so it is in no advantage: where nothing is
-    clipped and rho <= 1, the gradient is IMPALA's. (RLlib's APPO clips the ratio to a target
-    network; here mu itself is what an update stays near.)
+    With a `clip_ratio` this is APPO: the first term is PPO's clipped surrogate of the ratio
+    pi(a) / mu(a) to the policy mu that acted, and of the advantage q - V, where q is V-trace's
+    estimate. That ratio stands in for the paper's min(rho-bar, rho), so it is in no advantage:
+    where nothing is clipped and rho <= 1, the gradient is IMPALA's. (RLlib's APPO clips the ratio
+    to a target network; here an update stays near mu itself.)
 
     Args:
-      lambda_: scales the trace; 1 is the paper's.
-      clip_rho: the paper's rho-bar, for targets and for advantages.
-      clip_c: the paper's c-bar.
-      value_coefficient: weight of the squared error, which has no half.
-      clip_ratio: how far the probability ratio may move with profit; a float, or a schedule of the
-        update count; None: IMPALA.
+      lambda_: Factor of the trace; 1 is the paper's.
+      clip_rho: The paper's rho-bar, for targets and for advantages.
+      clip_c: The paper's c-bar.
+      clip_ratio: Greatest profitable change of the probability ratio; a float, or a schedule of the
+        update count; None for IMPALA.
     """
 
     lambda_: float | Array = 1.0
     clip_rho: float = 1.0
     clip_c: float = 1.0
-    value_coefficient: float | Array = 0.5
     clip_ratio: float | Array | Schedule | None = None
+
+    prepared: ClassVar[type] = Trajectory
 
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
@@ -59,6 +57,8 @@ class ImpalaAgent(OnPolicyAgent):
         experience: Trajectory,
         key: Array,
         weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> LossInfo:
         """The loss on rows `[B, T + 1, ...]` from `prepare`; `weights` `[B]`."""
         distribution, values = self.apply(params, experience.observation, self.memory(experience))
@@ -67,28 +67,28 @@ class ImpalaAgent(OnPolicyAgent):
         log_prob = distribution.log_prob(steps.action)
         # An action on a boundary row means nothing, and may be a forbidden one.
         ratio = jnp.exp(jnp.where(mask > 0, log_prob - steps.policy_info["log_prob"], 0.0))
-        vtrace = partial(
-            returns.vtrace, clip_rho=self.clip_rho, clip_c=self.clip_c, clip_pg_rho=self.clip_rho
-        )
-        discount, trace = self.gamma * steps.discount, trace_lambda(steps, self.lambda_)
         held_values, held_ratio = jax.lax.stop_gradient((values, ratio))
+        vtrace = partial(
+            returns.vtrace,
+            clip_rho=self.clip_rho,
+            clip_c=self.clip_c,
+            clip_pg_rho=self.clip_rho,
+        )
+        discount = self.gamma * steps.discount
+        trace = trace_lambda(steps, self.lambda_)
         estimates = jax.vmap(vtrace)(steps.reward, discount, trace, held_values, held_ratio)
-        mean = lambda x: weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)
+
+        def mean(x: Array) -> Array:
+            return weighted_mean(jnp.mean(jnp.where(mask > 0, x, 0.0), axis=1), weights)
+
         metrics = {"ratio": mean(ratio)}
         if self.clip_ratio is None:
             surrogate = losses.policy_gradient(log_prob, estimates.advantages)
         else:
             epsilon = value_at(self.clip_ratio, state.step)
-            surrogate = losses.clipped_surrogate(
-                ratio, estimates.q_estimate - held_values[:, :-1], epsilon
-            )
+            advantage = estimates.q_estimate - held_values[:, :-1]
+            surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
             metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
-        policy_loss, entropy = mean(surrogate), mean(distribution.entropy())
         value_loss = mean(losses.squared(values[:, :-1] - estimates.targets))
-        loss = (
-            policy_loss
-            + self.value_coefficient * value_loss
-            - value_at(self.entropy_coefficient, state.step) * entropy
-        )
-        metrics |= {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-        return LossInfo(loss, metrics, {})
+        entropy = mean(distribution.entropy())
+        return self.total_loss(state, mean(surrogate), value_loss, entropy, metrics)

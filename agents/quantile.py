@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from ..envs.types import Array
 from . import losses
-from .value_based import ValueBasedAgent
+from .value_based import ValueBasedAgent, ValueExample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,27 +42,17 @@ class QrDqnAgent(ValueBasedAgent):
         """The means `[..., A]` of quantiles `[..., A, K]`."""
         return outputs.mean(axis=-1)
 
-    def example_loss(
-        self,
-        outputs_tm1: Array,
-        a_tm1: Array,
-        r_t: Array,
-        discount_t: Array,
-        outputs_t: Array,
-        q_t_selector: Array,
-        mask_t: Array | None,
-    ) -> tuple[Array, Array]:
-        num_quantiles = outputs_tm1.shape[-1]
-        tau = (2 * jnp.arange(num_quantiles) + 1) / (2 * num_quantiles)
+    def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        num_quantiles = example.outputs_tm1.shape[-1]
         loss = losses.quantile_double_q_learning(
-            outputs_tm1,
-            tau,
-            a_tm1,
-            r_t,
-            discount_t,
-            outputs_t,
-            q_t_selector,
-            mask_t,
+            example.outputs_tm1,
+            (2 * jnp.arange(num_quantiles) + 1) / (2 * num_quantiles),
+            example.a_tm1,
+            example.r_t,
+            example.discount_t,
+            example.outputs_t,
+            example.selector_t,
+            example.mask_t,
             self.huber_param,
         )
         return loss, loss

@@ -1,9 +1,7 @@
-"""Recurrent DQN: Q-learning with memory from replayed sequences (Hausknecht and Stone 2015;
-Kapturowski et al. 2019, R2D2).
-"""
+"""Recurrent DQN: Q-learning with memory from replayed sequences (Kapturowski et al. 2019, R2D2)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property
 
 import jax
@@ -15,44 +13,43 @@ from ..networks import recurrent
 from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
 from ..policies.recurrent import RecurrentQPolicy
-from . import losses
-from .agent import LossInfo, TrainState, weighted_mean
+from .agent import LossInfo, Shards, TrainState, weighted_mean
+from .dqn import DqnAgent
 from .reductions import resets, to_transition
-from .value_based import ValueBasedAgent
+from .value_based import ValueExample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RecurrentDqnAgent(ValueBasedAgent):
-    """Learns action values that remember, from sequences of burn_in + sequence_length + n_step
-    rows.
+class RecurrentDqnAgent(DqnAgent):
+    """Learns action values with memory, from sequences of burn_in + sequence_length + n_step rows.
 
-    The networks are unrolled over a sequence from its first row. The first `burn_in` rows only warm
-    up the carry, which then goes on without gradient; each of the next `sequence_length` rows is
-    learned from, by the n-step target of `DqnAgent`; the last `n_step` only bootstrap. Sequences
-    may span episodes: the carry is reset where one begins, and boundary rows count nothing. A
-    sequence's loss is the mean over its rows; its priority, `per_example["td_error"]`, is 0.9 max +
-    0.1 mean of the absolute TD errors (Kapturowski et al. 2019, section 2.3).
+    The networks are unrolled over a sequence from its first row (Hausknecht and Stone 2015). The
+    first `burn_in` rows only warm up the carry, which then goes on without gradient; each of the
+    next `sequence_length` rows is learned from, by the n-step target of `DqnAgent`; the last
+    `n_step` only bootstrap. Sequences may span episodes: the carry is reset where one begins, and
+    boundary rows do not count. A sequence's loss is the mean over its rows; its priority,
+    `per_example["td_error"]`, is 0.9 max + 0.1 mean of the absolute TD errors (Kapturowski et al.
+    2019, section 2.3).
 
     Args:
-      specs, optimizer, gamma, n_step, double, epsilon, target_update, td_loss: as in `DqnAgent`.
-      network: called as (observations `[..., T, *shape]`, resets `[..., T]`, carry), gives (values
-        `[..., T, num_actions]`, carry), and has `initial_carry(batch_shape)`:
+      specs, optimizer, gamma, n_step, double, epsilon, target_update, td_loss: See `DqnAgent`.
+      network: Network from (observations `[..., T, *shape]`, resets `[..., T]`, carry) to (values
+        `[..., T, num_actions]`, carry), with `initial_carry(batch_shape)`:
         `networks.RecurrentQNetwork`.
-      sequence_length: rows of a sequence that are learned from.
-      burn_in: rows before them.
-      stored_carry: start with the carry that acting had, which is then stored with each row (warm
+      sequence_length: Number of rows of a sequence that are learned from.
+      burn_in: Number of rows before them.
+      stored_carry: Start with the carry that acting had, which is then stored with each row (warm
         up with `agent.collect_policy`, since other policies have none); otherwise with zeros.
 
     Raises:
-      ValueError: as `DqnAgent`, and if sequence_length < 1 or burn_in < 0.
+      TypeError, ValueError: See `DqnAgent`; also if sequence_length < 1 or burn_in < 0.
     """
 
-    td_loss: Callable[[Array], Array] = losses.huber
     sequence_length: int = 20
     burn_in: int = 0
     stored_carry: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.sequence_length < 1 or self.burn_in < 0:
             raise ValueError(
@@ -60,53 +57,36 @@ class RecurrentDqnAgent(ValueBasedAgent):
                 f"sequence_length={self.sequence_length} and burn_in={self.burn_in}"
             )
 
-    def example_loss(
-        self,
-        outputs_tm1: Array,
-        a_tm1: Array,
-        r_t: Array,
-        discount_t: Array,
-        outputs_t: Array,
-        q_t_selector: Array,
-        mask_t: Array | None,
-    ) -> tuple[Array, Array]:
-        td_error = losses.double_q_learning(
-            outputs_tm1, a_tm1, r_t, discount_t, outputs_t, q_t_selector, mask_t
-        )
-        return self.td_loss(td_error), td_error
-
     @property
     def train_sequence_length(self) -> int:
+        """The number of rows of a training sequence: burn_in + sequence_length + n_step."""
         return self.burn_in + self.sequence_length + self.n_step
 
     @cached_property
     def collect_policy(self) -> Policy:
-        return EpsilonGreedyPolicy(
-            RecurrentQPolicy(self.network, store_carry=self.stored_carry), self.epsilon
-        )
+        policy = RecurrentQPolicy(self.network, store_carry=self.stored_carry)
+        return EpsilonGreedyPolicy(policy, self.epsilon)
 
     @cached_property
     def collect_data_spec(self) -> Trajectory:
-        if not self.stored_carry:
-            return trajectory_spec(self.specs)
-        return trajectory_spec(self.specs, {"carry": recurrent.carry_spec(self.network)})
+        info = {"carry": recurrent.carry_spec(self.network)} if self.stored_carry else ()
+        return trajectory_spec(self.specs, info)
 
     @cached_property
-    def _q_policy(self) -> Policy:
+    def q_policy(self) -> Policy:
         return RecurrentQPolicy(self.network)
 
-    @cached_property
-    def _noisy(self) -> bool:
-        return False
+    def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        spec, _ = split_action_mask(self.specs.observation)
+        return {"q": recurrent.init(self.network, keys[0], spec)}
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
-        """Q of every action `[..., num_actions]` at the first step of an episode, from
-        `policy_params`.
+        """Q of every action `[..., num_actions]` at the first step of an episode.
+
+        `params` is from `policy_params`.
         """
-        inputs, spec = (
-            split_action_mask(observation)[0],
-            split_action_mask(self.specs.observation)[0],
-        )
+        inputs, _ = split_action_mask(observation)
+        spec, _ = split_action_mask(self.specs.observation)
         return recurrent.first_step(self.network, params["params"]["q"], inputs, spec)
 
     def loss(
@@ -116,40 +96,44 @@ class RecurrentDqnAgent(ValueBasedAgent):
         experience: Trajectory,
         key: Array,
         weights: Array | None = None,
+        *,
+        shards: Shards | None = None,
     ) -> LossInfo:
-        """The mean of weight x loss over sequences `[B, train_sequence_length, ...]`;
+        """The mean of weight x loss over sequences `[B, train_sequence_length, ...]`.
+
         `per_example["td_error"]` is `[B]`.
         """
-        outputs = (
-            self._unroll(params["q"], experience),
-            self._unroll(state.target_params["q"], experience),
-        )
-        # From here on a row's observation is what the two networks made of it, so that windows
-        # reduce as they always do.
-        mask = split_action_mask(experience.observation)[1]
+        online = self._unroll(params["q"], experience)
+        target = self._unroll(state.target_params["q"], experience)
+        # From here on a row's observation is what the two networks made of it, and its mask, so
+        # that windows of rows reduce as always.
+        _, mask = split_action_mask(experience.observation)
         rows = experience._replace(observation=mask, policy_info=())
         rows = jax.tree.map(lambda x: x[:, self.burn_in :], rows)
-        rows = rows._replace(observation=(*outputs, rows.observation))
+        rows = rows._replace(observation=(online, target, rows.observation))
         starts = jnp.arange(self.sequence_length)[:, None] + jnp.arange(self.n_step + 1)
-        windows = jax.tree.map(
-            lambda x: x[:, starts].reshape(-1, self.n_step + 1, *x.shape[2:]), rows
-        )
+        length = self.n_step + 1
+        windows = jax.tree.map(lambda x: x[:, starts].reshape(-1, length, *x.shape[2:]), rows)
         steps = to_transition(windows, self.gamma)
-        outputs_tm1 = steps.observation[0]
-        selector, outputs_t, next_mask = steps.next_observation
-        loss, td_error = jax.vmap(self.example_loss)(
-            outputs_tm1,
-            steps.action,
-            steps.reward,
-            steps.discount,
-            outputs_t,
-            selector if self.double else outputs_t,
-            next_mask,
+        outputs_tm1, target_outputs_tm1, mask_tm1 = steps.observation
+        selector, outputs_t, mask_t = steps.next_observation
+        example = ValueExample(
+            outputs_tm1=outputs_tm1,
+            a_tm1=steps.action,
+            r_t=steps.reward,
+            discount_t=steps.discount,
+            outputs_t=outputs_t,
+            selector_t=selector if self.double else outputs_t,
+            mask_t=mask_t,
+            target_outputs_tm1=target_outputs_tm1,
+            mask_tm1=mask_tm1,
         )
-        q = jax.vmap(losses.index)(outputs_tm1, steps.action)
-        loss, td_error, q = (
-            (x * steps.mask).reshape(-1, self.sequence_length) for x in (loss, jnp.abs(td_error), q)
-        )
+
+        def by_sequence(x: Array) -> Array:
+            return jnp.where(steps.mask > 0, x, 0.0).reshape(-1, self.sequence_length)
+
+        loss, td_error, q = (by_sequence(x) for x in self.example_losses(example))
+        td_error = jnp.abs(td_error)
         priority = 0.9 * td_error.max(axis=1) + 0.1 * td_error.mean(axis=1)
         metrics = {"q": weighted_mean(q.mean(axis=1), weights)}
         return LossInfo(weighted_mean(loss.mean(axis=1), weights), metrics, {"td_error": priority})
@@ -160,18 +144,19 @@ class RecurrentDqnAgent(ValueBasedAgent):
             carry = jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
         else:
             carry = self.network.initial_carry(rows.step_type.shape[:1])
-        inputs, starts = split_action_mask(rows.observation)[0], resets(rows)
+        inputs = split_action_mask(rows.observation)[0], resets(rows)
         if self.burn_in:
-            early = jax.tree.map(lambda x: x[:, : self.burn_in], (inputs, starts))
+            early = jax.tree.map(lambda x: x[:, : self.burn_in], inputs)
             carry = jax.lax.stop_gradient(self.network.apply(variables, *early, carry)[1])
-        inputs, starts = jax.tree.map(lambda x: x[:, self.burn_in :], (inputs, starts))
-        return self.network.apply(variables, inputs, starts, carry)[0]
+        late = jax.tree.map(lambda x: x[:, self.burn_in :], inputs)
+        return self.network.apply(variables, *late, carry)[0]
 
-    def _init_network(self, key: Array) -> Tree:
-        return recurrent.init(self.network, key, split_action_mask(self.specs.observation)[0])
+    @cached_property
+    def _is_noisy(self) -> bool:
+        return False
 
-    def _check_network(self) -> None:
-        spec = split_action_mask(self.specs.observation)[0]
+    def check_network(self) -> None:
+        spec, _ = split_action_mask(self.specs.observation)
 
         def call(key: Array) -> Array:
             variables = recurrent.init(self.network, key, spec)
@@ -182,11 +167,12 @@ class RecurrentDqnAgent(ValueBasedAgent):
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 "network: cannot take (observations, resets, carry) for observations "
-                f"{self.specs.observation}: {error}; "
-                "networks.RecurrentQNetwork can, with an encoder where observations are not vectors"
+                f"{self.specs.observation}: {error}; networks.RecurrentQNetwork can, with an "
+                "encoder where observations are not vectors"
             ) from error
-        if got != (2, 3, *self.output_shape):
+        expected = (2, 3, *self.output_shape)
+        if got != expected:
             raise ValueError(
-                f"network: expected values {[2, 3, *self.output_shape]} for observations [2, 3, "
-                f"...], got {list(got)}"
+                f"network: expected values {list(expected)} for observations [2, 3, ...], got "
+                f"{list(got)}"
             )

@@ -8,12 +8,16 @@ import optax
 
 from ..envs.types import Array, Tree
 
-TargetUpdate = Callable[[Tree, Tree, Array], Tree]
+TargetUpdate = Callable[[Tree, Tree, Array], Tree]  # params, target_params, step -> target_params
 
 
 def polyak(tau: float) -> TargetUpdate:
-    """Target parameters that follow slowly: target <- (1 - tau) target + tau params, after every
-    update; tau may be traced.
+    """Target parameters that follow slowly: target <- (1 - tau) target + tau params.
+
+    They move after every update (Lillicrap et al. 2016, section 3).
+
+    Args:
+      tau: Fraction of the way, 0..1; may be traced.
 
     Raises:
       ValueError: if tau is a number outside 0..1.
@@ -34,15 +38,12 @@ def periodic(period: int) -> TargetUpdate:
     return lambda params, targets, step: optax.periodic_update(params, targets, step, period)
 
 
-def follow(target_update: TargetUpdate, period: int = 1) -> TargetUpdate:
-    """`target_update` of those roles that have target parameters, after every `period` updates."""
+def delayed(target_update: TargetUpdate, period: int) -> TargetUpdate:
+    """A target update that takes effect after every `period` updates, and not on the others."""
 
     def update(params: Tree, targets: Tree, step: Array) -> Tree:
-        moved = target_update({role: params[role] for role in targets}, targets, step)
-        if period == 1:
-            return moved
-        return jax.tree.map(
-            lambda new, old: jnp.where(step % period == 0, new, old), moved, targets
-        )
+        moved = target_update(params, targets, step)
+        due = step % period == 0
+        return jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, targets)
 
-    return update
+    return target_update if period == 1 else update

@@ -1,15 +1,15 @@
-"""What agents over discrete actions share that learn values from replay: DQN, C51, QR-DQN and
-recurrent DQN.
-"""
+"""The family of agents that learn values of discrete actions: DQN, C51, QR-DQN, recurrent DQN."""
 
+import abc
 import dataclasses
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..envs.specs import DiscreteSpec, EnvironmentSpecs, trajectory_spec, zeros
+from ..envs.specs import EnvironmentSpecs, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks.distributions import Categorical
 from ..networks.noisy import apply_network, draws_noise
@@ -19,27 +19,53 @@ from ..policies.policy import Policy
 from ..policies.q_policy import QPolicy
 from ..policies.schedule import Schedule
 from . import losses
-from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state, weighted_mean
-from .checks import check_experience, check_parts, check_values_network
-from .describe import describe
+from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
+from .checks import check_discrete, check_values_network
+from .off_policy import OffPolicyAgent
 from .reductions import to_transition
 from .targets import TargetUpdate, periodic
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ValueBasedAgent:
-    """Replayed windows of n + 1 rows, a network and its target, and policies over action values. An
-    abstract base.
+class ValueExample(NamedTuple):
+    """One transition as `ValueBasedAgent.example_loss` gets it; names are those of `losses`.
 
-    A subclass says what the network's outputs mean: `output_shape`, `values` and `example_loss`.
-    The arguments are those of `DqnAgent`, but for its `td_loss`.
+    Attributes:
+      outputs_tm1: Outputs of the network for the observation o, `[*output_shape]`.
+      a_tm1: Action taken there, int scalar.
+      r_t: Reward, or the discounted sum of n rewards.
+      discount_t: Gamma times the environment's discount, over n steps.
+      outputs_t: Outputs of the target network for the observation o' that followed.
+      selector_t: Action values `[A]` that choose the best action for o': the target network's, or
+        with `double` the network's own.
+      mask_t: Mask `[A]` of the actions that are allowed in o', or None.
+      target_outputs_tm1: Outputs of the target network for o.
+      mask_tm1: Mask `[A]` of the actions that are allowed in o, or None.
+    """
+
+    outputs_tm1: Array
+    a_tm1: Array
+    r_t: Array
+    discount_t: Array
+    outputs_t: Array
+    selector_t: Array
+    mask_t: Array | None
+    target_outputs_tm1: Array
+    mask_tm1: Array | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ValueBasedAgent(OffPolicyAgent):
+    """Replayed windows of n + 1 rows, a network and its target, policies over action values.
+
+    A subclass says what the network's outputs mean: `output_shape` and `values`, and defines
+    `example_loss`. The arguments are those of `DqnAgent`, except for its `td_loss`.
 
     With noisy layers in the network (`QNetwork(noisy_sigma=0.5)`), collecting draws noise for each
-    row of each environment, an update once for each network that it applies (one draw for the whole
-    batch, as in Fortunato et al. 2018), and evaluation uses the mean weights.
+    row of each environment. An update draws it once for each application of the network, for the
+    whole batch (Fortunato et al. 2018), and evaluation uses the mean weights.
 
     Raises:
-      TypeError: if `specs`, the optimizer or a function is something else.
+      TypeError: if `specs`, the optimizer or a function is of another kind.
       ValueError: if the action spec or the network's output does not fit, n_step < 1, or gamma or
         epsilon is outside 0..1.
     """
@@ -53,25 +79,10 @@ class ValueBasedAgent:
     epsilon: float | Schedule = 0.1
     target_update: TargetUpdate = periodic(200)
 
-    def __post_init__(self):
-        check_parts(self)
-        name, action = type(self).__name__, self.specs.action
-        if not isinstance(action, DiscreteSpec) or action.shape:
-            raise ValueError(
-                f"{name}: expected one discrete action (DiscreteSpec), got {action}; for "
-                "continuous actions use SAC"
-            )
-        if self.n_step < 1:
-            raise ValueError(f"{name}: expected n_step >= 1, got {self.n_step}")
-        if isinstance(self.gamma, int | float) and not 0 <= self.gamma <= 1:
-            raise ValueError(f"{name}: expected gamma in 0..1, got {self.gamma}")
-        if isinstance(self.epsilon, int | float) and not 0 <= self.epsilon <= 1:
-            raise ValueError(f"{name}: expected epsilon in 0..1, got {self.epsilon}")
-        self._check_network()
+    roles: ClassVar = ("q",)
+    target_roles: ClassVar = ("q",)
 
-    __str__ = describe
-
-    # -- what a subclass says
+    # -- what a subclass defines
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
@@ -79,64 +90,50 @@ class ValueBasedAgent:
         return (self.specs.action.num_values,)
 
     def values(self, outputs: Array) -> Array:
-        """Action values `[..., A]` from the network's outputs `[..., *output_shape]`."""
+        """Action values `[..., A]` of the network's outputs `[..., *output_shape]`."""
         return outputs
 
-    def example_loss(
-        self,
-        outputs_tm1: Array,
-        a_tm1: Array,
-        r_t: Array,
-        discount_t: Array,
-        outputs_t: Array,
-        q_t_selector: Array,
-        mask_t: Array | None,
-    ) -> tuple[Array, Array]:
-        """The loss of one transition, and its TD error or what else its priority in replay is to
-        be.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} must define example_loss, as DqnAgent does"
-        )
+    @abc.abstractmethod
+    def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        """The loss of one transition, and its TD error or another number to set its priority by."""
 
     # -- what they share
 
-    @property
-    def train_sequence_length(self) -> int:
-        return self.n_step + 1
-
     @cached_property
     def policy(self) -> Policy:
-        return GreedyPolicy(self._q_policy)
+        return GreedyPolicy(self.q_policy)
 
     @cached_property
     def collect_policy(self) -> Policy:
-        policy = EpsilonGreedyPolicy(self._q_policy, self.epsilon)
-        return NoisyPolicy(policy) if self._noisy else policy
+        policy = EpsilonGreedyPolicy(self.q_policy, self.epsilon)
+        return NoisyPolicy(policy) if self._is_noisy else policy
 
     @cached_property
-    def collect_data_spec(self) -> Trajectory:
-        return trajectory_spec(self.specs)
-
-    @cached_property
-    def _q_policy(self) -> Any:
+    def q_policy(self) -> Policy:
+        """The Boltzmann policy over the action values, from which the others are made."""
         return QPolicy(self.network, values=self.values)
 
     @cached_property
-    def _noisy(self) -> bool:
+    def _is_noisy(self) -> bool:
         return draws_noise(self.network, split_action_mask(zeros(self.specs.observation))[0])
 
-    def init(self, key: Array) -> TrainState:
-        network_key, key = jax.random.split(key)
-        params = {"q": self._init_network(network_key)}
-        return init_state(params, self.optimizer, key, target_params=params)
+    def check_networks(self) -> None:
+        name = type(self).__name__
+        check_discrete(name, self.specs.action, "for continuous actions use SAC")
+        self.check_network()
 
-    def policy_params(self, state: TrainState) -> Tree:
-        return {"params": state.params, "step": state.step}
+    def check_network(self) -> None:
+        """Raises a ValueError unless the network maps observations to outputs."""
+        check_values_network(self.network, self.specs, self.output_shape)
+
+    def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        observation, _ = split_action_mask(zeros(self.specs.observation))
+        return {"q": self.network.init(keys[0], observation)}
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
         """Q of every action, `[..., num_actions]`, from `policy_params`."""
-        return self._q_policy.q_values(params, observation)
+        policy: Any = self.q_policy
+        return policy.q_values(params, observation)
 
     def value(self, params: Tree, observation: Tree) -> Array:
         """max_a Q(observation, a) over the allowed actions, `[...]`, from `policy_params`."""
@@ -151,58 +148,44 @@ class ValueBasedAgent:
         experience: Trajectory,
         key: Array,
         weights: Array | None = None,
-    ) -> LossInfo:
-        """The mean of weight x loss over windows `[B, n_step + 1, ...]`; `per_example["td_error"]`
-        is `[B]`.
-        """
-        rows = to_transition(experience, self.gamma)
-        next_observation, next_mask = split_action_mask(rows.next_observation)
-        keys = jax.random.split(key, 3) if self._noisy else (None, None, None)
-        outputs_tm1 = apply_network(
-            self.network, params["q"], split_action_mask(rows.observation)[0], keys[0]
-        )
-        outputs_t = apply_network(self.network, state.target_params["q"], next_observation, keys[1])
-        selector = (
-            apply_network(self.network, params["q"], next_observation, keys[2])
-            if self.double
-            else outputs_t
-        )
-        loss, td_error = jax.vmap(self.example_loss)(
-            outputs_tm1,
-            rows.action,
-            rows.reward,
-            rows.discount,
-            outputs_t,
-            self.values(selector),
-            next_mask,
-        )
-        q = jax.vmap(losses.index)(self.values(outputs_tm1), rows.action)
-        metrics = {"q": weighted_mean(q * rows.mask, weights)}
-        return LossInfo(
-            weighted_mean(loss * rows.mask, weights), metrics, {"td_error": td_error * rows.mask}
-        )
-
-    def train(
-        self,
-        state: TrainState,
-        experience: Trajectory,
-        weights: Array | None = None,
         *,
         shards: Shards | None = None,
-    ) -> tuple[TrainState, LossInfo]:
-        """One gradient step on windows `[B, train_sequence_length, ...]`.
+    ) -> LossInfo:
+        """The mean of weight x loss over windows `[B, n_step + 1, ...]`.
 
-        Raises:
-          ValueError: if the windows' length is not `train_sequence_length`, or weights are not
-            `[B]`.
-          SpecError: if the experience does not meet `collect_data_spec`.
+        `per_example["td_error"]` is `[B]`.
         """
-        check_experience(experience, self.collect_data_spec, self.train_sequence_length, weights)
-        loss_fn = lambda params, key: self.loss(params, state, experience, key, weights)
-        return apply_loss(state, loss_fn, self.optimizer, self.target_update, shards)
+        rows = to_transition(experience, self.gamma)
+        inputs, mask = split_action_mask(rows.observation)
+        next_inputs, next_mask = split_action_mask(rows.next_observation)
+        keys = [None] * 4
+        if self._is_noisy:
+            keys = [*jax.random.split(key, 3), jax.random.fold_in(key, 3)]
+        outputs = partial(apply_network, self.network)
+        online, target = params["q"], state.target_params["q"]
+        outputs_tm1 = outputs(online, inputs, keys[0])
+        outputs_t = outputs(target, next_inputs, keys[1])
+        selector = outputs(online, next_inputs, keys[2]) if self.double else outputs_t
+        example = ValueExample(
+            outputs_tm1=outputs_tm1,
+            a_tm1=rows.action,
+            r_t=rows.reward,
+            discount_t=rows.discount,
+            outputs_t=outputs_t,
+            selector_t=self.values(selector),
+            mask_t=next_mask,
+            target_outputs_tm1=outputs(target, inputs, keys[3]),
+            mask_tm1=mask,
+        )
+        loss, td_error, q = self.example_losses(example)
+        return LossInfo(
+            weighted_mean(loss, weights, rows.mask),
+            {"q": weighted_mean(q, weights, rows.mask)},
+            {"td_error": jnp.where(rows.mask > 0, td_error, 0.0)},
+        )
 
-    def _init_network(self, key: Array) -> Tree:
-        return self.network.init(key, split_action_mask(zeros(self.specs.observation))[0])
-
-    def _check_network(self) -> None:
-        check_values_network(self.network, self.specs, self.output_shape)
+    def example_losses(self, example: ValueExample) -> tuple[Array, Array, Array]:
+        """Losses, TD errors and values of the actions taken, each `[B]`, of `B` examples."""
+        loss, td_error = jax.vmap(self.example_loss)(example)
+        q = jax.vmap(losses.index)(self.values(example.outputs_tm1), example.a_tm1)
+        return loss, td_error, q

@@ -186,20 +186,29 @@ def carry_spec(network: Any) -> Tree:
 
 
 def init(network: Any, key: Array, spec: Tree) -> Tree:
-    """Fresh variables of a recurrent network, for observations that meet `spec`."""
+    """Fresh variables of a network, recurrent or not, for observations that meet `spec`."""
+    if not is_recurrent(network):
+        return network.init(key, zeros(spec))
     return network.init(key, zeros(spec, (1,)), jnp.zeros((1,), bool), network.initial_carry())
 
 
 def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> Any:
-    """A recurrent network's outputs `[...]` at the first step of an episode, for observations
-    `[..., *spec.shape]`.
+    """The outputs `[...]` of a network at the first step of an episode.
+
+    Args:
+      network: Network with memory, or without, which is just applied.
+      variables: Its variables.
+      observation: Observations `[..., *spec.shape]`.
+      spec: Spec of one observation.
     """
-    leaf, one = jax.tree.leaves(observation)[0], jax.tree.leaves(spec)[0]
+    if not is_recurrent(network):
+        return network.apply(variables, observation)
+    leaf = jax.tree.leaves(observation)[0]
+    one = jax.tree.leaves(spec)[0]
     batch_shape = jnp.shape(leaf)[: jnp.ndim(leaf) - len(one.shape)]
+    apply = partial(network.apply, variables)
     start = network.initial_carry(batch_shape)
-    return step(partial(network.apply, variables), observation, jnp.ones(batch_shape, bool), start)[
-        0
-    ]
+    return step(apply, observation, jnp.ones(batch_shape, bool), start)[0]
 
 
 def step(apply: Callable[..., Any], inputs: Tree, reset: Array, carry: Tree) -> tuple[Any, Tree]:
