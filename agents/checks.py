@@ -59,9 +59,7 @@ def check_parts(agent: Any) -> None:
 
 def check_temperature(owner: str, temperature: float | Array, learned: bool) -> None:
     """Raises a ValueError for a temperature below 0, or of 0 if it is learned."""
-    if isinstance(temperature, int | float) and (
-        temperature < 0 or (learned and temperature == 0)
-    ):
+    if isinstance(temperature, int | float) and (temperature < 0 or (learned and temperature == 0)):
         raise ValueError(
             f"{owner}: expected a temperature above 0 (0 only if it is not learned), got "
             f"{temperature}"
@@ -153,7 +151,9 @@ def check_values_network(
     ):
         return
     if len(got) == len(expected) and got[2] != expected[2]:
-        advice = f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
+        advice = (
+            f"there are {expected[2]} actions, and QNetwork({expected[2]}) has a value for each"
+        )
     elif None in expected:
         advice = "QNetwork(num_atoms=K) gives outputs for each action"
     shape = ["K" if size is None else size for size in expected]
@@ -162,9 +162,7 @@ def check_values_network(
     )
 
 
-def check_network(
-    name: str, network: Any, spec: Tree, expected: tuple[int, ...]
-) -> None:
+def check_network(name: str, network: Any, spec: Tree, expected: tuple[int, ...]) -> None:
     """Checks that a network maps a batch of inputs to numbers, or to distributions over actions.
 
     Args:

@@ -69,9 +69,7 @@ class EsAgent:
                 "EsAgent: expected an even population_size of at least 2, got "
                 f"{self.population_size}; members come in pairs"
             )
-        check_network(
-            "network", self.network, (self.specs.observation,), self.specs.action.shape
-        )
+        check_network("network", self.network, (self.specs.observation,), self.specs.action.shape)
 
     __str__ = describe
 

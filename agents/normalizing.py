@@ -15,9 +15,7 @@ OBSERVATIONS = "observation_statistics"
 RETURNS = "return_statistics"
 
 
-def first_statistics(
-    specs: EnvironmentSpecs, observations: bool, rewards: bool
-) -> dict[str, Tree]:
+def first_statistics(specs: EnvironmentSpecs, observations: bool, rewards: bool) -> dict[str, Tree]:
     """The entries of `TrainState.extra` of an agent that normalises observations, rewards or both.
 
     Args:

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from ..envs.specs import EnvironmentSpecs, trajectory_spec
 from ..envs.types import Array, Trajectory, Tree
@@ -148,9 +147,7 @@ class OnPolicyAgent(abc.ABC):
         """A fresh state from a typed random key."""
         network_key, key = jax.random.split(key)
         params = {ROLE: recurrent.init(self.network, network_key, self.specs.observation)}
-        extra = first_statistics(
-            self.specs, self.normalize_observations, self.normalize_rewards
-        )
+        extra = first_statistics(self.specs, self.normalize_observations, self.normalize_rewards)
         return init_state(params, self.optimizer, key, extra=extra | self.initial_extra())
 
     def policy_params(self, state: TrainState) -> Tree:

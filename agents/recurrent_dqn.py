@@ -159,6 +159,7 @@ class RecurrentDqnAgent(DqnAgent):
         spec, _ = split_action_mask(self.specs.observation)
 
         def call(key: Array) -> Array:
+            self.network.initial_carry(())  # a network without one has no memory
             variables = recurrent.init(self.network, key, spec)
             return recurrent.first_step(self.network, variables, zeros(spec, (2, 3)), spec)
 

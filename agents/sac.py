@@ -107,7 +107,9 @@ class SacAgent(ActorCriticAgent):
         policy_tm1 = self.actor.apply(params["actor"], rows.observation)
         a_tm1, log_prob_tm1 = sample_and_log_prob(policy_tm1, keys[:, 1])
         q_actor = self.critics.apply(held["critic"], rows.observation, a_tm1)
-        actor_losses = jax.vmap(losses.sac_actor, in_axes=(1, 0, None))(q_actor, log_prob_tm1, alpha)
+        actor_losses = jax.vmap(losses.sac_actor, in_axes=(1, 0, None))(
+            q_actor, log_prob_tm1, alpha
+        )
         actor_loss = mean(actor_losses)
 
         loss = critic_loss + actor_loss

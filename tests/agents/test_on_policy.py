@@ -9,7 +9,6 @@ import optax
 import pytest
 
 from jax_agents.agents import A2cAgent, ImpalaAgent, PpoAgent, ReinforceAgent
-from jax_agents.agents.on_policy import estimate, standardize
 from jax_agents.envs.specs import (
     BoundedSpec,
     DiscreteSpec,
@@ -193,7 +192,7 @@ def test_estimates_are_those_of_tf_agents():
     experience = experience._replace(
         step_type=middle, next_step_type=middle, reward=np.ones((1, 10)), discount=discount
     )
-    examples = estimate(agent, {"actor_value": {}}, experience, 0.95)
+    examples = agent.gae_examples({"actor_value": {}}, experience, 0.95)
     expected = [2.0808625, 1.13775, 0.145, -0.9, -2.0, 0.56016475, -0.16355, -1.01, -2.0]
     np.testing.assert_allclose(examples.advantage, expected, rtol=1e-5)
     np.testing.assert_allclose(examples.target, np.add(expected, 3.0), rtol=1e-5)
@@ -256,11 +255,6 @@ def two_updates(kind, *change):
             state, jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], batch)
         )
     return state.params
-
-
-def test_standardize_leaves_rows_of_weight_0_out():
-    x, weight = jnp.array([1.0, 3.0, 100.0]), jnp.array([2.0, 2.0, 0.0])
-    np.testing.assert_allclose(standardize(x, weight)[:2], [-1.0, 1.0], rtol=1e-5)
 
 
 def test_errors():

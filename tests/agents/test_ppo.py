@@ -11,8 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_agents.agents import PpoAgent
-from jax_agents.agents.on_policy import Examples
+from jax_agents.agents import Examples, PpoAgent
 from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
 from jax_agents.learners.sharding import pad_batch
 from jax_agents.networks.distributions import Normal
@@ -35,7 +34,7 @@ class Linear:
 
 def run(weights=None, weight=(1.0, 1.0), old=None, extra=None, **options):
     """The loss on case 4's data: observations (1, 2) and (3, 4)."""
-    agent = PpoAgent(SPECS, Linear(), optax.sgd(1.0), **options)
+    agent = PpoAgent(SPECS, Linear(), optax.sgd(1.0), advantages="none", **options)
     state = agent.init(jax.random.key(0))
     state = state.replace(extra=state.extra | (extra or {}))
     examples = Examples(
