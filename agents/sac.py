@@ -94,10 +94,11 @@ class SacAgent(ActorCriticAgent):
         mean = partial(weighted_mean, weights=weights, mask=rows.mask)
         held = jax.lax.stop_gradient(params)
         alpha = jnp.exp(held["alpha"]) if self.learn_temperature else self.temperature
-        keys = jax.vmap(jax.random.split)(example_keys(key, len(experience.step_type), shards))
+        keys = example_keys(key, len(experience.step_type), shards)
+        keys_t, keys_tm1 = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
 
         policy_t = self.actor.apply(held["actor"], rows.next_observation)
-        a_t, log_prob_t = sample_and_log_prob(policy_t, keys[:, 0])
+        a_t, log_prob_t = sample_and_log_prob(policy_t, keys_t)
         q_t = self.critics.apply(state.target_params["critic"], rows.next_observation, a_t)
         v_t = jax.vmap(losses.soft_value, in_axes=(1, 0, None))(q_t, log_prob_t, alpha)
         q_tm1 = self.critics.apply(params["critic"], rows.observation, rows.action)
@@ -105,7 +106,7 @@ class SacAgent(ActorCriticAgent):
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         policy_tm1 = self.actor.apply(params["actor"], rows.observation)
-        a_tm1, log_prob_tm1 = sample_and_log_prob(policy_tm1, keys[:, 1])
+        a_tm1, log_prob_tm1 = sample_and_log_prob(policy_tm1, keys_tm1)
         q_actor = self.critics.apply(held["critic"], rows.observation, a_tm1)
         actor_losses = jax.vmap(losses.sac_actor, in_axes=(1, 0, None))(
             q_actor, log_prob_tm1, alpha
