@@ -182,7 +182,8 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
     """
     if not isinstance(params, Mapping):
         raise TypeError(
-            f'params: expected a dict by role, such as {{"q": variables}}, got {type(params).__name__}'
+            'params: expected a dict by role, such as {"q": variables}, got '
+            f"{type(params).__name__}"
         )
     if not isinstance(optimizer, Mapping):
         optimizer = dict.fromkeys(params, optimizer)

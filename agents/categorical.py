@@ -12,36 +12,32 @@ from .value_based import ValueBasedAgent, ValueExample
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CategoricalDqnAgent(ValueBasedAgent):
-    """Learns the distribution of the return, as probabilities of K evenly spaced atoms from `v_min`
-    to `v_max`.
+    """Learns the distribution of the return over K evenly spaced atoms from `v_min` to `v_max`.
 
     The loss is the cross-entropy to the projected distribution of R + discount x Z_target(o', a*),
-    where a* has the greatest mean (double: by the network itself, as in Rainbow; Hessel et al.
-    2018). It is also `per_example["td_error"]`, so that prioritised replay goes by it as Rainbow's
-    does. Rainbow is this agent with `double` and `n_step`, a network
-    `QNetwork(dueling=True, num_atoms=51, noisy_sigma=0.5)` and prioritised replay.
+    where a* has the greatest mean, or with `double` the greatest by the network itself, as in
+    Rainbow (Hessel et al. 2018). It is also `per_example["td_error"]`, so that it sets the
+    priorities of replay, as Rainbow's does. Rainbow is this agent with `double` and `n_step`, a
+    network `QNetwork(dueling=True, num_atoms=51, noisy_sigma=0.5)` and prioritised replay.
 
     Args:
-      specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
-      network: maps observations `[..., *shape]` to logits `[..., num_actions, K]`:
+      specs, optimizer, gamma, n_step, double, epsilon, target_update: See `DqnAgent`.
+      network: Network from observations `[..., *shape]` to logits `[..., num_actions, K]`:
         `QNetwork(num_atoms=51)`.
-      v_min: the least return that can be told apart, in units of reward.
-      v_max: the greatest.
+      v_min: Smallest return represented, in units of reward.
+      v_max: Greatest return represented.
 
     Raises:
-      ValueError: as `DqnAgent`, and if not v_min < v_max.
+      TypeError, ValueError: See `DqnAgent`; also if not v_min < v_max.
     """
 
     v_min: float = dataclasses.field(kw_only=True)
     v_max: float = dataclasses.field(kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            isinstance(self.v_min, int | float)
-            and isinstance(self.v_max, int | float)
-            and not self.v_min < self.v_max
-        ):
+        numbers = all(isinstance(bound, int | float) for bound in (self.v_min, self.v_max))
+        if numbers and not self.v_min < self.v_max:
             raise ValueError(
                 f"CategoricalDqnAgent: expected v_min < v_max, got v_min={self.v_min} and "
                 f"v_max={self.v_max}"

@@ -14,7 +14,6 @@ from ..networks.normalizer import normalize_observation
 from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
 from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
-from ..policies.recurrent import RecurrentActorPolicy
 from ..policies.schedule import Schedule, value_at
 from . import returns
 from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state
@@ -296,5 +295,4 @@ class OnPolicyAgent(abc.ABC):
         return LossInfo(loss, metrics, {})
 
     def _actor(self, info: bool) -> ActorPolicy:
-        kind = RecurrentActorPolicy if self.recurrent else ActorPolicy
-        return kind(self.network, self.specs.action, ROLE, info)
+        return ActorPolicy(self.network, self.specs.action, ROLE, info)

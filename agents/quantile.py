@@ -11,25 +11,25 @@ from .value_based import ValueBasedAgent, ValueExample
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QrDqnAgent(ValueBasedAgent):
-    """Learns K quantiles of the return, at (2 i + 1) / (2 K); the value of an action is their mean.
+    """Learns K quantiles of the return, at (2 i + 1) / (2 K); an action's value is their mean.
 
     The loss is the quantile Huber loss on R + discount x each quantile of (o', a*), where a* has
-    the greatest mean (double: by the network itself). It is also `per_example["td_error"]`, for
-    prioritised replay.
+    the greatest mean, or with `double` the greatest by the network itself. It is also
+    `per_example["td_error"]`, for prioritised replay.
 
     Args:
-      specs, optimizer, gamma, n_step, double, epsilon, target_update: as in `DqnAgent`.
-      network: maps observations `[..., *shape]` to quantiles `[..., num_actions, K]`:
+      specs, optimizer, gamma, n_step, double, epsilon, target_update: See `DqnAgent`.
+      network: Network from observations `[..., *shape]` to quantiles `[..., num_actions, K]`:
         `QNetwork(num_atoms=200)`.
-      huber_param: kappa, where the Huber loss turns linear; 0 is plain quantile regression.
+      huber_param: Kappa, where the Huber loss turns linear; 0 is plain quantile regression.
 
     Raises:
-      ValueError: as `DqnAgent`, and if huber_param < 0.
+      TypeError, ValueError: See `DqnAgent`; also if huber_param < 0.
     """
 
     huber_param: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.huber_param < 0:
             raise ValueError(f"QrDqnAgent: expected huber_param >= 0, got {self.huber_param}")

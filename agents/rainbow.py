@@ -1,6 +1,4 @@
-"""Rainbow (Hessel et al. 2018): what the value-based agents, networks and replay here offer, put
-together.
-"""
+"""Rainbow (Hessel et al. 2018), composed of a C51 agent, a network and prioritised replay."""
 
 from collections.abc import Sequence
 
@@ -27,33 +25,33 @@ def rainbow(
     n_step: int = 3,
     target_update: TargetUpdate = CategoricalDqnAgent.target_update,
 ) -> CategoricalDqnAgent:
-    """C51 with double Q-learning, n-step returns and a dueling network of noisy layers, which
-    explore in epsilon's place.
+    """C51 with double Q-learning, n-step returns and a dueling network with noisy layers.
 
-    The sixth part, prioritised replay, is the buffer's: `priority_exponent=0.5` (the paper's) of
-    `learners.train_on_device`, of `replay.HostReplay` or of `ReverbReplay`; the agent gives it the
-    loss as the priority. For another network build a `CategoricalDqnAgent` yourself; this function
-    does nothing else.
+    The noise explores in place of epsilon. The sixth part, prioritised replay, is the buffer's:
+    `priority_exponent=0.5` (the paper's) of `learners.OffPolicyScan`, of `replay.HostReplay` or of
+    `ReverbReplay`; the agent gives it the loss as the priority. For another network build a
+    `CategoricalDqnAgent` yourself; this function does nothing else.
 
         agent = rainbow(env.specs, optax.adam(1e-3), v_min=0.0, v_max=100.0)
-        state, metrics = train_on_device(agent, env, key, num_iterations=10_000, priority_exponent=0.5)
+        loop = OffPolicyScan(agent, env, priority_exponent=0.5)
+        state, metrics = loop.train(key, num_iterations=10_000)
 
     Args:
-      specs: the environment's; the action must be one `DiscreteSpec` with a single factor.
-      optimizer: an optax transformation.
-      v_min: the least return that can be told apart, in units of reward.
-      v_max: the greatest.
-      hidden: sizes of the dense layers that value and advantages share, after the observation's
+      specs: Specs of the environment; the action must be one `DiscreteSpec` with a single factor.
+      optimizer: An optax transformation.
+      v_min: Smallest return represented, in units of reward.
+      v_max: Greatest return represented.
+      hidden: Sizes of the dense layers that value and advantages share, after the observation's
         default encoder.
-      head_hidden: sizes of the dense layers of each of the two.
-      num_atoms: atoms of a return's distribution.
-      noisy_sigma: initial noise.
-      gamma: discount factor per step; may be traced.
-      n_step: steps n of a return.
-      target_update: how the target network follows.
+      head_hidden: Sizes of the dense layers of each of the two.
+      num_atoms: Number of atoms of a return's distribution.
+      noisy_sigma: Initial scale of the noise.
+      gamma: Discount factor per step; may be traced.
+      n_step: Number of steps n of a return.
+      target_update: Function that moves the target network.
 
     Raises:
-      ValueError: as `CategoricalDqnAgent`.
+      ValueError: See `CategoricalDqnAgent`.
     """
     num_actions = getattr(specs.action, "num_values", None)
     network = QNetwork(

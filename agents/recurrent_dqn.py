@@ -12,7 +12,7 @@ from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
 from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
-from ..policies.recurrent import RecurrentQPolicy
+from ..policies.q_policy import QPolicy
 from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .dqn import DqnAgent
 from .reductions import resets, to_transition
@@ -64,17 +64,13 @@ class RecurrentDqnAgent(DqnAgent):
 
     @cached_property
     def collect_policy(self) -> Policy:
-        policy = RecurrentQPolicy(self.network, store_carry=self.stored_carry)
+        policy = QPolicy(self.network, store_carry=self.stored_carry)
         return EpsilonGreedyPolicy(policy, self.epsilon)
 
     @cached_property
     def collect_data_spec(self) -> Trajectory:
         info = {"carry": recurrent.carry_spec(self.network)} if self.stored_carry else ()
         return trajectory_spec(self.specs, info)
-
-    @cached_property
-    def q_policy(self) -> Policy:
-        return RecurrentQPolicy(self.network)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
         spec, _ = split_action_mask(self.specs.observation)

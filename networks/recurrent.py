@@ -192,6 +192,11 @@ def init(network: Any, key: Array, spec: Tree) -> Tree:
     return network.init(key, zeros(spec, (1,)), jnp.zeros((1,), bool), network.initial_carry())
 
 
+def initial_state(network: Any, batch_shape: tuple[int, ...] = ()) -> Tree:
+    """The carry of a network at the start of a stream; () for a network without memory."""
+    return network.initial_carry(batch_shape) if is_recurrent(network) else ()
+
+
 def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> Any:
     """The outputs `[...]` of a network at the first step of an episode.
 

@@ -1,14 +1,16 @@
-"""Policies: how to act. They hold no parameters; their methods are pure."""
+"""Policies: ways to act. They hold no parameters; those that are compiled have pure methods."""
 
 from .actor_policy import ActorPolicy, ReturnTrackingPolicy
 from .continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from .greedy import EpsilonGreedyPolicy, GreedyPolicy
 from .noisy import NoisyPolicy
-from .policy import Distribution, Policy, act
+from .policy import Distribution, Policy, PolicyParams, act, check_pure, is_pure
+from .python_policy import PythonPolicy
 from .q_policy import QPolicy
-from .recurrent import RecurrentActorPolicy, RecurrentQPolicy
+from .schedule import Schedule, value_at
 from .simple import RandomPolicy, ScriptedPolicy
 from .versioned import VersionedPolicy, with_version
+from .wrapper import PolicyWrapper
 
 __all__ = [
     "ActorPolicy",
@@ -19,13 +21,18 @@ __all__ = [
     "NoisyPolicy",
     "OrnsteinUhlenbeckPolicy",
     "Policy",
+    "PolicyParams",
+    "PolicyWrapper",
+    "PythonPolicy",
     "QPolicy",
     "RandomPolicy",
-    "RecurrentActorPolicy",
-    "RecurrentQPolicy",
     "ReturnTrackingPolicy",
+    "Schedule",
     "ScriptedPolicy",
     "VersionedPolicy",
     "act",
+    "check_pure",
+    "is_pure",
+    "value_at",
     "with_version",
 ]

@@ -8,30 +8,27 @@ import jax.numpy as jnp
 from ..envs.types import Array, PolicyStep, TimeStep, Tree, split_action_mask
 from ..networks.continuous import clip_to_spec
 from ..networks.distributions import Deterministic, epsilon_greedy
-from .policy import Policy
 from .schedule import Schedule, value_at
+from .wrapper import PolicyWrapper
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GreedyPolicy:
+class GreedyPolicy(PolicyWrapper):
     """Takes the most probable action of another policy; needs no key.
 
-    It is clipped to the bounds of `policy.spec`, where the policy has one, just as the policy clips
+    It is clipped to the bounds of `policy.spec`, if the policy has one, just as the policy clips
     the actions that it draws.
     """
 
-    policy: Policy
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        return self.policy.initial_state(batch_shape)
-
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
+        """The distribution that is sure of the greedy action."""
         step = self.policy.distribution(params, time_step, state)
         return step._replace(action=Deterministic(self._mode(step.action), step.action.event_ndim))
 
     def action(
         self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
     ) -> PolicyStep:
+        """The greedy action; the key is not used."""
         step = self.policy.distribution(params, time_step, state)
         return step._replace(action=self._mode(step.action))
 
@@ -41,29 +38,26 @@ class GreedyPolicy:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EpsilonGreedyPolicy:
-    """With probability epsilon a uniformly random allowed action, else the most probable one of
-    another policy.
+class EpsilonGreedyPolicy(PolicyWrapper):
+    """With probability epsilon a uniformly random allowed action, otherwise the greedy one.
 
-    Its distribution is the marginal one: the greedy action has probability 1 - epsilon + epsilon /
-    n, others epsilon / n.
+    Its distribution is the marginal one: the greedy action has probability 1 - epsilon +
+    epsilon / n, and the others epsilon / n.
 
     Args:
-      policy: a policy over discrete actions whose distributions are `Categorical`.
-      epsilon: a float, or a schedule of the update count. An `"epsilon"` leaf in the parameters
-        overrides it, so that each actor of many can have its own.
+      policy: Policy over discrete actions whose distributions are `Categorical`.
+      epsilon: Probability of a random action; a float, or a schedule of the update count. An entry
+        `"epsilon"` of the parameters overrides it, so that each actor of many can have its own.
     """
 
-    policy: Policy
     epsilon: float | Schedule = 0.1
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        return self.policy.initial_state(batch_shape)
-
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
-        epsilon = (
-            params["epsilon"] if "epsilon" in params else value_at(self.epsilon, params["step"])
-        )
+        """The marginal distribution over actions."""
+        if "epsilon" in params:
+            epsilon = params["epsilon"]
+        else:
+            epsilon = value_at(self.epsilon, params["step"])
         step = self.policy.distribution(params, time_step, state)
         _, mask = split_action_mask(time_step.observation)
         return step._replace(action=epsilon_greedy(step.action.logits, jnp.asarray(epsilon), mask))
@@ -71,5 +65,6 @@ class EpsilonGreedyPolicy:
     def action(
         self, params: Tree, time_step: TimeStep, state: Tree = (), key: Array | None = None
     ) -> PolicyStep:
+        """Draws an action."""
         step = self.distribution(params, time_step, state)
         return step._replace(action=step.action.sample(key))

@@ -226,18 +226,33 @@ def test_two_devices_equal_one(kind):
     np.testing.assert_allclose(parts.loss, info.loss, rtol=1e-4)
 
 
+SHARED = {
+    "gamma": 0.5,
+    "entropy_coefficient": 0.5,
+    "normalize_observations": True,
+    "normalize_rewards": True,
+    "value_coefficient": 0.1,
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
-    [(kind, field, value) for kind in KINDS for field, value in {
-        "gamma": 0.5, "entropy_coefficient": 0.5, "normalize_observations": True, "normalize_rewards": True,
-        "value_coefficient": 0.1,
-    }.items()]
-    + [(kind, "lambda_", 0.3) for kind in (PpoAgent, A2cAgent, ImpalaAgent)]
-    + [(PpoAgent, "clip_ratio", 0.01), (PpoAgent, "clip_ratio", None), (PpoAgent, "value_clip", 1e-3),
-       (PpoAgent, "kl_target", 0.1), (PpoAgent, "advantages", "none"), (PpoAgent, "advantages", "batch"),
-       (ReinforceAgent, "normalize_returns", False), (ImpalaAgent, "clip_rho", 0.1), (ImpalaAgent, "clip_c", 0.1),
-       (ImpalaAgent, "clip_ratio", 0.1), (ImpalaAgent, "clip_ratio", 10.0)],
-)  # fmt: skip
+    [
+        *((kind, field, value) for kind in KINDS for field, value in SHARED.items()),
+        *((kind, "lambda_", 0.3) for kind in (PpoAgent, A2cAgent, ImpalaAgent)),
+        (PpoAgent, "clip_ratio", 0.01),
+        (PpoAgent, "clip_ratio", None),
+        (PpoAgent, "value_clip", 1e-3),
+        (PpoAgent, "kl_target", 0.1),
+        (PpoAgent, "advantages", "none"),
+        (PpoAgent, "advantages", "batch"),
+        (ReinforceAgent, "normalize_returns", False),
+        (ImpalaAgent, "clip_rho", 0.1),
+        (ImpalaAgent, "clip_c", 0.1),
+        (ImpalaAgent, "clip_ratio", 0.1),
+        (ImpalaAgent, "clip_ratio", 10.0),
+    ],
+)
 def test_every_field_changes_something(kind, field, value):
     with pytest.raises(AssertionError):
         close(two_updates(kind), two_updates(kind, field, value), rtol=1e-6, atol=1e-7)

@@ -351,5 +351,5 @@ def test_clear_errors(match, call):
 
 
 def test_the_base_is_abstract():
-    with pytest.raises(TypeError, match="abstract method '?example_loss"):
+    with pytest.raises(TypeError, match=r"abstract method '?example_loss"):
         ValueBasedAgent(SPECS, QNetwork(2), optax.sgd(0.1))

@@ -1,4 +1,4 @@
-"""Greedy, epsilon-greedy and Boltzmann policies over action values."""
+"""Boltzmann policies over action values, and the masks that hold in all policies."""
 
 import flax.linen as nn
 import jax
@@ -59,39 +59,6 @@ def test_boltzmann_draws_in_proportion_and_takes_a_schedule():
     np.testing.assert_allclose(np.bincount(actions) / 8000, [0.125, 0.25, 0.625], atol=0.02)
     later = policy.distribution(PARAMS | {"step": jnp.int32(10)}, at(np.float32([0, 1]))).action
     np.testing.assert_allclose(later.logits, [0, 10], rtol=1e-6)
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 0.2, 0.7, 1.0])
-def test_epsilon_greedy_counts_and_marginal_probabilities(epsilon):
-    """Case 11.2."""
-    policy = EpsilonGreedyPolicy(QPolicy(Identity()), epsilon)
-    time_step = at(np.float32([0.0, 3.0, 1.0]), (1000,))
-    step = policy.action(PARAMS, time_step, (), jax.random.key(1))
-    assert step.action.dtype == jnp.int32 and step.action.shape == (1000,)
-    expected = np.full(3, epsilon / 3) + np.array([0, 1 - epsilon, 0])
-    np.testing.assert_allclose(np.bincount(step.action, minlength=3), 1000 * expected, atol=100)
-    distribution = policy.distribution(PARAMS, at(np.float32([0.0, 3.0, 1.0]))).action
-    np.testing.assert_allclose(distribution.probs, expected, atol=1e-6)
-    np.testing.assert_allclose(
-        np.exp(distribution.log_prob(1)), 1 - epsilon + epsilon / 3, rtol=1e-5
-    )
-
-
-def test_epsilon_follows_a_schedule_and_a_leaf_overrides_it():
-    policy = EpsilonGreedyPolicy(QPolicy(Identity()), optax.linear_schedule(1.0, 0.2, 8))
-    probability = jax.jit(
-        lambda params: policy.distribution(params, at(np.float32([1, 0]))).action.probs[1]
-    )
-    for step, expected in ((0, 0.5), (4, 0.3), (8, 0.1), (100, 0.1)):
-        np.testing.assert_allclose(
-            probability(PARAMS | {"step": jnp.int32(step)}), expected, rtol=1e-5
-        )
-    np.testing.assert_allclose(probability(PARAMS | {"epsilon": jnp.float32(0.4)}), 0.2, rtol=1e-5)
-    ladder = at(np.float32([1, 0]), (3,))  # one for each environment, as Ape-X has
-    probs = policy.distribution(
-        PARAMS | {"epsilon": jnp.array([0.0, 0.4, 1.0])}, ladder
-    ).action.probs
-    np.testing.assert_allclose(probs[:, 1], [0.0, 0.2, 0.5], atol=1e-6)
 
 
 def test_masks_hold_in_every_policy():

@@ -16,7 +16,7 @@ from jax_agents.networks import (
     init_statistics,
 )
 from jax_agents.networks.recurrent import init
-from jax_agents.policies import GreedyPolicy, RecurrentActorPolicy, ReturnTrackingPolicy
+from jax_agents.policies import ActorPolicy, GreedyPolicy, ReturnTrackingPolicy
 
 FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 KEY = jax.random.key(1)
@@ -26,7 +26,7 @@ def build(spec, **options):
     actor = ActorNetwork(spec, hidden=(), output_kernel_init=jax.nn.initializers.orthogonal(1.0))
     network = RecurrentActorValueNetwork(actor, ValueNetwork(hidden=()), core=GRU(3))
     variables = init(network, jax.random.key(0), ArraySpec((2,)))
-    return RecurrentActorPolicy(network, spec, **options), {"params": {"actor": variables}}
+    return ActorPolicy(network, spec, **options), {"params": {"actor": variables}}
 
 
 def time_step(step_type, scale=1.0):
