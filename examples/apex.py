@@ -24,7 +24,7 @@ from jax_agents.drivers import Balance, BlockWriter, ParallelDriver
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
 from jax_agents.experiments.configs.presets import PRESETS
-from jax_agents.learners import Learner, importance_weights
+from jax_agents.learners import Learner, replay_update
 from jax_agents.policies import with_version
 from jax_agents.replay import HostReplay, RemoteReplay
 
@@ -106,12 +106,11 @@ def main(
                 write(block)
             for _ in range(min(owed, 32)):
                 experience, info = next(dataset)
-                masked = experience.is_last()[:, 0]
-                weights = importance_weights(
-                    info.probability, info.table_size, config.importance_exponent, masked
+                draws = (info.probability, info.table_size)
+                state, _, priorities = replay_update(
+                    learner.train, state, experience, draws, config.importance_exponent
                 )
-                state, losses = learner.train(state, experience, np.float32(weights))
-                buffer.update_priorities(info.key, np.abs(losses.per_example["td_error"]) + 1e-6)
+                buffer.update_priorities(info.key, np.asarray(priorities))
                 age = updates - float(np.mean(experience.policy_info["version"][:, 0]))
                 updates += 1
             driver.publish(updates, agent.policy_params(state))

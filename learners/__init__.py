@@ -1,22 +1,22 @@
 """Learners: an agent's update compiled for one device or several, and whole training loops."""
 
 from .checkpoints import Checkpointer, CheckpointError
-from .evolution_scan import EvolutionScan, EvolutionState
+from .evolution_scan import EvolutionScan
 from .group import LearnerError, LearnerGroup
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
-from .off_policy_scan import OffPolicyScan, OffPolicyState, train_on_device
-from .offline_scan import OfflineScan, OfflineState
+from .off_policy_scan import OffPolicyScan, OffPolicyState
+from .offline_scan import OfflineScan
 from .on_policy_loop import OnPolicyLoop
-from .on_policy_scan import OnPolicyScan, OnPolicyState, learn, train_on_policy
-from .prioritised import importance_weights
+from .on_policy_scan import OnPolicyScan, OnPolicyState, learn
+from .prioritised import importance_weights, replay_update
+from .scan import Scan, ScanState
 from .stateful import StatefulLearner
 
 __all__ = [
     "CheckpointError",
     "Checkpointer",
     "EvolutionScan",
-    "EvolutionState",
     "Learner",
     "LearnerError",
     "LearnerGroup",
@@ -24,13 +24,13 @@ __all__ = [
     "OffPolicyScan",
     "OffPolicyState",
     "OfflineScan",
-    "OfflineState",
     "OnPolicyLoop",
     "OnPolicyScan",
     "OnPolicyState",
+    "Scan",
+    "ScanState",
     "StatefulLearner",
     "importance_weights",
     "learn",
-    "train_on_device",
-    "train_on_policy",
+    "replay_update",
 ]

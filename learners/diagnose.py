@@ -113,7 +113,7 @@ def diagnose(
             observations: np.ndarray = observations,
         ) -> tuple:
             run_key, act_key = jax.random.split(key)
-            state, _ = loop.run(loop.init(run_key), num_updates)
+            state, _ = loop.train(run_key, num_updates)
             params = agent.policy_params(state.train)
             count = len(observations)
             ones = jnp.ones(count, jnp.float32)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..agents.agent import Agent, LossInfo, TrainState
 from ..envs.types import Array, Tree
-from .sharding import pad_batch
+from .sharding import pad_batch, split_evenly
 
 _AXIS = "devices"
 
@@ -128,7 +128,7 @@ class Learner:
             return state, info._replace(
                 per_example=jax.tree.map(lambda x: own(x)[:size], info.per_example)
             )
-        shards = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (experience, weights))
+        shards = split_evenly((experience, weights), count)
         state, info = self._train(state, *shards)
         loss, metrics = jax.tree.map(lambda x: x[0], (info.loss, info.metrics))
         per_example = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], info.per_example)

@@ -14,13 +14,14 @@ from ..agents.agent import Agent, TrainState
 from ..drivers.driver import Driver
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from ..policies.policy import act
-from ..policies.schedule import Schedule, value_at
+from ..policies.schedule import Schedule
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
 from .checks import check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .packed import PackedTree
-from .prioritised import importance_weights
+from .prioritised import replay_update
+from .sharding import split_evenly
 
 _Packed = tuple[list[Array], list[Array]]  # the training state, and the sums of its metrics
 
@@ -159,7 +160,7 @@ class OffPolicyLoop:
                 driver.take(policy_step)
             experience, info = next(self._dataset)
             draws = (info.probability, info.table_size) if self._prioritised else None
-            self._packed, policy_step, td_error = self._train_and_act(
+            self._packed, policy_step, priorities = self._train_and_act(
                 self._packed,
                 experience,
                 draws,
@@ -167,8 +168,8 @@ class OffPolicyLoop:
                 driver.policy_state,
                 np.int32(driver.num_rows),
             )
-            if self._prioritised:
-                self.buffer.update_priorities(info.key, np.abs(td_error) + 1e-6)
+            if priorities is not None:
+                self.buffer.update_priorities(info.key, np.asarray(priorities))
         state, totals = self._packed
         self._packed = (state, jax.device_put(self._totals.zeros()))
         totals = self._totals.unpack(jax.device_get(totals))
@@ -230,26 +231,17 @@ class OffPolicyLoop:
     ) -> tuple[_Packed, PolicyStep, Array | None]:
         carry = (self._packing.unpack(packed[0]), self._totals.unpack(packed[1]))
         if self._updates == 1:
-            carry, td_error = self._update(carry, (experience, draws))
+            carry, priorities = self._update(carry, (experience, draws))
         else:
-            split = lambda x: x.reshape(self._updates, self._batch_size, *x.shape[1:])
-            carry, td_error = jax.lax.scan(
-                self._update, carry, jax.tree.map(split, (experience, draws))
-            )
+            batches = split_evenly((experience, draws), self._updates)
+            carry, priorities = jax.lax.scan(self._update, carry, batches)
         state, totals = self._packing.pack(carry[0]), self._totals.pack(carry[1])
         step = self._act_packed(state, time_step, policy_state, row)
-        return (state, totals), step, None if td_error is None else td_error.reshape(-1)
+        return (state, totals), step, None if priorities is None else priorities.reshape(-1)
 
     def _update(self, carry: tuple, batch: tuple) -> tuple[tuple, Array | None]:
         state, totals = carry
         experience, draws = batch
-        weights = None
-        if draws is not None:
-            probability, table_size = draws
-            masked = experience.is_last()[:, 0]
-            weights = importance_weights(
-                probability, table_size, value_at(self._beta, state.step), masked
-            )
-        state, info = self._train(state, experience, weights)
+        state, info, priorities = replay_update(self._train, state, experience, draws, self._beta)
         totals = {name: total + info.metrics[name] for name, total in totals.items()}
-        return (state, totals), info.per_example["td_error"] if self._prioritised else None
+        return (state, totals), priorities

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..envs.types import Array, Tree
@@ -21,41 +20,77 @@ class Part(NamedTuple):
     size: int
 
 
-def split_batch(batch: Tree, weights: Array | None, count: int) -> list[Part]:
-    """A batch `[B, ...]` in `count` parts of sizes that differ by 1 at most, padded to one shape by
-    examples of weight 0.
+def split_evenly(batch: Tree, count: int) -> Tree:
+    """Returns a batch `[B, ...]` as `[count, B / count, ...]`; `count` divides B."""
+    return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
 
-    A part's loss divides by the padded size, so its weights are scaled by padded size / size: its
-    loss is its examples' mean.
+
+def pad_batch(batch: Tree, weights: Array | None, multiple: int) -> tuple[Tree, Array | None]:
+    """Pads a batch to a multiple with examples of weight 0, and keeps its loss.
+
+    A loss divides by the padded size, so the weights of the others are scaled by padded size / B.
+
+    Args:
+      batch: Tree of arrays `[B, ...]`, NumPy's or JAX's.
+      weights: Weights of the examples, `[B]`; None stands for 1.
+      multiple: Number that divides the padded size.
+
+    Returns:
+      The padded batch and its weights; both as they were given if B is such a multiple.
+    """
+    size = np.shape(jax.tree.leaves(batch)[0])[0]
+    extra = -size % multiple
+    if not extra:
+        return batch, weights
+    weights = np.ones(size, np.float32) if weights is None else np.asarray(weights)
+    return _take_padded(batch, weights, slice(0, size), size + extra)
+
+
+def split_batch(batch: Tree, weights: Array | None, count: int) -> list[Part]:
+    """Splits a batch into parts whose sizes differ by 1 at most, padded to one shape.
+
+    Args:
+      batch: Tree of arrays `[B, ...]`.
+      weights: Weights of the examples, `[B]`; None stands for 1.
+      count: Number of parts.
+
+    Returns:
+      `count` parts, as NumPy. All have weights if any is padded. With fewer examples than parts
+      some parts have a size of 0.
 
     Raises:
       ValueError: if the batch is empty, or its leaves differ in B.
     """
-    batch = jax.device_get(batch)
+    batch = jax.tree.map(np.asarray, jax.device_get(batch))
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
     if len(sizes) != 1 or sizes in ({()}, {(0,)}):
         raise ValueError(
             f"batch: expected leaves [B, ...] of one B >= 1, got leading axes {sorted(sizes)}"
         )
     ((total,),) = sizes
-    padded, parts = -(-total // count), []
+    if weights is not None or total % count:
+        weights = np.ones(total, np.float32) if weights is None else np.asarray(weights)
+    parts = []
     for index in range(count):
-        first, stop = index * total // count, (index + 1) * total // count
-        size = stop - first
-        chosen = np.minimum(
-            np.arange(first, first + padded), total - 1
-        )  # any valid example will do
-        part_weights = None
-        if weights is not None or total % count:
-            part_weights = np.zeros(padded, np.float32)
-            given = 1.0 if weights is None else np.asarray(weights)[first:stop]
-            part_weights[:size] = given * np.float32(padded / max(size, 1))
-        parts.append(
-            Part(
-                jax.tree.map(lambda x, i=chosen: np.asarray(x)[i], batch), part_weights, first, size
-            )
-        )
+        first = index * total // count
+        stop = (index + 1) * total // count
+        part = _take_padded(batch, weights, slice(first, stop), -(-total // count))
+        parts.append(Part(*part, first, stop - first))
     return parts
+
+
+def _take_padded(
+    batch: Tree, weights: np.ndarray | None, rows: slice, size: int
+) -> tuple[Tree, np.ndarray | None]:
+    """Takes some examples of a batch, and any others with weight 0 up to a size."""
+    total = np.shape(jax.tree.leaves(batch)[0])[0]
+    index = np.minimum(np.arange(rows.start, rows.start + size), total - 1)
+    padded = None
+    if weights is not None:
+        count = rows.stop - rows.start
+        padded = np.zeros(size, np.float32)
+        padded[:count] = weights[rows] * np.float32(size / max(count, 1))
+    return jax.tree.map(lambda x: x[index], batch), padded
 
 
 def weighted_average(trees: Sequence[Tree], sizes: Sequence[int]) -> Tree:
@@ -70,20 +105,3 @@ def weighted_average(trees: Sequence[Tree], sizes: Sequence[int]) -> Tree:
         leaves[0].dtype
     )
     return jax.tree.map(mean, *(tree for tree, _ in counted))
-
-
-def pad_batch(experience: Tree, weights: Array | None, multiple: int) -> tuple[Tree, Array | None]:
-    """Pads a batch `[B, ...]` to a multiple, with examples of weight 0.
-
-    Losses divide by the padded size, so the others' weights are scaled by padded size / B: the loss
-    stays what it was.
-    """
-    size = np.shape(jax.tree.leaves(experience)[0])[0]
-    extra = -size % multiple
-    if not extra:
-        return experience, weights
-    scale = (size + extra) / size
-    weights = np.ones(size, np.float32) if weights is None else weights
-    weights = jnp.concatenate([jnp.asarray(weights) * scale, jnp.zeros(extra, jnp.float32)])
-    index = np.minimum(np.arange(size + extra), size - 1)  # any valid example will do
-    return jax.tree.map(lambda x: jnp.asarray(x)[index], experience), weights

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ..envs.types import Array, StepType, Trajectory
+from ..envs.types import Array, Trajectory
+from .counting import accumulate
 
 
 @struct.dataclass
@@ -78,11 +79,8 @@ class Metric:
 
     def update(self, record: EpisodeRecord, row: Trajectory) -> EpisodeRecord:
         """The record after one more row, `[*batch_shape]`; rewards are scalars per environment."""
-        live = row.step_type != StepType.LAST
-        first = row.step_type == StepType.FIRST
-        ended = live & (row.next_step_type == StepType.LAST)
-        episode_return = jnp.where(first, 0, record.episode_return) + jnp.where(live, row.reward, 0)
-        episode_length = jnp.where(first, 0, record.episode_length) + live
+        open_return, episode_return, ended = accumulate(record.episode_return, row.reward, row)
+        open_length, episode_length, _ = accumulate(record.episode_length, jnp.int32(1), row)
         # Episodes that end together enter the ring in order of their environments. Where there are
         # more of them than slots the last ones stay; the others get a slot out of range, which
         # drops them (a slot may be written only once).
@@ -91,13 +89,13 @@ class Metric:
         keep = ended.ravel() & (order > order[-1] - size)
         slot = jnp.where(keep, (record.episodes + order - 1) % size, size)
         return EpisodeRecord(
-            episode_return=jnp.where(ended, 0, episode_return).astype(record.episode_return.dtype),
-            episode_length=jnp.where(ended, 0, episode_length),
+            episode_return=open_return.astype(record.episode_return.dtype),
+            episode_length=open_length,
             returns=record.returns.at[slot].set(
                 episode_return.ravel().astype(record.returns.dtype), mode="drop"
             ),
             lengths=record.lengths.at[slot].set(episode_length.ravel(), mode="drop"),
-            steps=record.steps + live.sum(dtype=jnp.int32),
+            steps=record.steps + (~row.is_last()).sum(dtype=jnp.int32),
             episodes=record.episodes + order[-1],
         )
 

@@ -15,7 +15,7 @@ from ..agents.on_policy import OnPolicyAgent
 from ..envs.types import Array, Trajectory, Tree
 from ..learners.learner import Learner
 from ..learners.on_policy_scan import learn
-from ..learners.prioritised import importance_weights
+from ..learners.prioritised import replay_update
 from ..replay.replay import Replay
 
 
@@ -122,14 +122,12 @@ class ReplayLearning:
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size)
         experience, info = next(self._dataset)
-        weights = None
-        if self._prioritised:
-            weights = importance_weights(
-                info.probability, info.table_size, self._beta, experience.is_last()[:, 0]
-            )
-        self.state, loss = self._learner.train(self.state, experience, weights)
-        if self._prioritised:
-            self.buffer.update_priorities(info.key, np.abs(loss.per_example["td_error"]) + 1e-6)
+        draws = (info.probability, info.table_size) if self._prioritised else None
+        self.state, _, priorities = replay_update(
+            self._learner.train, self.state, experience, draws, self._beta
+        )
+        if priorities is not None:
+            self.buffer.update_priorities(info.key, np.asarray(priorities))
         self.num_updates += 1
         return True
 

@@ -26,9 +26,7 @@ def setup() -> Callable[[int], int]:
         done = 0
         while done < iterations:
             state, metrics = train(state)
-            done += CHUNK - int(
-                metrics["episodes"][0]
-            )  # the rows between two episodes are no environment steps
+            done += int(metrics["steps"][0])
         return done
 
     return run

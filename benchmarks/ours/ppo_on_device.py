@@ -1,5 +1,5 @@
 """Our PPO on device in PureJaxRL's configuration: whole trainings from scratch by
-`train_on_policy`.
+`OnPolicyScan`.
 """
 
 from collections.abc import Callable
@@ -29,16 +29,11 @@ def setup(num_envs: int, num_steps: int) -> Callable[[int], int]:
         value_coefficient=0.25,
         value_clip=0.2,
     )
-    train = partial(
-        learners.train_on_policy,
-        agent,
-        env,
-        num_iterations=num_iterations,
-        num_envs=num_envs,
-        num_rows=128,
+    loop = learners.OnPolicyScan(
+        agent, env, num_envs=num_envs, num_rows=128, num_epochs=4, num_minibatches=4
     )
-    train = jax.jit(partial(train, num_epochs=4, num_minibatches=4))
-    rows, seed = num_iterations * num_envs * 128, 0
+    train = jax.jit(partial(loop.train, num_iterations=num_iterations))
+    seed = 0
 
     def run(steps: int) -> int:
         nonlocal seed
@@ -46,9 +41,7 @@ def setup(num_envs: int, num_steps: int) -> Callable[[int], int]:
         while done < steps:
             _, metrics = train(jax.random.key(seed))
             seed += 1
-            done += rows - int(
-                metrics["episodes"][0]
-            )  # the rows between two episodes are no environment steps
+            done += int(metrics["steps"][0])
         return done
 
     return run

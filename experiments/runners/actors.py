@@ -11,7 +11,7 @@ import numpy as np
 from ...agents.agent import TrainState
 from ...drivers import Balance, Block, BlockWriter, ParallelDriver
 from ...envs.types import Tree
-from ...learners import Learner, importance_weights, learn
+from ...learners import Learner, learn, replay_update
 from ...learners.compiling import initial_state
 from ..configs.policy_gradient import ImpalaConfig
 from .protocol import Episodes, Progress
@@ -185,18 +185,18 @@ class ActorsRunner:
             self._write(block)
         for _ in range(min(owed, 32)):
             experience, info = next(self._dataset)
-            prioritised = self._config.priority_exponent is not None
-            weights = None
-            if prioritised:
-                beta, masked = self._config.importance_exponent, experience.is_last()[:, 0]
-                weights = np.float32(
-                    importance_weights(info.probability, info.table_size, beta, masked)
-                )
-            self._state, losses = self._learner.train(self._state, experience, weights)
-            if prioritised:
-                self.replay.update_priorities(
-                    info.key, np.abs(losses.per_example["td_error"]) + 1e-6
-                )
+            draws = None
+            if self._config.priority_exponent is not None:
+                draws = (info.probability, info.table_size)
+            self._state, losses, priorities = replay_update(
+                self._learner.train,
+                self._state,
+                experience,
+                draws,
+                self._config.importance_exponent,
+            )
+            if priorities is not None:
+                self.replay.update_priorities(info.key, np.asarray(priorities))
             metrics.append(losses.metrics)
             self._updates += 1
         self._publish(wait=False)

@@ -40,7 +40,9 @@ class OfflineRunner(CompiledRunner):
     def advance(self, num_steps: int) -> Progress:
         iterations = -(-num_steps // self._batch_size)
         self._state, metrics = self._run(self._state, iterations)
-        return Progress(iterations, {name: float(value[0]) for name, value in metrics.items()}, [])
+        means = {name: float(value[0]) for name, value in metrics.items()}
+        means.pop("steps")  # of the environment, which is not stepped
+        return Progress(iterations, means, [])
 
     def state(self) -> tuple[Tree, dict[str, Any]]:
         return self.train_state, {"iteration": int(self._state.iteration)}

@@ -57,6 +57,7 @@ class DeviceRunner(CompiledRunner):
 def progress_of(metrics: Mapping[str, Any], num_updates: int) -> Progress:
     """The progress that the metrics `[1]` of a loop's `run` tell of."""
     means = {name: float(value[0]) for name, value in metrics.items()}
+    means.pop("steps")
     count, mean = round(means.pop("episodes")), means.pop("episode_return")
     episodes: list[Episodes] = [(mean, None, count)] if count else []
     return Progress(num_updates, means, episodes)

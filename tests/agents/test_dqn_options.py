@@ -219,19 +219,9 @@ def test_a_time_limit_is_bootstrapped_through():
         target_update=agents.periodic(5),
         epsilon=0.5,
     )
-    run = jax.jit(
-        lambda key: (
-            learners.train_on_device(
-                agent,
-                env,
-                key,
-                num_iterations=400,
-                num_envs=4,
-                batch_size=32,
-                capacity=400,
-                warmup_rows=20,
-            )[0].train
-        )
+    loop = learners.OffPolicyScan(
+        agent, env, num_envs=4, batch_size=32, capacity=400, warmup_rows=20
     )
+    run = jax.jit(lambda key: loop.train(key, num_iterations=400)[0].train)
     value = agent.value(agent.policy_params(run(jax.random.key(0))), jnp.zeros(1))
     np.testing.assert_allclose(value, 5.0, atol=0.1)

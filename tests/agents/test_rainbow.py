@@ -7,7 +7,7 @@ import pytest
 from jax_agents.agents import CategoricalDqnAgent, rainbow
 from jax_agents.envs.probes import ActionReward
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
-from jax_agents.learners import train_on_device
+from jax_agents.learners import OffPolicyScan
 from jax_agents.policies import NoisyPolicy
 
 BOUNDS = {"v_min": -2.0, "v_max": 2.0}
@@ -47,11 +47,9 @@ def test_it_learns_on_device_from_prioritised_replay():
 
     @jax.jit
     def run(key):
-        return train_on_device(
+        loop = OffPolicyScan(
             agent,
             env,
-            key,
-            num_iterations=150,
             num_envs=4,
             batch_size=32,
             capacity=256,
@@ -59,6 +57,7 @@ def test_it_learns_on_device_from_prioritised_replay():
             priority_exponent=0.5,
             importance_exponent=optax.linear_schedule(0.4, 1.0, 150),
         )
+        return loop.train(key, num_iterations=150)
 
     state, metrics = run(jax.random.key(0))
     params = agent.policy_params(state.train)

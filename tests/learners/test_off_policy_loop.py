@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
-from jax_agents.policies.policy import act
+from jax_agents.policies.policy import _act
 
 KEY = jax.random.key(3)
 
@@ -53,10 +53,10 @@ def test_a_warm_up_in_parts_is_compiled_once():
     agent = make_agent()
     env = envs.HostEnvironment(envs.classic.CartPole())
     loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY, seed=5)
-    before = act._cache_size()
+    before = _act._cache_size()
     for _ in range(3):
         loop.warm_up(10)
-    assert act._cache_size() == before + 1
+    assert _act._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(("num_envs", "steps", "updates"), [(None, 1, 1), (3, 7, 2)])

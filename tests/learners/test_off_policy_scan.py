@@ -2,11 +2,6 @@
 trace, prioritised replay.
 """
 
-import dataclasses
-import functools
-import inspect
-from unittest import mock
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -15,7 +10,7 @@ import optax
 import pytest
 
 from jax_agents import agents, envs, learners, networks
-from jax_agents.learners import OffPolicyScan, importance_weights, train_on_device
+from jax_agents.learners import OffPolicyScan
 
 ENV = envs.classic.CartPole(max_episode_steps=25)
 NETWORK = networks.QNetwork(2, (16,))
@@ -76,7 +71,7 @@ def test_counters_and_metrics_of_a_run(ran):
     assert int(LOOP.buffer.num_rows(state.replay)) == (40 + 20 * 2) * 3
     assert int(state.rollout.row) == 40 + 20 * 2
     assert {name: x.shape for name, x in metrics.items()} == dict.fromkeys(
-        ("loss", "grad_norm", "q", "episodes", "episode_return"), (4,)
+        ("loss", "grad_norm", "q", "steps", "episodes", "episode_return"), (4,)
     )
     assert np.isfinite(metrics["loss"]).all()
     finished = np.asarray(metrics["episodes"]) > 0
@@ -107,18 +102,9 @@ def test_n_then_m_iterations_are_exactly_n_plus_m(run, started, ran):
 
 def test_seeds_by_vmap_equal_single_runs():
     keys = jax.random.split(jax.random.key(4), 3)
-    single = functools.partial(
-        train_on_device,
-        AGENT,
-        ENV,
-        num_iterations=1,
-        num_envs=2,
-        batch_size=8,
-        capacity=200,
-        warmup_rows=20,
-    )
-    together = jax.jit(jax.vmap(lambda key: single(key)[0]))(keys)
-    alone = jax.jit(lambda key: single(key)[0])
+    loop = OffPolicyScan(AGENT, ENV, num_envs=2, batch_size=8, capacity=200, warmup_rows=20)
+    together = jax.jit(jax.vmap(lambda key: loop.train(key, 1)[0]))(keys)
+    alone = jax.jit(lambda key: loop.train(key, 1)[0])
     for i, key in enumerate(keys):
         one = jax.tree.map(lambda x, i=i: x[i], together)
         expected = alone(key)
@@ -135,10 +121,8 @@ def test_hyperparameters_by_vmap_equal_the_agents_built_with_numbers():
         agent = agents.DqnAgent(
             ENV.specs, NETWORK, optax.sgd(learning_rate), gamma=gamma, epsilon=epsilon
         )
-        key = jax.random.key(3)
-        return train_on_device(
-            agent, ENV, key, num_iterations=3, batch_size=8, capacity=100, warmup_rows=20
-        )[0].train.params
+        loop = OffPolicyScan(agent, ENV, batch_size=8, capacity=100, warmup_rows=20)
+        return loop.train(jax.random.key(3), num_iterations=3)[0].train.params
 
     rates, gammas, epsilons = (
         jnp.array([0.1, 0.1, 0.0]),
@@ -165,42 +149,6 @@ def test_a_loop_is_traced_once_however_long_and_its_state_is_donated(init):
         state, _ = run(state)
         assert before.replay.head.is_deleted()
     assert int(state.iteration) == 15
-
-
-@pytest.mark.parametrize(
-    ("function", "loop"),
-    [(train_on_device, OffPolicyScan), (learners.train_on_policy, learners.OnPolicyScan)],
-)
-def test_the_one_call_functions_have_all_arguments_of_their_loops(function, loop):
-    """Field by field, with the same defaults; what is not a field is an argument of `run`."""
-    fields = {f.name: f.default for f in dataclasses.fields(loop) if f.name not in ("agent", "env")}
-    given = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    assert {name: given[name] for name in fields} == fields
-    assert set(given) - set(fields) == {"agent", "env", "key", "num_iterations", "num_reports"}
-    changed = {
-        name: {"warmup_policy": AGENT.collect_policy, "policy_lag": 2}.get(name, 7)
-        for name in fields
-    }
-    with (
-        mock.patch.object(loop, "__init__", autospec=True, side_effect=InterruptedError) as made,
-        pytest.raises(InterruptedError),
-    ):
-        function(AGENT, ENV, jax.random.key(0), num_iterations=1, **changed)
-    assert made.call_args.kwargs == changed  # and all are passed on
-
-
-def test_importance_weights_by_numbers():
-    """(N P)^-beta over its largest: P = 1/2, 1/4, 1/8 of N = 4 are 2, 1, 1/2."""
-    weights = importance_weights(jnp.array([0.5, 0.25, 0.125]), jnp.array([4, 4, 4]), 1.0)
-    np.testing.assert_allclose(weights, [0.25, 0.5, 1.0])
-    np.testing.assert_allclose(importance_weights(jnp.array([0.5, 0.125]), 4, 0.5), [0.5, 1.0])
-    np.testing.assert_allclose(importance_weights(jnp.array([0.5, 0.125]), 4, 0.0), [1.0, 1.0])
-
-
-def test_windows_that_begin_with_a_boundary_do_not_scale_the_others():
-    probability, masked = jnp.array([0.5, 0.25, 1e-6]), jnp.array([False, False, True])
-    np.testing.assert_allclose(importance_weights(probability, 4, 1.0, masked), [0.5, 1.0, 1.0])
-    np.testing.assert_allclose(importance_weights(probability, 4, 1.0, jnp.ones(3, bool)), 1.0)
 
 
 def test_prioritised_replay_weights_batches_and_learns_priorities():
@@ -240,9 +188,3 @@ def test_prioritised_replay_weights_batches_and_learns_priorities():
 def test_bad_numbers(options, match):
     with pytest.raises(ValueError, match=match):
         learners.OffPolicyScan(AGENT, ENV, **options)
-
-
-@pytest.mark.parametrize(("iterations", "reports"), [(10, 3), (0, 1), (5, 0)])
-def test_reports_must_divide_the_iterations(started, iterations, reports):
-    with pytest.raises(ValueError, match="positive multiple"):
-        LOOP.run(started, iterations, reports)

@@ -53,7 +53,7 @@ def test_clear_errors():
     loop = make_loop()
     flat = jax.tree.map(lambda x: x[:, 0], loop.rows)
     for call, match in (
-        (partial(make_loop, batch_size=0), "batch_size >= 1, got .* and 0"),
+        (partial(make_loop, batch_size=0), "batch_size >= 1, got 0"),
         (partial(OfflineScan, loop.agent, None, flat), r"rows \[N, T\].*got \[50\]"),
         (partial(loop.run, None, 10, 3), "multiple of num_reports=3, got 10"),
     ):

@@ -13,7 +13,7 @@ from jax_agents.drivers.rollout import rollout, start_rollout
 from jax_agents.envs import probes
 from jax_agents.envs.classic import CartPole
 from jax_agents.envs.types import bootstrap_row
-from jax_agents.learners import OnPolicyScan, train_on_policy
+from jax_agents.learners import OnPolicyScan
 from jax_agents.networks import ActorNetwork, ActorValueNetwork, ValueNetwork
 
 
@@ -80,17 +80,7 @@ def test_vmapped_seeds_are_single_runs():
     loop, init, run = shared()
     keys = jax.random.split(jax.random.key(3), 3)
     many, _ = jax.jit(jax.vmap(lambda key: loop.run(loop.init(key), 2, 1)))(keys)
-    sweep = lambda key: train_on_policy(
-        loop.agent,
-        loop.env,
-        key,
-        num_iterations=2,
-        num_envs=4,
-        num_rows=8,
-        num_epochs=2,
-        num_minibatches=2,
-    )
-    close(jax.jit(jax.vmap(sweep))(keys)[0], many)
+    close(jax.jit(jax.vmap(lambda key: loop.train(key, 2)))(keys)[0], many)
     for i in range(3):
         one, _ = run(init(keys[i]), 2, 1)
         close(
