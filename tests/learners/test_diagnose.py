@@ -51,8 +51,9 @@ class Altered(agents.DqnAgent):
     def alter(self, rows):
         raise NotImplementedError
 
-    def loss(self, params, state, experience, key, weights=None):
-        return super().loss(params, state, self.alter(experience), key, weights)
+    def loss(self, params, state, experience, key, weights=None, *, shards=None):
+        altered = self.alter(experience)
+        return super().loss(params, state, altered, key, weights, shards=shards)
 
 
 class FlippedReward(Altered):
