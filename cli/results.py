@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, at_least, checked
-from .run import restored
+from .run import load_agent
 from .serve import add_token, rollout_at
 
 
@@ -55,11 +55,10 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     at_least(1, arguments.episodes, "--episodes")
-    trainer = restored(arguments.path)
-    returns = checked(trainer.evaluate, arguments.episodes)
+    trained = load_agent(arguments.path)
+    returns = checked(trained.evaluate, arguments.episodes)
     spread = f", standard deviation {returns.std():.1f}, {returns.min():g} to {returns.max():g}"
     print(f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes{spread}")
-    trainer.close()
     return 0
 
 
@@ -69,15 +68,14 @@ def _rollout(arguments: argparse.Namespace) -> int:
     at_least(1, arguments.episodes, "--episodes")
     if arguments.address is not None:
         return rollout_at(arguments.address, arguments)
-    trainer = restored(arguments.path)
-    for i, episode_return in enumerate(checked(trainer.evaluate, arguments.episodes)):
+    trained = load_agent(arguments.path)
+    for i, episode_return in enumerate(checked(trained.evaluate, arguments.episodes)):
         print(f"episode {i}: return {episode_return:g}")
     if arguments.video:
         try:
-            print(f"video: {trainer.video(arguments.video, arguments.episodes)}")
+            print(f"video: {trained.video(arguments.video, arguments.episodes)}")
         except NO_VIDEO as error:
             raise UserError(f"no video: {error or type(error).__name__}") from error
-    trainer.close()
     return 0
 
 
@@ -141,7 +139,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(
             f"{arguments.algorithm}: {preset.description}\nsettings (--config) and their defaults:"
         )
-        for key, value in presets.to_json(preset.config).items():
+        for key, value in preset.config.settings().items():
             print(f"  {key} = {json.dumps(value)}")
         return 0
     print("algorithms (--run); jax-agents list NAME shows an algorithm's settings:")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError, checked
 
 if TYPE_CHECKING:
-    from ..experiments import Trainer
+    from ..experiments import TrainedAgent, Trainer
 
 
 def run_job(
@@ -125,20 +125,25 @@ def check(params: dict[str, Any]) -> None:
     make_trainer(params, None).close()
 
 
-def restored(path: str, acting_only: bool = True) -> "Trainer":
-    """A trainer with what was trained, to act with or, unless `acting_only`, to train on."""
+def load_agent(path: str) -> "TrainedAgent":
+    """The trained agent of a run folder or checkpoint; prints what it is."""
+    from ..experiments.trained.agent import TrainedAgent
+
+    trained = checked(TrainedAgent.load, path)
+    print(f"{trained.config.algorithm} on {trained.env}, {trained.checkpoint}")
+    return trained
+
+
+def load_trainer(path: str) -> "Trainer":
+    """The trainer of a run folder or checkpoint, to train on; prints what it is."""
     from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
     params = checked(run_folder.read_params, folder)
-    if acting_only:
-        params["replay"] = "host"  # not used for acting
     trainer = checked(make_trainer, params, folder)
-    checked(lambda: trainer.restore(step, acting_only=acting_only))
-    print(
-        f"{params['run']} on {params['env']}, "
-        f"{trainer.checkpointer.path(step or trainer.checkpointer.latest())}"
-    )
+    checked(trainer.restore, step)
+    step = step or trainer.checkpointer.latest()
+    print(f"{params['run']} on {params['env']}, {trainer.checkpointer.path(step)}")
     return trainer
 
 
@@ -184,11 +189,11 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
         returns = trainer.evaluate()
     except EndlessEpisode as error:
         raise UserError(f"trained, and saved in {folder}, but not evaluated: {error}") from error
-    mean, each = (
-        reports.finite(float(returns.mean())),
-        [reports.finite(x) for x in returns.tolist()],
-    )  # JSON has no NaN
-    evaluation = {"return_mean": mean, "returns": each, "num_env_steps": trainer.num_steps}
+    evaluation = {  # JSON has no NaN
+        "return_mean": reports.finite(float(returns.mean())),
+        "returns": [reports.finite(x) for x in returns.tolist()],
+        "num_env_steps": trainer.num_steps,
+    }
     run_folder.write_file(folder / run_folder.EVALUATION, json.dumps(evaluation) + "\n")
     print(
         f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes "

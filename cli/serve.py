@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from .errors import UserError, checked
-from .run import make_trainer, restored
+from .run import load_agent, load_trainer, make_trainer
 
 _TOKEN = "JAX_AGENTS_TOKEN"  # better than an option, which other users of the machine can see
 
@@ -71,7 +71,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ..experiments.trained import run_folder
     from ..serving import from_trainer as command
 
-    trainer = restored(arguments.path, acting_only=not arguments.train)
+    trainer = load_trainer(arguments.path) if arguments.train else load_agent(arguments.path)
     held = checked(run_folder.lock, trainer.run_folder) if arguments.train else None
     announce = lambda address: print(
         f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
@@ -91,7 +91,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 else "nothing was learned, so there is no new checkpoint"
             )
     finally:
-        trainer.close()
         if held is not None:
+            trainer.close()
             held.close()
     return 0

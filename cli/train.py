@@ -228,10 +228,7 @@ def _new_jobs(
 def _parameters(
     arguments: argparse.Namespace, experiment: Any, values: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    from .. import __version__
     from ..experiments.configs import presets
-    from ..experiments.configs.base import vectorized
-    from ..experiments.configs.evolution import EsConfig
     from ..experiments.training import reports
 
     stop = experiment.stop
@@ -240,14 +237,10 @@ def _parameters(
     config = checked(presets.make_config, experiment.run, values)
     if arguments.stop is not None:
         stop = read_json(arguments.stop, "--stop")
-    runner = (
-        arguments.runner
-        or experiment.runner
-        or ("device" if isinstance(config, EsConfig) else "loop")
-    )
+    runner = arguments.runner or experiment.runner or config.default_runner
     num_workers = experiment.num_workers if arguments.num_workers is None else arguments.num_workers
     if runner == "vector":
-        config = vectorized(config)
+        config = config.vectorized()
     stop = {"num_env_steps_sampled_lifetime": config.num_steps} if stop is None else stop
     return {
         "run": experiment.run,
@@ -259,8 +252,7 @@ def _parameters(
         "stop": checked(reports.check_stop, stop),
         "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
         "monitor": bool(arguments.monitor or experiment.monitor),
-        "config": presets.to_json(config),
-        "version": __version__,
+        "config": config.settings(),
     }
 
 

@@ -76,10 +76,10 @@ def main(
     seed: int = 0,
 ) -> float:
     """Trains; returns the mean return of greedy episodes."""
-    preset = PRESETS["A3C"]
-    config = dataclasses.replace(preset.config, num_steps=num_steps)
+    preset = PRESETS["A3C"].config
+    config = dataclasses.replace(preset, num_steps=num_steps)
     make_agent, make_env = (
-        partial(preset.make_agent, config),
+        config.agent,
         partial(gym.make, env_name, num_envs=config.num_envs),
     )
     env = gym.make(env_name)

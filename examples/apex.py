@@ -58,11 +58,11 @@ def main(
     """Trains; returns the mean return of greedy episodes. The paper's 360 actors have epsilon 0.4
     and alpha 7.
     """
-    preset = PRESETS[algorithm]
+    preset = PRESETS[algorithm].config
     config = dataclasses.replace(
-        preset.config, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4)
+        preset, num_steps=num_steps, warmup_steps=min(1_000, num_steps // 4)
     )
-    make_agent = partial(preset.make_agent, config)
+    make_agent = config.agent
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     spec = with_version(agent.collect_data_spec)
@@ -89,7 +89,7 @@ def main(
     updates, age, start, reported = 0, 0.0, time.time(), 0
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
-        lambda specs: make_agent(specs).collect_policy,
+        lambda specs: config.agent(specs).collect_policy,
         num_actors=num_actors,
         num_rows=num_rows,
         make_replay=make_replay,

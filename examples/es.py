@@ -54,9 +54,9 @@ def main(
     seed: int = 0,
 ) -> float:
     """Trains; returns the mean return of greedy episodes."""
-    preset = PRESETS["ES"]
-    config, env = preset.config, jax_environment(env_name)
-    make_agent = partial(preset.make_agent, config)
+    preset = PRESETS["ES"].config
+    config, env = preset, jax_environment(env_name)
+    make_agent = config.agent
     agent = make_agent(env.specs)
     state, tell = agent.init(jax.random.key(seed)), jax.jit(agent.tell)
     members = np.arange(config.population_size, dtype=np.int32)

@@ -36,13 +36,9 @@ def main(
     """Trains, for the preset's steps if none are given; returns the mean return of greedy
     episodes.
     """
-    preset = PRESETS[algorithm]
-    config = (
-        preset.config
-        if num_steps is None
-        else dataclasses.replace(preset.config, num_steps=num_steps)
-    )
-    make_agent = partial(preset.make_agent, config)
+    preset = PRESETS[algorithm].config
+    config = preset if num_steps is None else dataclasses.replace(preset, num_steps=num_steps)
+    make_agent = config.agent
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     state = agent.init(jax.random.key(seed))
@@ -52,7 +48,7 @@ def main(
     queue: list[Block] = []  # never long: an actor has at most two slices that are not learned from
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
-        lambda specs: make_agent(specs).collect_policy,
+        lambda specs: config.agent(specs).collect_policy,
         num_actors=num_actors,
         num_rows=config.num_rows,
         max_staleness=max_staleness,

@@ -33,10 +33,10 @@ def main(
     """Trains; returns the mean return of greedy episodes. The actors share the configuration's
     environments.
     """
-    preset = PRESETS[algorithm]
-    config = dataclasses.replace(preset.config, num_steps=num_steps)
+    preset = PRESETS[algorithm].config
+    config = dataclasses.replace(preset, num_steps=num_steps)
     num_envs = max(1, config.num_envs // max(1, num_actors))
-    make_agent = partial(preset.make_agent, config)
+    make_agent = config.agent
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     state = agent.init(jax.random.key(seed))
@@ -47,7 +47,7 @@ def main(
     key, iteration, start, reported = jax.random.key(seed + 1), 0, time.time(), 0
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
-        lambda specs: make_agent(specs).collect_policy,
+        lambda specs: config.agent(specs).collect_policy,
         num_actors=num_actors,
         num_rows=config.num_rows,
         max_in_flight=1,

@@ -28,7 +28,7 @@ from jax_agents.drivers import (
 )
 from jax_agents.envs import gym
 from jax_agents.evaluation import compute_avg_return
-from jax_agents.experiments.configs.continuous import SacConfig, sac_agent
+from jax_agents.experiments.configs.continuous import SacConfig
 from jax_agents.learners import Learner
 from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.replay import HostReplay
@@ -84,7 +84,7 @@ def main(
     """Trains until the test worker finds `stop_return`; the last mean return that it found, and the
     steps taken.
     """
-    make_agent, make_env = partial(sac_agent, config), partial(gym.make, env_name)
+    make_agent, make_env = config.agent, partial(gym.make, env_name)
     agent = make_agent(make_env().specs)
     learner = Learner(agent)
     state, steps_before = learner.init(jax.random.key(seed)), 0
@@ -122,7 +122,7 @@ def main(
     with (
         ParallelDriver(
             partial(gym.make, env_name, num_envs=num_envs),
-            lambda specs: make_agent(specs).collect_policy,
+            lambda specs: config.agent(specs).collect_policy,
             num_actors=num_actors,
             num_rows=num_rows,
             warmup_steps=max(0, warmup_steps - steps_before) // max(1, num_actors),

@@ -1,22 +1,21 @@
-"""Experiments: algorithms by name, the trainer, checkpoints and run folders; what the command line
-wires together.
-"""
+"""Experiments: algorithms by name, the trainer, trained agents, checkpoints and sweeps."""
 
 from ..learners.checkpoints import Checkpointer, CheckpointError
 from ..learners.diagnose import diagnose
-from .configs.base import OffPolicyConfig, OnPolicyConfig
+from .configs.base import Config, OffPolicyConfig, OnPolicyConfig
 from .configs.cloning import BcConfig
 from .configs.continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .configs.evolution import EsConfig
 from .configs.policy_gradient import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
 from .configs.presets import PRESETS, Preset, make_config
-from .configs.value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config, dqn_agent
+from .configs.value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config
 from .data.demonstrations import load_rows, save_rows
 from .sweeps.analysis import Analysis, Trial
 from .sweeps.search_space import choice, grid_search, log_uniform, uniform
 from .sweeps.sweep import run_experiments, run_sweep
 from .sweeps.tune import tune_experiment
 from .trained import introspection
+from .trained.agent import TrainedAgent
 from .trained.weights import WeightsError, export_weights, get_weights, import_weights, set_weights
 from .training.callbacks import Callback
 from .training.pretty import pretty_print
@@ -33,6 +32,7 @@ __all__ = [
     "Callback",
     "CheckpointError",
     "Checkpointer",
+    "Config",
     "DdpgConfig",
     "DiscreteSacConfig",
     "DqnConfig",
@@ -47,12 +47,12 @@ __all__ = [
     "ReinforceConfig",
     "SacConfig",
     "Td3Config",
+    "TrainedAgent",
     "Trainer",
     "Trial",
     "WeightsError",
     "choice",
     "diagnose",
-    "dqn_agent",
     "export_weights",
     "get_weights",
     "grid_search",

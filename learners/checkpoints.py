@@ -1,6 +1,4 @@
-"""Checkpoints: a state, and the replay buffer beside it, in folders that are whole or not there at
-all.
-"""
+"""Checkpoints of a state and of replay, in folders that are whole or not there at all."""
 
 import contextlib
 import errno
@@ -22,8 +20,11 @@ import numpy as np
 from ..envs.specs import leaf_name
 from ..envs.types import Tree
 from ..replay.replay import Replay
+from .formats import STAMP, FormatError, check_format
 
-_STATE, _REPLAY, _MANIFEST = "state", "replay", "checkpoint.json"
+_STATE = "state"
+_REPLAY = "replay"
+_MANIFEST = "checkpoint.json"
 _NAME = re.compile(r"checkpoint_(\d{8,})")
 _LEFTOVERS = (".writing-", ".deleting-")
 
@@ -83,7 +84,8 @@ class Checkpointer:
 
         Args:
           step: what to call it.
-          state: a tree of arrays; typed random keys may be among them.
+          state: a tree of arrays; typed random keys may be among them. The entries of a dict are
+            written apart, so that some of them can be restored without the others.
           replay: saved in a folder of its own inside the checkpoint.
           metadata: anything that JSON can hold.
 
@@ -96,10 +98,12 @@ class Checkpointer:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
             draft.mkdir()
-            _write_state(draft / _STATE, state)
+            for name, part in _parts(state).items():
+                _write_state(draft / _STATE / name, part)
             if replay is not None:
                 replay.save(draft / _REPLAY)
             manifest = {
+                **STAMP,
                 "step": step,
                 "metadata": dict(metadata or {}),
                 "leaves": _describe(state),
@@ -133,7 +137,8 @@ class Checkpointer:
         """Reads a checkpoint: the state, and the metadata that was saved with it.
 
         Args:
-          template: a tree with the structure, shapes and dtypes of the state that was saved.
+          template: a tree with the structure, shapes and dtypes of the state that was saved; or a
+            dict with some of its entries, which are then the ones that are read.
           replay: a buffer whose contents to replace by those saved; None leaves them.
           step: which one; None: the newest.
 
@@ -151,8 +156,13 @@ class Checkpointer:
         with self._explained(step, path):
             manifest = self.read_manifest(step)
             _check_digests(path, manifest["files"])
-            _check_leaves(path, manifest["leaves"], _describe(template))
-            state = _read_state(path / _STATE, template)
+            wanted = _parts(template)
+            saved = manifest["leaves"]
+            if "" not in wanted:
+                saved = {name: saved[name] for name in saved if name.split("/")[0] in wanted}
+            _check_leaves(path, saved, _describe(template))
+            state = {name: _read_state(path / _STATE / name, wanted[name]) for name in wanted}
+            state = state.get("", state)
         if replay is not None:
             with self._explained(step, path / _REPLAY):
                 replay.load(path / _REPLAY)
@@ -189,6 +199,7 @@ class Checkpointer:
         path = self.path(step) / _MANIFEST
         with self._explained(step, path):
             manifest = json.loads(path.read_text())
+            check_format(path.parent, manifest)
             missing = {"step", "metadata", "leaves", "files"} - set(manifest)
             if missing or manifest["step"] != step:
                 raise ValueError(f"{path} is not the manifest of step {step}")
@@ -207,6 +218,8 @@ class Checkpointer:
             yield
         except CheckpointError:
             raise
+        except FormatError as error:
+            raise CheckpointError(str(error)) from error
         except Exception as error:
             older = [other for other in self.steps() if other < step]
             advice = (
@@ -231,7 +244,15 @@ class Checkpointer:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _parts(state: Tree) -> dict[str, Tree]:
+    """The parts of a state that are written apart: a dict's entries, or the whole, called ""."""
+    named = isinstance(state, dict) and all(str(name).isidentifier() for name in state)
+    return dict(state) if named and state else {"": state}
+
+
 def _write_state(path: Path, state: Tree) -> None:
+    if not jax.tree.leaves(state):
+        return
     import orbax.checkpoint as ocp  # takes two seconds
 
     with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
@@ -239,6 +260,8 @@ def _write_state(path: Path, state: Tree) -> None:
 
 
 def _read_state(path: Path, template: Tree) -> Tree:
+    if not jax.tree.leaves(template):
+        return template
     import orbax.checkpoint as ocp
 
     with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

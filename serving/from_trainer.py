@@ -10,6 +10,7 @@ import numpy as np
 from ..agents.on_policy import OnPolicyAgent
 from ..envs.environment import Environment
 from ..experiments.runners import make_replay
+from ..experiments.trained.agent import TrainedAgent
 from ..experiments.training.trainer import Trainer
 from .client import PolicyClient
 from .learning import Learning, OnPolicyLearning, ReplayLearning
@@ -18,7 +19,7 @@ from .service import PolicyService
 
 
 def serve(
-    trainer: Trainer,
+    trainer: Trainer | TrainedAgent,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -33,7 +34,7 @@ def serve(
     The checkpoint is one of the trainer's own: `rollout`, `evaluate` and `train --resume` take it.
 
     Args:
-      trainer: restored; whole (replay included) with `train`.
+      trainer: The trained agent; with `train` a trainer that was restored, replay included.
       host, port, token, on_listening: see `run_server`.
       train: learn from the clients' episodes, with the numbers of the trainer's configuration.
       max_batch_size: a power of two.
@@ -45,7 +46,7 @@ def serve(
     service = make_service(trainer, train=train, max_batch_size=max_batch_size)
     run_server(service, host=host, port=port, token=token, on_listening=on_listening)
     learning = service.learning
-    if learning is None or learning.num_updates == 0:
+    if learning is None or learning.num_updates == 0 or not isinstance(trainer, Trainer):
         return None
     trainer.train_state = service.state
     trainer.num_updates += learning.num_updates
@@ -54,10 +55,10 @@ def serve(
 
 
 def make_service(
-    trainer: Trainer, *, train: bool = False, max_batch_size: int = 64
+    trainer: Trainer | TrainedAgent, *, train: bool = False, max_batch_size: int = 64
 ) -> PolicyService:
     """The service of a trainer's agent, with the trainer's preprocessor; see `serve`."""
-    learning = make_learning(trainer) if train else None
+    learning = make_learning(trainer) if train and isinstance(trainer, Trainer) else None
     state = None if train else trainer.train_state
     options: dict[str, Any] = {
         "max_batch_size": max_batch_size,

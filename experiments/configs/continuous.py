@@ -1,6 +1,4 @@
-"""SAC, TD3 and DDPG, and SAC for discrete actions, as experiments: a configuration each, and the
-agent that it describes.
-"""
+"""Configurations of SAC, TD3 and DDPG, and of SAC for discrete actions."""
 
 import dataclasses
 from typing import Any
@@ -16,149 +14,133 @@ from ...networks import (
     default_encoder,
 )
 from .base import OffPolicyConfig
+from .checking import Count, Fraction, NotNegative, Positive, Sizes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SacConfig(OffPolicyConfig):
-    """What `jax-agents train --run SAC` can be told; the defaults solve Pendulum-v1."""
+    """Settings of `jax-agents train --run SAC`; the defaults solve Pendulum-v1.
 
-    num_steps: int = 20_000
-    steps_per_report: int = 200  # updates are slow: the first reports come soon
-    batch_size: int = 256
-    warmup_steps: int = 100
-    hidden: tuple[int, ...] = (256, 256)
-    tau: float = 0.005  # how far targets move to the critics with each update
-    num_critics: int = 2
-    temperature: float = 1.0  # at the start, if it is learned
+    See `agents.SacAgent`.
+    """
+
+    algorithm: str = "SAC"
+    num_steps: Count = 20_000
+    steps_per_report: Count = 200  # updates are slow: the first reports come soon
+    batch_size: Count = 256
+    warmup_steps: Count = 100
+    hidden: Sizes = (256, 256)
+    tau: Fraction = 0.005  # how far targets move to the critics with each update
+    num_critics: Count = 2
+    temperature: Positive = 1.0  # at the start, if it is learned
     learn_temperature: bool = True
     target_entropy: float | None = None  # None: minus the number of actions
 
+    def agent(self, specs: EnvironmentSpecs) -> SacAgent:
+        encoder = default_encoder(specs.observation)
+        action: Any = specs.action
+        return SacAgent(
+            specs,
+            TanhNormalActor(action, self.hidden, encoder),
+            CriticNetwork(self.hidden, encoder),
+            self.optimizer(),
+            gamma=self.gamma,
+            n_step=self.n_step,
+            num_critics=self.num_critics,
+            temperature=self.temperature,
+            learn_temperature=self.learn_temperature,
+            target_entropy=self.target_entropy,
+            target_update=polyak(self.tau),
+        )
 
-@dataclasses.dataclass(frozen=True)
-class Td3Config(OffPolicyConfig):
-    """Twin delayed DDPG; the defaults are RL Baselines3 Zoo's for Pendulum-v1, half of whose steps
-    are random.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DdpgConfig(OffPolicyConfig):
+    """Settings of DDPG; the defaults are as those of `Td3Config`."""
+
+    algorithm: str = "DDPG"
+    num_steps: Count = 20_000
+    gamma: Fraction = 0.98
+    batch_size: Count = 256
+    warmup_steps: Count = 10_000
+    hidden: Sizes = (256, 256)
+    tau: Fraction = 0.005
+    exploration_noise: NotNegative = 0.1
+    exploration_damping: NotNegative | None = None  # None: Gaussian; a number: Ornstein-Uhlenbeck
+
+    def agent(self, specs: EnvironmentSpecs) -> Td3Agent:
+        return DdpgAgent(**self._agent_options(specs))
+
+    def _agent_options(self, specs: EnvironmentSpecs) -> dict[str, Any]:
+        """The arguments that TD3 and DDPG share."""
+        encoder = default_encoder(specs.observation)
+        action: Any = specs.action
+        return {
+            "specs": specs,
+            "actor": DeterministicActor(action, self.hidden, encoder),
+            "critic": CriticNetwork(self.hidden, encoder),
+            "optimizer": self.optimizer(),
+            "gamma": self.gamma,
+            "n_step": self.n_step,
+            "exploration_noise": self.exploration_noise,
+            "exploration_damping": self.exploration_damping,
+            "target_update": polyak(self.tau),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Td3Config(DdpgConfig):
+    """Settings of TD3; the defaults are RL Baselines3 Zoo's for Pendulum-v1.
+
+    Half of its steps are random.
     """
 
-    num_steps: int = 20_000
-    gamma: float = 0.98
-    batch_size: int = 256
-    warmup_steps: int = 10_000
-    hidden: tuple[int, ...] = (256, 256)
-    tau: float = 0.005
-    num_critics: int = 2
-    actor_delay: int = 2  # updates of the critics for one of the actor and the targets
-    target_noise: float | None = 0.2  # in units of half the actions' range; None: none
-    target_noise_clip: float = 0.5
-    exploration_noise: float = 0.1
-    exploration_damping: float | None = None  # None: Gaussian noise; a number: Ornstein-Uhlenbeck's
+    algorithm: str = "TD3"
+    num_critics: Count = 2
+    actor_delay: Count = 2  # updates of the critics for one of the actor and the targets
+    target_noise: NotNegative | None = 0.2  # in units of half the actions' range; None: none
+    target_noise_clip: NotNegative = 0.5
+
+    def agent(self, specs: EnvironmentSpecs) -> Td3Agent:
+        return Td3Agent(
+            num_critics=self.num_critics,
+            actor_delay=self.actor_delay,
+            target_noise=self.target_noise,
+            target_noise_clip=self.target_noise_clip,
+            **self._agent_options(specs),
+        )
 
 
-@dataclasses.dataclass(frozen=True)
-class DdpgConfig(OffPolicyConfig):
-    """Deep deterministic policy gradient; the defaults are as `Td3Config`'s."""
-
-    num_steps: int = 20_000
-    gamma: float = 0.98
-    batch_size: int = 256
-    warmup_steps: int = 10_000
-    hidden: tuple[int, ...] = (256, 256)
-    tau: float = 0.005
-    exploration_noise: float = 0.1
-    exploration_damping: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscreteSacConfig(OffPolicyConfig):
-    """SAC for one discrete action; the defaults solve CartPole-v1."""
+    """Settings of SAC for one discrete action; the defaults solve CartPole-v1."""
 
-    num_steps: int = 100_000
-    n_step: int = 3
-    batch_size: int = 64
-    steps_per_iteration: int = 4
-    num_envs: int = 4
-    hidden: tuple[int, ...] = (64, 64)
-    tau: float = 0.02
-    num_critics: int = 2
-    temperature: float = 1.0
+    algorithm: str = "DISCRETE_SAC"
+    num_steps: Count = 100_000
+    n_step: Count = 3
+    batch_size: Count = 64
+    steps_per_iteration: Count = 4
+    num_envs: Count = 4
+    hidden: Sizes = (64, 64)
+    tau: Fraction = 0.02
+    num_critics: Count = 2
+    temperature: Positive = 1.0
     learn_temperature: bool = True
     target_entropy_ratio: float = 0.7  # of the greatest entropy
 
-
-def sac_agent(config: SacConfig, specs: EnvironmentSpecs) -> SacAgent:
-    """The agent of a configuration, for an environment's specs.
-
-    Raises:
-      ValueError: if its actions are not continuous with finite bounds; so for TD3 and DDPG.
-    """
-    encoder = default_encoder(specs.observation)
-    action: Any = specs.action
-    return SacAgent(
-        specs,
-        TanhNormalActor(action, config.hidden, encoder),
-        CriticNetwork(config.hidden, encoder),
-        config.optimizer(),
-        gamma=config.gamma,
-        n_step=config.n_step,
-        num_critics=config.num_critics,
-        temperature=config.temperature,
-        learn_temperature=config.learn_temperature,
-        target_entropy=config.target_entropy,
-        target_update=polyak(config.tau),
-    )
-
-
-def td3_agent(config: Td3Config, specs: EnvironmentSpecs) -> Td3Agent:
-    """The agent of a configuration, for an environment's specs."""
-    return Td3Agent(
-        num_critics=config.num_critics,
-        actor_delay=config.actor_delay,
-        target_noise=config.target_noise,
-        target_noise_clip=config.target_noise_clip,
-        **_deterministic(config, specs),
-    )
-
-
-def ddpg_agent(config: DdpgConfig, specs: EnvironmentSpecs) -> DdpgAgent:
-    """The agent of a configuration, for an environment's specs."""
-    return DdpgAgent(**_deterministic(config, specs))
-
-
-def discrete_sac_agent(config: DiscreteSacConfig, specs: EnvironmentSpecs) -> DiscreteSacAgent:
-    """The agent of a configuration, for an environment's specs.
-
-    Raises:
-      ValueError: if its actions are not one discrete choice.
-    """
-    encoder = default_encoder(specs.observation)
-    num_actions: Any = getattr(specs.action, "num_values", None)
-    return DiscreteSacAgent(
-        specs,
-        ActorNetwork(specs.action, config.hidden, encoder),
-        QNetwork(num_actions, config.hidden, encoder),
-        config.optimizer(),
-        gamma=config.gamma,
-        n_step=config.n_step,
-        num_critics=config.num_critics,
-        temperature=config.temperature,
-        learn_temperature=config.learn_temperature,
-        target_entropy_ratio=config.target_entropy_ratio,
-        target_update=polyak(config.tau),
-    )
-
-
-def _deterministic(config: Any, specs: EnvironmentSpecs) -> dict[str, Any]:
-    """What TD3 and DDPG share."""
-    encoder = default_encoder(specs.observation)
-    action: Any = specs.action
-    return {
-        "specs": specs,
-        "actor": DeterministicActor(action, config.hidden, encoder),
-        "critic": CriticNetwork(config.hidden, encoder),
-        "optimizer": config.optimizer(),
-        "gamma": config.gamma,
-        "n_step": config.n_step,
-        "exploration_noise": config.exploration_noise,
-        "exploration_damping": config.exploration_damping,
-        "target_update": polyak(config.tau),
-    }
+    def agent(self, specs: EnvironmentSpecs) -> DiscreteSacAgent:
+        encoder = default_encoder(specs.observation)
+        num_actions: Any = getattr(specs.action, "num_values", None)
+        return DiscreteSacAgent(
+            specs,
+            ActorNetwork(specs.action, self.hidden, encoder),
+            QNetwork(num_actions, self.hidden, encoder),
+            self.optimizer(),
+            gamma=self.gamma,
+            n_step=self.n_step,
+            num_critics=self.num_critics,
+            temperature=self.temperature,
+            learn_temperature=self.learn_temperature,
+            target_entropy_ratio=self.target_entropy_ratio,
+            target_update=polyak(self.tau),
+        )

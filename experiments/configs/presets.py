@@ -1,55 +1,32 @@
-"""The algorithms by name, and configurations from JSON with errors that say what was meant."""
+"""The algorithms by name, and configurations from JSON with messages that say what was meant."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .base import Config
 from .checking import nearest
-from .cloning import BcConfig, bc_agent
-from .continuous import (
-    DdpgConfig,
-    DiscreteSacConfig,
-    SacConfig,
-    Td3Config,
-    ddpg_agent,
-    discrete_sac_agent,
-    sac_agent,
-    td3_agent,
-)
-from .evolution import EsConfig, es_agent
-from .policy_gradient import (
-    A2cConfig,
-    ImpalaConfig,
-    PpoConfig,
-    ReinforceConfig,
-    a2c_agent,
-    impala_agent,
-    ppo_agent,
-    reinforce_agent,
-)
-from .value_based import (
-    C51Config,
-    DqnConfig,
-    QrDqnConfig,
-    R2d2Config,
-    c51_agent,
-    dqn_agent,
-    qr_dqn_agent,
-    r2d2_agent,
-)
+from .cloning import BcConfig
+from .continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
+from .evolution import EsConfig
+from .policy_gradient import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
+from .value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config
 
 
 class Preset(NamedTuple):
-    """An algorithm that can be run by name: its default configuration, and what makes the agent
-    from one and the specs.
+    """An algorithm that can be run by name.
+
+    Attributes:
+      config: Its default configuration, which has the name.
+      description: One line on it.
     """
 
     config: Any
-    make_agent: Callable[[Any, Any], Any]
     description: str
 
 
 _RAINBOW = C51Config(
+    algorithm="RAINBOW",
     num_steps=100_000,
     learning_rate=5e-4,
     learning_rate_end=0.0,
@@ -67,6 +44,7 @@ _RAINBOW = C51Config(
     v_min=0.0,
 )
 _RECURRENT_PPO = PpoConfig(
+    algorithm="RECURRENT_PPO",
     num_steps=99_840,
     learning_rate=1e-3,
     gamma=0.98,
@@ -86,6 +64,7 @@ _RECURRENT_PPO = PpoConfig(
 # Without the learning rate's fall to 0, one seed in five had unlearned by chance at the moment when
 # training stopped.
 _APEX = DqnConfig(
+    algorithm="APEX",
     num_steps=200_000,
     learning_rate_end=0.0,
     learning_rate_steps=200_000,
@@ -104,165 +83,121 @@ _APEX = DqnConfig(
     td_loss="huber",
 )
 _APEX_DDPG = DdpgConfig(
-    n_step=3, priority_exponent=0.6, steps_per_iteration=8, updates_per_iteration=8, num_envs=8
+    algorithm="APEX_DDPG",
+    n_step=3,
+    priority_exponent=0.6,
+    steps_per_iteration=8,
+    updates_per_iteration=8,
+    num_envs=8,
 )
 
-_APPO = ImpalaConfig(num_steps=500_000, num_epochs=4, num_minibatches=2, clip_ratio=0.2)
+_APPO = ImpalaConfig(
+    algorithm="APPO", num_steps=500_000, num_epochs=4, num_minibatches=2, clip_ratio=0.2
+)
 
-PRESETS: dict[str, Preset] = {
-    "DQN": Preset(
-        DqnConfig(),
-        dqn_agent,
-        "deep Q-learning; double, dueling, n-step, prioritised and noisy as options",
+_A3C = A2cConfig(algorithm="A3C")
+
+_ALL = (
+    Preset(
+        DqnConfig(), "deep Q-learning; double, dueling, n-step, prioritised and noisy as options"
     ),
-    "C51": Preset(
-        C51Config(),
-        c51_agent,
-        "DQN that learns distributions of returns, on fixed atoms; DQN's options",
+    Preset(C51Config(), "DQN that learns distributions of returns, on fixed atoms; DQN's options"),
+    Preset(QrDqnConfig(), "DQN that learns quantiles of returns; DQN's options"),
+    Preset(_RAINBOW, "C51, double, dueling, noisy, 3-step and prioritised together"),
+    Preset(
+        R2d2Config(), "DQN with memory, trained on sequences; where observations hide something"
     ),
-    "QRDQN": Preset(
-        QrDqnConfig(), qr_dqn_agent, "DQN that learns quantiles of returns; DQN's options"
-    ),
-    "RAINBOW": Preset(
-        _RAINBOW, c51_agent, "C51, double, dueling, noisy, 3-step and prioritised together"
-    ),
-    "R2D2": Preset(
-        R2d2Config(),
-        r2d2_agent,
-        "DQN with memory, trained on sequences; where observations hide something",
-    ),
-    "PPO": Preset(
-        PpoConfig(),
-        ppo_agent,
-        "proximal policy optimisation, clipped or with a KL penalty; any actions",
-    ),
-    "RECURRENT_PPO": Preset(
+    Preset(PpoConfig(), "proximal policy optimisation, clipped or with a KL penalty; any actions"),
+    Preset(
         _RECURRENT_PPO,
-        ppo_agent,
         "PPO with an LSTM for policy and value each; where observations hide something",
     ),
-    "A2C": Preset(A2cConfig(), a2c_agent, "advantage actor-critic; any actions"),
-    "PG": Preset(
-        ReinforceConfig(), reinforce_agent, "REINFORCE, with or without a baseline; any actions"
-    ),
-    "IMPALA": Preset(
-        ImpalaConfig(),
-        impala_agent,
-        "actor-critic with V-trace, for rows of older policies; any actions",
-    ),
-    "APPO": Preset(
+    Preset(A2cConfig(), "advantage actor-critic; any actions"),
+    Preset(ReinforceConfig(), "REINFORCE, with or without a baseline; any actions"),
+    Preset(ImpalaConfig(), "actor-critic with V-trace, for rows of older policies; any actions"),
+    Preset(
         _APPO,
-        impala_agent,
         "IMPALA with PPO's clipped objective, and several passes over its rows; any actions",
     ),
-    "SAC": Preset(
-        SacConfig(), sac_agent, "soft actor-critic with a learned temperature; continuous actions"
-    ),
-    "TD3": Preset(Td3Config(), td3_agent, "twin delayed DDPG; continuous actions"),
-    "DDPG": Preset(
-        DdpgConfig(), ddpg_agent, "deep deterministic policy gradient; continuous actions"
-    ),
-    "DISCRETE_SAC": Preset(
-        DiscreteSacConfig(), discrete_sac_agent, "soft actor-critic for one discrete action"
-    ),
-    "ES": Preset(
+    Preset(SacConfig(), "soft actor-critic with a learned temperature; continuous actions"),
+    Preset(Td3Config(), "twin delayed DDPG; continuous actions"),
+    Preset(DdpgConfig(), "deep deterministic policy gradient; continuous actions"),
+    Preset(DiscreteSacConfig(), "soft actor-critic for one discrete action"),
+    Preset(
         EsConfig(),
-        es_agent,
         "evolution strategies (OpenAI's), a whole population on device; any actions",
     ),
-    "BC": Preset(
+    Preset(
         BcConfig(),
-        bc_agent,
         "behavioural cloning of a data set or an expert (--config dataset); any actions",
     ),
     # Names whose own form is distributed: what they compute, in one process.
-    "A3C": Preset(
-        A2cConfig(),
-        a2c_agent,
-        "runs A2C, its synchronous form; examples/a3c.py has actors that run apart",
-    ),
-    "APEX": Preset(
-        _APEX, dqn_agent, "prioritised double dueling 3-step DQN; with --num-workers, by Ray actors"
-    ),
-    "APEX_DDPG": Preset(
-        _APEX_DDPG, ddpg_agent, "prioritised 3-step DDPG; with --num-workers, by Ray actors"
-    ),
-}
+    Preset(_A3C, "runs A2C, its synchronous form; examples/a3c.py has actors that run apart"),
+    Preset(_APEX, "prioritised double dueling 3-step DQN; with --num-workers, by Ray actors"),
+    Preset(_APEX_DDPG, "prioritised 3-step DDPG; with --num-workers, by Ray actors"),
+)
+PRESETS: dict[str, Preset] = {preset.config.algorithm: preset for preset in _ALL}
 
 
 def find_preset(name: str) -> Preset:
     """The preset of a name.
 
     Raises:
-      ValueError: there is none; the message has the nearest names.
+      ValueError: if there is none; the message has the nearest names.
     """
     if name not in PRESETS:
         raise ValueError(f"no algorithm {name!r}; {nearest(name, PRESETS)}")
     return PRESETS[name]
 
 
-def preset_of(config: Any) -> tuple[str, Preset]:
-    """The name and the preset of the algorithm that a configuration is of: the first whose
-    configuration has its class.
+def resolve(run: str | Config | type[Config]) -> Config:
+    """The configuration to start from, of an algorithm's name, a configuration, or its class.
 
     Raises:
-      TypeError: it is not a preset's configuration.
-    """
-    for name, preset in PRESETS.items():
-        if type(preset.config) is type(config):
-            return name, preset
-    raise TypeError(
-        f"config: expected a preset's configuration, such as DqnConfig(), got {config!r}"
-    )
-
-
-def resolve(run: Any) -> tuple[str, Any]:
-    """The name of an algorithm and the settings to start from, of its name, a preset's
-    configuration, or the class of one.
-
-    Raises:
-      ValueError: an unknown name.
-      TypeError: it is none of these.
+      ValueError: for an unknown name.
+      TypeError: for anything else.
     """
     if isinstance(run, str):
-        return run, find_preset(run).config
+        return find_preset(run).config
     config = run() if isinstance(run, type) else run
-    return preset_of(config)[0], config
+    check_config(config)
+    return config
+
+
+def check_config(config: Any) -> None:
+    """Raises a TypeError unless this is a configuration."""
+    if not isinstance(config, Config):
+        raise TypeError(f"config: expected a configuration such as DqnConfig(), got {config!r}")
 
 
 def make_config(name: str, values: Mapping[str, Any]) -> Any:
-    """The configuration of an algorithm, with some of its defaults replaced by `values` as they
-    come from JSON.
+    """The configuration of an algorithm, with some of its defaults replaced.
+
+    Args:
+      name: Name of the algorithm.
+      values: Settings by name, as they come from JSON.
 
     >>> make_config("DQN", {"hidden": [64, 64], "learning_rate": 1}).hidden
     (64, 64)
 
     Raises:
-      ValueError: an unknown key, naming the nearest ones, or a value of another type than the
+      ValueError: for an unknown key, naming the nearest ones, or a value of another type than the
         key's.
     """
-    return with_values(find_preset(name).config, values, name)
+    return with_values(find_preset(name).config, values)
 
 
-def with_values(defaults: Any, values: Mapping[str, Any], name: str) -> Any:
-    """As `make_config`, of defaults of one's own; `name` is for errors."""
-    known = [field.name for field in dataclasses.fields(defaults)]
+def with_values(config: Any, values: Mapping[str, Any]) -> Any:
+    """A configuration with other values of some settings; see `make_config`."""
+    name = config.algorithm
+    known = config.settings()
     for key in values:
         if key in ("num_workers", "num_gpus", "monitor"):
             raise ValueError(
                 f"config of {name}: {key!r} is no setting of an algorithm; it is "
-                f"--{key.replace('_', '-')} of `jax-agents "
-                "train`, and in Python Trainer(..., runner='ray', num_workers=2), JAX_PLATFORMS "
-                "or callbacks.Monitor"
+                f"--{key.replace('_', '-')} of `jax-agents train`, and in Python Trainer(..., "
+                "runner='ray', num_workers=2), JAX_PLATFORMS or callbacks.Monitor"
             )
         if key not in known:
             raise ValueError(f"config of {name}: no key {key!r}; {nearest(key, known)}")
-    return dataclasses.replace(defaults, **values)  # checks them
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as a dict of what JSON can hold; `make_config` takes it back."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(config).items()
-    }
+    return dataclasses.replace(config, **values)  # checks them

@@ -1,6 +1,4 @@
-"""DQN and its family as experiments: a configuration each, on a page, and the agent that it
-describes.
-"""
+"""Configurations of DQN and its family."""
 
 import dataclasses
 from typing import Any, Literal
@@ -8,221 +6,207 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import optax
 
-from ...agents import CategoricalDqnAgent, DqnAgent, QrDqnAgent, RecurrentDqnAgent, losses, periodic
+from ...agents import (
+    CategoricalDqnAgent,
+    DqnAgent,
+    QrDqnAgent,
+    RecurrentDqnAgent,
+    losses,
+    periodic,
+)
 from ...envs.specs import EnvironmentSpecs
 from ...networks import GRU, LSTM, QNetwork, RecurrentQNetwork, Sequential, default_encoder
 from .base import ACTIVATIONS, Activation, OffPolicyConfig
+from .checking import Count, CountFromZero, Fraction, NotNegative, Positive, Sizes
 
 _TD_LOSSES = {"huber": losses.huber, "squared": losses.squared}
 
 
-@dataclasses.dataclass(frozen=True)
-class ValueBasedConfig:
-    """What all of them share beside `OffPolicyConfig`: layers, targets and exploration."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValueBasedConfig(OffPolicyConfig):
+    """The settings that the family shares: layers, targets and exploration."""
 
-    hidden: tuple[int, ...] = (120, 84)
-    head_hidden: tuple[int, ...] = ()  # layers of each head, after those that heads share
+    hidden: Sizes = (120, 84)
+    head_hidden: Sizes = ()  # layers of each head, after those that heads share
     dueling: bool = False
     activation: Activation = "relu"
     double: bool = False
-    target_update_period: int = 50  # updates
-    epsilon_start: float = 1.0
-    epsilon_end: float = 0.05
-    epsilon_decay_steps: int = 40_000  # environment steps
+    target_update_period: Count = 50  # updates
+    epsilon_start: Fraction = 1.0
+    epsilon_end: Fraction = 0.05
+    epsilon_decay_steps: Count = 40_000  # environment steps
+
+    def _agent_options(self) -> dict[str, Any]:
+        """The arguments that all agents of the family take."""
+        num_updates = self.updates(self.epsilon_decay_steps)
+        return {
+            "optimizer": self.optimizer(),
+            "gamma": self.gamma,
+            "n_step": self.n_step,
+            "double": self.double,
+            "epsilon": optax.linear_schedule(self.epsilon_start, self.epsilon_end, num_updates),
+            "target_update": periodic(self.target_update_period),
+        }
+
+    def _network(
+        self, specs: EnvironmentSpecs, num_atoms: int | None, noisy_sigma: float | None
+    ) -> QNetwork:
+        return QNetwork(
+            _num_actions(specs),
+            self.hidden,
+            default_encoder(specs.observation),
+            ACTIVATIONS[self.activation],
+            head_hidden=self.head_hidden,
+            dueling=self.dueling,
+            num_atoms=num_atoms,
+            noisy_sigma=noisy_sigma,
+        )
 
 
-@dataclasses.dataclass(frozen=True)
-class DqnConfig(ValueBasedConfig, OffPolicyConfig):
-    """What `jax-agents train --run DQN` can be told; the defaults solve CartPole-v1 in a minute or
-    two.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DqnConfig(ValueBasedConfig):
+    """Settings of `jax-agents train --run DQN`; the defaults solve CartPole-v1 in a minute or two.
+
+    See `agents.DqnAgent`.
     """
 
-    learning_rate: float = 5e-4
-    learning_rate_end: float | None = 1e-5
-    steps_per_iteration: int = 4
-    replay_capacity: int = 10_000
+    algorithm: str = "DQN"
+    learning_rate: Positive = 5e-4
+    learning_rate_end: NotNegative | None = 1e-5
+    steps_per_iteration: Count = 4
+    replay_capacity: Count = 10_000
     td_loss: Literal["huber", "squared"] = "squared"
-    noisy_sigma: float | None = None  # makes layers noisy, which explores; epsilon applies besides
+    noisy_sigma: NotNegative | None = None  # makes layers noisy; epsilon applies besides
+
+    def agent(self, specs: EnvironmentSpecs) -> DqnAgent:
+        network = self._network(specs, None, self.noisy_sigma)
+        td_loss = _TD_LOSSES[self.td_loss]
+        return DqnAgent(specs, network, td_loss=td_loss, **self._agent_options())
 
 
-@dataclasses.dataclass(frozen=True)
-class C51Config(ValueBasedConfig, OffPolicyConfig):
-    """Distributional DQN with atoms between two bounds.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class C51Config(ValueBasedConfig):
+    """Settings of C51: DQN with distributions over atoms between two bounds.
 
-    The defaults are CleanRL's for CartPole-v1, but for a learning rate that falls, ten times the
+    The defaults are CleanRL's for CartPole-v1, except for a learning rate that falls, ten times the
     replay and 3-step returns: without them, a run that has learned forgets at times, and whether it
-    learns anew before training ends is chance. Where no return is negative,
-    `num_atoms=51, v_min=0.0` are atoms as close together for half the work.
+    learns again before training ends is chance. Where no return is negative, `num_atoms=51,
+    v_min=0.0` are atoms as close together for half the work.
     """
 
-    num_steps: int = 500_000
-    learning_rate: float = 2.5e-4
-    learning_rate_end: float | None = 0.0
-    optimizer_eps: float = 0.01 / 128
-    n_step: int = 3
-    steps_per_iteration: int = 10
-    warmup_steps: int = 10_000
-    replay_capacity: int = 100_000
-    epsilon_decay_steps: int = 240_000
-    num_atoms: int = 101
-    v_min: float = -100.0  # the returns that the first and the last atom stand for
-    v_max: float = 100.0
-    noisy_sigma: float | None = None
+    algorithm: str = "C51"
+    num_steps: Count = 500_000
+    learning_rate: Positive = 2.5e-4
+    learning_rate_end: NotNegative | None = 0.0
+    optimizer_eps: Positive = 0.01 / 128
+    n_step: Count = 3
+    steps_per_iteration: Count = 10
+    warmup_steps: Count = 10_000
+    replay_capacity: Count = 100_000
+    epsilon_decay_steps: Count = 240_000
+    num_atoms: Count = 101
+    v_min: float = -100.0  # the return that the first atom stands for
+    v_max: float = 100.0  # the return that the last atom stands for
+    noisy_sigma: NotNegative | None = None
+
+    def agent(self, specs: EnvironmentSpecs) -> CategoricalDqnAgent:
+        network = self._network(specs, self.num_atoms, self.noisy_sigma)
+        return CategoricalDqnAgent(
+            specs, network, v_min=self.v_min, v_max=self.v_max, **self._agent_options()
+        )
 
 
-@dataclasses.dataclass(frozen=True)
-class QrDqnConfig(ValueBasedConfig, OffPolicyConfig):
-    """Distributional DQN with learned quantiles; the defaults, which solve CartPole-v1, began as RL
-    Baselines3 Zoo's.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QrDqnConfig(ValueBasedConfig):
+    """Settings of QR-DQN: DQN with learned quantiles; the defaults solve CartPole-v1.
 
-    Those left some seeds at 330. What made every seed learn: 3-step returns, twice the updates, a
-    target copied once a round of updates, and a learning rate that falls: with a constant one a
-    policy forgets and learns anew, and may be caught at a bad moment when training stops. 64 units
-    do where the zoo has 256.
+    They began as RL Baselines3 Zoo's, which left some seeds at 330. With 3-step returns, twice the
+    updates, a target copied once a round of updates and a falling learning rate every seed learns:
+    with a constant rate a policy forgets and learns again, and may be caught at a bad moment when
+    training stops. 64 units do where the zoo has 256.
     """
 
-    num_steps: int = 49_640
-    learning_rate: float = 2.3e-3
-    learning_rate_end: float | None = 0.0
-    optimizer_eps: float = 0.01 / 64
-    n_step: int = 3
-    batch_size: int = 64
-    steps_per_iteration: int = 256
-    updates_per_iteration: int = 256
-    hidden: tuple[int, ...] = (64, 64)
-    target_update_period: int = 256
-    epsilon_start: float = 0.88
-    epsilon_end: float = 0.04
-    epsilon_decay_steps: int = 7_000
-    steps_per_report: int = 2_560
-    num_quantiles: int = 10
-    huber_param: float = 1.0
-    noisy_sigma: float | None = None
+    algorithm: str = "QRDQN"
+    num_steps: Count = 49_640
+    learning_rate: Positive = 2.3e-3
+    learning_rate_end: NotNegative | None = 0.0
+    optimizer_eps: Positive = 0.01 / 64
+    n_step: Count = 3
+    batch_size: Count = 64
+    steps_per_iteration: Count = 256
+    updates_per_iteration: Count = 256
+    hidden: Sizes = (64, 64)
+    target_update_period: Count = 256
+    epsilon_start: Fraction = 0.88
+    epsilon_end: Fraction = 0.04
+    epsilon_decay_steps: Count = 7_000
+    steps_per_report: Count = 2_560
+    num_quantiles: Count = 10
+    huber_param: NotNegative = 1.0
+    noisy_sigma: NotNegative | None = None
+
+    def agent(self, specs: EnvironmentSpecs) -> QrDqnAgent:
+        network = self._network(specs, self.num_quantiles, self.noisy_sigma)
+        return QrDqnAgent(specs, network, huber_param=self.huber_param, **self._agent_options())
 
 
-@dataclasses.dataclass(frozen=True)
-class R2d2Config(ValueBasedConfig, OffPolicyConfig):
-    """Recurrent DQN, trained on sequences; after R2D2, but one process and small.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class R2d2Config(ValueBasedConfig):
+    """Settings of recurrent DQN, trained on sequences; after R2D2, but one process and small.
 
     With `observation_scale=(0.5, 0.05)` the defaults solve CartPole-v1-positions, CartPole without
-    its velocities. What made them learn: no dense layer before the memory, wide inputs, and 3
-    steps; with 1 it fell back from 300.
+    its velocities. They learn since there is no dense layer before the memory, inputs are scaled
+    up, and returns are over 3 steps; with 1 it fell back from 300.
     """
 
-    num_steps: int = 130_000
-    learning_rate_end: float | None = 0.0
-    optimizer_eps: float = 1e-5
-    gamma: float = 0.98
-    n_step: int = 3
-    batch_size: int = 32
-    steps_per_iteration: int = 16
-    warmup_steps: int = 2_000
-    num_envs: int = 8
-    hidden: tuple[int, ...] = ()
-    head_hidden: tuple[int, ...] = (64,)
+    algorithm: str = "R2D2"
+    num_steps: Count = 130_000
+    learning_rate_end: NotNegative | None = 0.0
+    optimizer_eps: Positive = 1e-5
+    gamma: Fraction = 0.98
+    n_step: Count = 3
+    batch_size: Count = 32
+    steps_per_iteration: Count = 16
+    warmup_steps: Count = 2_000
+    num_envs: Count = 8
+    hidden: Sizes = ()
+    head_hidden: Sizes = (64,)
     double: bool = True
-    target_update_period: int = 100
-    epsilon_decay_steps: int = 38_400
-    steps_per_report: int = 1_600
+    target_update_period: Count = 100
+    epsilon_decay_steps: Count = 38_400
+    steps_per_report: Count = 1_600
     td_loss: Literal["huber", "squared"] = "squared"
     core: Literal["gru", "lstm"] = "gru"  # between the layers `hidden` and `head_hidden`
-    core_size: int = 32
-    sequence_length: int = 12  # rows of a sequence that are learned from
-    burn_in: int = 4  # rows before them, for the memory alone
+    core_size: Count = 32
+    sequence_length: Count = 12  # rows of a sequence that are learned from
+    burn_in: CountFromZero = 4  # rows before them, for the memory alone
     stored_carry: bool = True  # start sequences with the memory that acting had, not with zeros
-    observation_scale: tuple[float, ...] | None = (
-        None  # vectors of observations are divided by it first
-    )
+    observation_scale: tuple[float, ...] | None = None  # observations are divided by it first
 
-
-def dqn_agent(config: DqnConfig, specs: EnvironmentSpecs) -> DqnAgent:
-    """The agent of a configuration, for an environment's specs.
-
-    Raises:
-      ValueError: if its actions are not one discrete choice; so for the other functions here.
-    """
-    network = _network(config, specs, None, config.noisy_sigma)
-    return DqnAgent(
-        specs, network, config.optimizer(), td_loss=_TD_LOSSES[config.td_loss], **_shared(config)
-    )
-
-
-def c51_agent(config: C51Config, specs: EnvironmentSpecs) -> CategoricalDqnAgent:
-    """The agent of a configuration, for an environment's specs."""
-    network = _network(config, specs, config.num_atoms, config.noisy_sigma)
-    return CategoricalDqnAgent(
-        specs,
-        network,
-        config.optimizer(),
-        v_min=config.v_min,
-        v_max=config.v_max,
-        **_shared(config),
-    )
-
-
-def qr_dqn_agent(config: QrDqnConfig, specs: EnvironmentSpecs) -> QrDqnAgent:
-    """The agent of a configuration, for an environment's specs."""
-    network = _network(config, specs, config.num_quantiles, config.noisy_sigma)
-    return QrDqnAgent(
-        specs, network, config.optimizer(), huber_param=config.huber_param, **_shared(config)
-    )
-
-
-def r2d2_agent(config: R2d2Config, specs: EnvironmentSpecs) -> RecurrentDqnAgent:
-    """The agent of a configuration, for an environment's specs."""
-    encoder = default_encoder(specs.observation)
-    if config.observation_scale is not None:
-        scale = jnp.asarray(config.observation_scale, jnp.float32)
-        encoder = Sequential(
-            [lambda observation: observation / scale, *([] if encoder is None else [encoder])]
+    def agent(self, specs: EnvironmentSpecs) -> RecurrentDqnAgent:
+        encoder = default_encoder(specs.observation)
+        if self.observation_scale is not None:
+            scale = jnp.asarray(self.observation_scale, jnp.float32)
+            layers = [] if encoder is None else [encoder]
+            encoder = Sequential([lambda observation: observation / scale, *layers])
+        network = RecurrentQNetwork(
+            _num_actions(specs),
+            {"gru": GRU, "lstm": LSTM}[self.core](self.core_size),
+            self.hidden,
+            head_hidden=self.head_hidden,
+            dueling=self.dueling,
+            encoder=encoder,
+            activation=ACTIVATIONS[self.activation],
         )
-    network = RecurrentQNetwork(
-        _num_actions(specs),
-        {"gru": GRU, "lstm": LSTM}[config.core](config.core_size),
-        config.hidden,
-        head_hidden=config.head_hidden,
-        dueling=config.dueling,
-        encoder=encoder,
-        activation=ACTIVATIONS[config.activation],
-    )
-    return RecurrentDqnAgent(
-        specs,
-        network,
-        config.optimizer(),
-        td_loss=_TD_LOSSES[config.td_loss],
-        sequence_length=config.sequence_length,
-        burn_in=config.burn_in,
-        stored_carry=config.stored_carry,
-        **_shared(config),
-    )
-
-
-def _shared(config: Any) -> dict[str, Any]:
-    """The arguments that all agents of the family take."""
-    return {
-        "gamma": config.gamma,
-        "n_step": config.n_step,
-        "double": config.double,
-        "epsilon": optax.linear_schedule(
-            config.epsilon_start, config.epsilon_end, config.updates(config.epsilon_decay_steps)
-        ),
-        "target_update": periodic(config.target_update_period),
-    }
-
-
-def _network(
-    config: Any, specs: EnvironmentSpecs, num_atoms: int | None, noisy_sigma: float | None
-) -> QNetwork:
-    return QNetwork(
-        _num_actions(specs),
-        config.hidden,
-        default_encoder(specs.observation),
-        ACTIVATIONS[config.activation],
-        head_hidden=config.head_hidden,
-        dueling=config.dueling,
-        num_atoms=num_atoms,
-        noisy_sigma=noisy_sigma,
-    )
+        return RecurrentDqnAgent(
+            specs,
+            network,
+            td_loss=_TD_LOSSES[self.td_loss],
+            sequence_length=self.sequence_length,
+            burn_in=self.burn_in,
+            stored_carry=self.stored_carry,
+            **self._agent_options(),
+        )
 
 
 def _num_actions(specs: EnvironmentSpecs) -> Any:

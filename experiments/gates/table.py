@@ -9,13 +9,14 @@ what no preset can say is a function that builds the loop.
 import dataclasses
 from typing import Any
 
+from ..configs.base import Config
 from ..configs.cloning import BcConfig
 from ..configs.continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from ..configs.evolution import EsConfig
 from ..configs.policy_gradient import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
-from ..configs.presets import PRESETS, preset_of
+from ..configs.presets import PRESETS
 from ..configs.value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config
-from ..runners import device_loop
+from ..runners import make_loop
 from ..trained.environments import jax_environment
 
 
@@ -53,17 +54,16 @@ class Gate:
     floor: float = float("-inf")
     num_seeds: int = 10
 
-    def __post_init__(self):
-        if dataclasses.is_dataclass(self.configuration):
+    def __post_init__(self) -> None:
+        if isinstance(self.configuration, Config):
             object.__setattr__(self, "num_iterations", self.configuration.num_iterations)
 
     def make_loop(self) -> Any:
         """The loop to train."""
-        if not dataclasses.is_dataclass(self.configuration):
+        if not isinstance(self.configuration, Config):
             return self.configuration()
         env = jax_environment(self.environment)
-        agent = preset_of(self.configuration)[1].make_agent(self.configuration, env.specs)
-        return device_loop(self.configuration, agent, env)
+        return make_loop(self.configuration, self.configuration.agent(env.specs), env)
 
 
 GATES: tuple[Gate, ...] = (

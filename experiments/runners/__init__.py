@@ -1,9 +1,7 @@
-"""The loops behind a trainer: a Python loop over a host environment, and a scan over a JAX one."""
+"""Runners: the loops behind a trainer, on the host, on device and on Ray actors."""
 
 from .actors import ActorsRunner
-from .cloning import OfflineRunner, offline_loop
-from .device import DeviceRunner, device_loop
-from .evolution import EvolutionRunner
+from .compiled import CompiledRunner, make_loop
 from .factory import check_runner, choose_replay, make_replay, make_runner, resolve_replay
 from .loop import LoopRunner
 from .protocol import Episodes, Progress, Runner
@@ -12,20 +10,17 @@ from .worker import Worker
 
 __all__ = [
     "ActorsRunner",
-    "DeviceRunner",
+    "CompiledRunner",
     "Episodes",
-    "EvolutionRunner",
     "LoopRunner",
-    "OfflineRunner",
     "Progress",
     "Runner",
     "VmappedRuns",
     "Worker",
     "check_runner",
     "choose_replay",
-    "device_loop",
+    "make_loop",
     "make_replay",
     "make_runner",
-    "offline_loop",
     "resolve_replay",
 ]

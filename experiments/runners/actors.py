@@ -13,7 +13,6 @@ from ...drivers import Balance, Block, BlockWriter, ParallelDriver
 from ...envs.types import Tree
 from ...learners import Learner, learn, replay_update
 from ...learners.compiling import initial_state
-from ..configs.policy_gradient import ImpalaConfig
 from .protocol import Episodes, Progress
 from .worker import Worker, worker_of
 
@@ -92,9 +91,7 @@ class ActorsRunner:
             num_actors=self._num_workers,
             num_rows=getattr(self._config, "num_rows", 32),
             warmup_steps=warmup // max(1, self._num_workers),
-            max_in_flight=2
-            if self.replay is not None or isinstance(self._config, ImpalaConfig)
-            else 1,
+            max_in_flight=2 if self.replay is not None or self._config.corrects_lag else 1,
             seed=self._seed + self._steps_before,
         )
 
@@ -119,7 +116,7 @@ class ActorsRunner:
         while self.num_steps < stop:
             if self.replay is not None:
                 blocks += self._act_and_train(metrics)
-            elif isinstance(self._config, ImpalaConfig):
+            elif self._config.corrects_lag:
                 blocks += self._learn_as_they_come(metrics)
             else:
                 self._publish(wait=True)
@@ -137,11 +134,14 @@ class ActorsRunner:
         ]
         return Progress(self._updates - updates, means, episodes)
 
-    def state(self) -> tuple[Tree, dict[str, Any]]:
-        return self.train_state, {"num_steps": self.num_steps, "num_updates": self._updates}
+    def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
+        return {"agent": self.train_state}, {
+            "num_steps": self.num_steps,
+            "num_updates": self._updates,
+        }
 
-    def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
-        self.train_state = state
+    def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
+        self.train_state = state["agent"]
         if "driver" in self.__dict__:
             self.driver.close()
             del self.__dict__["driver"]

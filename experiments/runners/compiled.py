@@ -1,40 +1,114 @@
-"""What runners share whose loop is one compiled function of a state."""
+"""The runner of loops on device: one compiled function of a state."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 
-from ...agents.agent import TrainState
+from ...agents.agent import Agent, TrainState
+from ...envs.environment import JaxEnvironment
+from ...envs.types import Tree
 from ...learners.compiling import optimization_level
+from ..configs.base import Config
+from ..data.demonstrations import demonstrations
+from .protocol import Episodes, Progress
 
 
 class CompiledRunner:
-    """A loop's `run(state, num_iterations)`, compiled, and its state, which each run donates to the
-    next.
+    """A configuration's loop on device, compiled; it stops and resumes exactly.
 
-    The agent's part of that state is `state.train`. What a report counts, and what is saved, is up
-    to the class that derives from this.
+    Boundary rows, one an episode, count as steps here. Each run donates the state to the next.
+
+    Args:
+      config: Configuration of the run.
+      agent: Agent of the configuration.
+      env: JAX environment.
+      seed: Seed of everything that is drawn.
     """
 
     replay = None
 
-    def __init__(self, loop: Any, seed: int):
+    def __init__(self, config: Config, agent: Agent, env: JaxEnvironment, seed: int):
+        loop = make_loop(config, agent, env)
+        self._config = config
+        self._env = env
         self._state: Any = jax.jit(loop.init, **optimization_level({}))(jax.random.key(seed))
-        self._run: Any = jax.jit(
-            loop.run,
-            static_argnums=1,
-            donate_argnums=0,
-            **optimization_level(self._state.train.params),
+        # A data set is an argument: as a constant it would be compiled into the program.
+        data = {"rows": jax.device_put(loop.rows)} if config.from_data else {}
+        run = lambda data, state, num_iterations: dataclasses.replace(loop, **data).run(
+            state, num_iterations
         )
+        options = optimization_level(self._state.train.params)
+        compiled = jax.jit(run, static_argnums=2, donate_argnums=1, **options)
+        self._run: Any = partial(compiled, data)
+        self._unreported = config.steps_done(self._state)  # the warm-up, made by `init`
+        self.chunk = 1 if config.whole_episodes else config.steps_per_report
 
     @property
     def train_state(self) -> TrainState:
+        """The agent's state, a copy; may be set."""
         return jax.tree.map(jax.numpy.copy, self._state.train)  # the next run donates it
 
     @train_state.setter
     def train_state(self, state: TrainState) -> None:
-        self._state = dataclasses.replace(self._state, train=jax.tree.map(jax.numpy.copy, state))
+        copy = jax.tree.map(jax.numpy.copy, state)
+        self._state = dataclasses.replace(self._state, train=copy)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps so far, as the configuration counts them."""
+        return self._config.steps_done(self._state) - self._unreported
+
+    def advance(self, num_steps: int) -> Progress:
+        """Makes about this many steps, with their updates; the first ones are the warm-up."""
+        warm_up = min(num_steps, self._unreported)
+        self._unreported -= warm_up
+        num_steps -= warm_up
+        if num_steps == 0:
+            return Progress(0, {}, [])
+        iterations = math.ceil(num_steps / self._config.steps_per_iteration)
+        self._state, metrics = self._run(self._state, iterations)
+        return progress_of(self._config, jax.device_get(metrics), iterations)
+
+    def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
+        """Arrays to save, the agent's state apart, and counters for JSON."""
+        rest = dataclasses.replace(self._state, train=())
+        return {"agent": self._state.train, "loop": rest}, {"unreported": self._unreported}
+
+    def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
+        """Goes on from what `state` gave."""
+        self._state = dataclasses.replace(state["loop"], train=state["agent"])
+        self._unreported = counters["unreported"]
 
     def close(self) -> None:
+        """Frees the state, the data and the environment."""
         self._state = None
+        self._run = None
+        if hasattr(self._env, "close"):
+            self._env.close()
+
+
+def make_loop(config: Config, agent: Agent, env: JaxEnvironment) -> Any:
+    """The loop on device of a configuration, with its data set, if it learns from one.
+
+    Raises:
+      ValueError: if settings do not fit together, or a data set does not suit.
+    """
+    if config.from_data:
+        bc: Any = config
+        return bc.loop(agent, env, demonstrations(bc.dataset, env, bc.dataset_rows))
+    return config.loop(agent, env)
+
+
+def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) -> Progress:
+    """The progress that the metrics `[1]` of a loop's `run` tell of."""
+    means = {name: float(value[0]) for name, value in metrics.items()}
+    steps = means.pop("steps")
+    count = round(means.pop("episodes", 0))
+    mean = means.pop("episode_return", math.nan)
+    length = steps / count if count and config.whole_episodes else None
+    episodes: list[Episodes] = [(mean, length, count)] if count else []
+    return Progress(num_iterations * config.updates_per_iteration, means, episodes)

@@ -1,4 +1,4 @@
-"""Which loop a run has, and which replay buffer."""
+"""The choice of a run's loop, and of its replay buffer."""
 
 import shutil
 from collections.abc import Callable
@@ -8,32 +8,22 @@ from typing import Any
 from ... import replay as replay_lib
 from ...agents.agent import Agent
 from ...replay.replay import Replay
-from ..configs.base import OnPolicyConfig
-from ..configs.cloning import BcConfig
-from ..configs.evolution import EsConfig
+from ..configs.base import Config
 from .actors import ActorsRunner
-from .cloning import OfflineRunner
-from .device import DeviceRunner
-from .evolution import EvolutionRunner
+from .compiled import CompiledRunner
 from .loop import LoopRunner
 from .protocol import Runner
 
+RUNNERS = ("loop", "vector", "device", "ray")
 Actors = tuple[Callable[[int], Any], Callable[[Any], Any], int]
 
 
-def check_runner(runner: str, config: Any) -> None:
+def check_runner(runner: str, config: Config) -> None:
     """Raises a ValueError unless there is such a runner, and it suits the configuration."""
-    if runner not in ("loop", "vector", "device", "ray"):
+    if runner not in RUNNERS:
         raise ValueError(f"runner: expected 'loop', 'vector', 'device' or 'ray', got {runner!r}")
-    if isinstance(config, BcConfig) and runner in ("vector", "ray"):
-        raise ValueError(
-            f"runner {runner!r}: BC learns from a data set and steps no environment; use runner "
-            "'loop' or 'device'"
-        )
-    if isinstance(config, EsConfig) and runner != "device":
-        raise ValueError(
-            f"runner {runner!r}: ES plays whole populations at once, on device; use runner 'device'"
-        )
+    if runner not in config.runners:
+        raise ValueError(f"runner {runner!r}: {config.why_these_runners}")
     if runner == "vector" and config.num_envs == 1:
         raise ValueError(
             "runner 'vector' steps several environments at once; set config num_envs to their "
@@ -41,21 +31,22 @@ def check_runner(runner: str, config: Any) -> None:
         )
 
 
-def resolve_replay(runner: str, config: Any, wanted: str) -> tuple[str, str]:
-    """What `make_runner` needs to know of a run's replay ("none", "device", "reverb" or "host"),
-    and a sentence that says why.
+def resolve_replay(runner: str, config: Config, wanted: str) -> tuple[str, str]:
+    """The kind of a run's replay, and a sentence that says why.
 
     Args:
-      runner, config: that fit together.
-      wanted: for the Python loop, if its agent learns from replay: see `choose_replay`, and what
-        that raises.
+      runner: Name of the runner.
+      config: Configuration that it suits.
+      wanted: Wish for the Python loop, if its agent learns from replay: see `choose_replay`, which
+        may raise.
+
+    Returns:
+      "none", "device", "reverb" or "host", and the sentence.
     """
-    if isinstance(config, BcConfig):
-        return "none", f"none, it learns from {config.dataset}"
-    if runner == "device":
+    if runner == "device" and not config.from_data:
         return "device", "on device, part of the compiled loop"
-    if isinstance(config, OnPolicyConfig):
-        return "none", "none, it learns from fresh rows"
+    if config.learns_from is not None:
+        return "none", f"none, it learns from {config.learns_from}"
     if runner == "ray":
         return "host", "in process, for the rows of all actors"
     return choose_replay(wanted)
@@ -65,30 +56,35 @@ def choose_replay(wanted: str) -> tuple[str, str]:
     """ "reverb" or "host", for "auto" or one of these, and a sentence that says why.
 
     Raises:
-      ValueError: another word.
-      ImportError: Reverb was asked for and is not installed.
+      ValueError: for another word.
+      ImportError: if Reverb is asked for and is not installed.
     """
     if wanted not in ("auto", "reverb", "host"):
         raise ValueError(f"replay: expected 'auto', 'reverb' or 'host', got {wanted!r}")
     if wanted == "host":
         return "host", "in process, as asked for"
     if replay_lib.has_reverb():
-        return "reverb", "an embedded Reverb server" + (
-            ", as asked for" if wanted == "reverb" else ""
-        )
+        return "reverb", "an embedded Reverb server" + ", as asked for" * (wanted == "reverb")
     if wanted == "reverb":
         _ = replay_lib.ReverbReplay  # raises, and says what to install
     return "host", (
-        "in process, since Reverb is not installed for this Python; it is there for Python 3.11 "
-        "on Linux x86-64: "
-        'pip install "jax-agents[reverb]"'
+        "in process, since Reverb is not installed for this Python; it is there for Python 3.11 on "
+        'Linux x86-64: pip install "jax-agents[reverb]"'
     )
 
 
 def make_replay(
     kind: str, config: Any, agent: Agent, seed: int, scratch: Path | None = None
 ) -> Replay:
-    """The buffer of a configuration; `scratch` is where Reverb writes what it is about to save."""
+    """The buffer of a configuration.
+
+    Args:
+      kind: "host" or "reverb".
+      config: Configuration of an agent that learns from replay.
+      agent: The agent.
+      seed: Seed of the draws.
+      scratch: Folder where Reverb writes what it is about to save; None for a temporary one.
+    """
     arguments: dict[str, Any] = {
         "capacity": config.replay_capacity,
         "sequence_length": agent.train_sequence_length,
@@ -100,7 +96,7 @@ def make_replay(
 
 
 def make_runner(
-    config: Any,
+    config: Config,
     agent: Any,
     env: Any,
     seed: int,
@@ -108,30 +104,27 @@ def make_runner(
     folder: Path | None,
     actors: Actors | None = None,
 ) -> Runner:
-    """The loop of a configuration.
+    """The runner of a configuration.
 
     Args:
-      config, agent, env: that fit together; the environment is a JAX one for replay "device", else
-        a host one.
-      seed: of everything that is drawn.
-      replay: "reverb" or "host" for the Python loop, "none" for that of agents without replay,
-        "device" for the one on device.
-      folder: of checkpoints, where Reverb writes what it is about to save; None: a temporary one.
-      actors: what makes environments and agents in Ray actors, and how many there are; None: there
-        are none.
+      config: Configuration of the run.
+      agent: Its agent.
+      env: A JAX environment for replay "device", else a host one.
+      seed: Seed of everything that is drawn.
+      replay: Result of `resolve_replay`.
+      folder: Folder of checkpoints, where Reverb writes what it is about to save; None for a
+        temporary one.
+      actors: Functions that make environments and agents in Ray actors, and the number of actors;
+        None without actors.
     """
     if actors is not None:
         buffer = None if replay == "none" else make_replay("host", config, agent, seed)
-        return ActorsRunner(config, agent, *actors[:2], buffer, seed, actors[2])
-    if isinstance(config, BcConfig):
-        return OfflineRunner(config, agent, env, seed)
-    if replay == "device":
-        on_device = EvolutionRunner if isinstance(config, EsConfig) else DeviceRunner
-        return on_device(config, agent, env, seed)
+        make_env, make_agent, num_workers = actors
+        return ActorsRunner(config, agent, make_env, make_agent, buffer, seed, num_workers)
+    if config.from_data or replay == "device":
+        return CompiledRunner(config, agent, env, seed)
     if replay == "none":
         return LoopRunner(config, agent, env, None, seed)
-    for leftover in (
-        () if folder is None else folder.glob("jax-agents-reverb-*")
-    ):  # of a killed process
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in () if folder is None else folder.glob("jax-agents-reverb-*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
     return LoopRunner(config, agent, env, make_replay(replay, config, agent, seed, folder), seed)

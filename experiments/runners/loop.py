@@ -9,8 +9,6 @@ import jax
 from ...agents.agent import TrainState
 from ...envs.environment import Environment
 from ...envs.types import Tree
-from ...learners.off_policy_loop import OffPolicyLoop
-from ...learners.on_policy_loop import OnPolicyLoop
 from ...metrics import AverageReturn, MetricObserver
 from ...replay.replay import Replay
 from .protocol import Episodes, Progress
@@ -25,50 +23,20 @@ class LoopRunner:
     chunk = 100
 
     def __init__(self, config: Any, agent: Any, env: Environment, buffer: Replay | None, seed: int):
-        self._config, self._agent, self._env = config, agent, env
+        self._config = config
+        self._agent = agent
+        self._env = env
         self.replay = buffer
         self._episodes = _EpisodeLog()
-        common: dict[str, Any] = {
-            "observers": (self._episodes,),
-            "key": jax.random.key(seed),
-            "seed": seed,
-        }
-        self._loop: Any
-        if buffer is None:
-            if config.policy_lag:
-                raise ValueError(
-                    f"config policy_lag={config.policy_lag}: only the device runner delays "
-                    "parameters; set 0 here"
-                )
-            self._loop = OnPolicyLoop(
-                agent,
-                env,
-                num_rows=config.num_rows,
-                num_epochs=config.num_epochs,
-                num_minibatches=config.num_minibatches,
-                **common,
-            )
-            self._warmup_steps = 0
-            return
-        rows, length = config.warmup_steps // config.num_envs, agent.train_sequence_length
-        if rows < length:
-            raise ValueError(
-                f"config warmup_steps={config.warmup_steps}: {rows} rows in each of "
-                f"{config.num_envs} environments hold no "
-                f"window of {length} rows, which the agent learns from (n_step + 1, or "
-                "sequence_length); raise warmup_steps"
-            )
-        self._loop = OffPolicyLoop(
+        self._loop = config.host_loop(
             agent,
             env,
             buffer,
-            batch_size=config.batch_size,
-            steps_per_iteration=config.steps_per_iteration,
-            updates_per_iteration=config.updates_per_iteration,
-            importance_exponent=config.importance_exponent,
-            **common,
+            key=jax.random.key(seed),
+            seed=seed,
+            observers=(self._episodes,),
         )
-        self._warmup_steps = config.warmup_steps
+        self._warmup_steps = 0 if buffer is None else config.warmup_steps
 
     @property
     def num_steps(self) -> int:
@@ -104,18 +72,22 @@ class LoopRunner:
         else:
             self._loop.warm_up(num_steps)
 
-    def state(self) -> tuple[Tree, dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
+        """Arrays to save, and counters for JSON."""
         driver = self._loop.driver
         counters = {
-            name: getattr(driver, name) for name in ("num_rows", "num_steps", "num_episodes")
+            "num_rows": driver.num_rows,
+            "num_steps": driver.num_steps,
+            "num_episodes": driver.num_episodes,
         }
         if self.replay is None:
             counters["num_iterations"] = self._loop.num_iterations
-        return self._loop.state, counters
+        return {"agent": self._loop.state}, counters
 
-    def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
+    def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
+        """Goes on from what `state` gave, in new episodes."""
         driver = self._loop.driver
-        self._loop.state = state
+        self._loop.state = state["agent"]
         for name, value in counters.items():
             setattr(self._loop if name == "num_iterations" else driver, name, value)
         driver.time_step = self._env.reset(seed)

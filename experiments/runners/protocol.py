@@ -1,4 +1,4 @@
-"""What a trainer asks of a loop, whatever the algorithm and wherever it runs."""
+"""The protocol between a trainer and the loops, whatever the algorithm and wherever they run."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -7,16 +7,18 @@ from ...agents.agent import TrainState
 from ...envs.types import Tree
 from ...replay.replay import Replay
 
-Episodes = tuple[
-    float, float | None, int
-]  # mean return, mean length where it is known, number of episodes
+# Mean return, mean length where it is known, and number of episodes.
+Episodes = tuple[float, float | None, int]
 
 
 class Progress(NamedTuple):
-    """What an `advance` did: its updates, the means of the agent's metrics over them, and the
-    episodes that ended.
+    """The result of an `advance`.
 
-    `seconds` are those that it took before it was asked for, together with other runs.
+    Attributes:
+      num_updates: Number of its updates.
+      metrics: Means of the agent's metrics over them.
+      episodes: Episodes that ended.
+      seconds: Time that it took before it was asked for, together with other runs.
     """
 
     num_updates: int
@@ -26,32 +28,37 @@ class Progress(NamedTuple):
 
 
 class Runner(Protocol):
-    """What a trainer asks of a loop."""
+    """A loop, as a trainer drives it.
 
-    chunk: int  # environment steps after which to look up: for progress, and for an interruption
-    train_state: TrainState  # the agent's state, a copy; may be set
+    Attributes:
+      chunk: Number of environment steps between checks for progress and interruption.
+      train_state: The agent's state, a copy; may be set.
+    """
+
+    chunk: int
+    train_state: TrainState
 
     @property
     def num_steps(self) -> int:
-        """Environment steps so far."""
+        """The number of environment steps so far."""
 
     @property
     def replay(self) -> Replay | None:
-        """The buffer to save beside the state; None if there is none, or it is part of the
-        state.
-        """
+        """The buffer to save beside the state; None if there is none, or the state has it."""
 
     def advance(self, num_steps: int) -> Progress:
-        """Makes about so many environment steps, with their updates; the first ones are the
-        warm-up.
-        """
+        """Makes about this many environment steps, with their updates, after the warm-up."""
 
-    def state(self) -> tuple[Tree, dict[str, Any]]:
-        """What to save: arrays, and counters for JSON."""
+    def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
+        """Arrays to save, with the agent's state under "agent", and counters for JSON."""
 
-    def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
-        """Goes on from what `state` gave; `seed` starts the episodes of an environment whose state
-        cannot be saved.
+    def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
+        """Goes on from what `state` gave.
+
+        Args:
+          state: The arrays.
+          counters: The counters.
+          seed: Seed of the next episodes of an environment whose state cannot be saved.
         """
 
     def close(self) -> None:

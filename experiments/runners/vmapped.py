@@ -4,7 +4,7 @@ configurations differ.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +12,8 @@ import jax.numpy as jnp
 
 from ...agents.agent import TrainState
 from ...envs.environment import JaxEnvironment
-from ...envs.specs import EnvironmentSpecs
 from ...envs.types import Array, Tree
-from .device import device_loop, progress_of
+from .compiled import make_loop, progress_of
 from .protocol import Progress
 
 
@@ -24,7 +23,6 @@ class VmappedRuns:
 
     Args:
       config: what the runs share.
-      make_agent: as in a preset.
       env: a JAX environment.
       seeds: of the runs.
       values: fields of `config` that they do not share: floats, as many as seeds.
@@ -33,14 +31,13 @@ class VmappedRuns:
     def __init__(
         self,
         config: Any,
-        make_agent: Callable[[Any, EnvironmentSpecs], Any],
         env: JaxEnvironment,
         seeds: Sequence[int],
         values: Mapping[str, Sequence[float]],
     ):
         def loop(values: Mapping[str, Any]) -> Any:
             one = dataclasses.replace(config, **values)
-            return device_loop(one, make_agent(one, env.specs), env)
+            return make_loop(one, one.agent(env.specs), env)
 
         def run(state: Tree, active: Array, num_iterations: int) -> tuple[Tree, Tree]:
             new, metrics = jax.vmap(lambda state, values: loop(values).run(state, num_iterations))(
@@ -106,8 +103,9 @@ class VmappedRuns:
         for index, member in enumerate(self.members):
             if active[index]:
                 own = {name: value[index] for name, value in metrics.items()}
-                updates = iterations * self._config.updates_per_iteration
-                made = progress_of(own, updates) if iterations else Progress(0, {}, [])
+                made = Progress(0, {}, [])
+                if iterations:
+                    made = progress_of(self._config, own, iterations)
                 member.made = (made._replace(seconds=seconds), self.num_steps)
 
     def state_of(self, index: int) -> Any:
@@ -147,7 +145,9 @@ class VmappedRun:
         return progress
 
     def state(self) -> tuple[Tree, dict[str, Any]]:
-        return self._together.state_of(self._index), {"unreported": self._together.unreported}
+        state = self._together.state_of(self._index)
+        rest = dataclasses.replace(state, train=())
+        return {"agent": state.train, "loop": rest}, {"unreported": self._together.unreported}
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""An actor of the runner "ray", as a function that is called there sees it."""
+"""An actor of the runner "ray", as the functions that are called there see it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,33 +11,37 @@ from ...envs.types import Tree
 from ..trained.introspection import TrainedPolicy
 
 
-class Worker:
-    """What `Trainer.foreach_worker` shows of an actor: `agent`, `env`, `seed`, `num_steps`, its
-    own, and `get_policy()`.
+class Worker(TrainedPolicy):
+    """An actor as `Trainer.foreach_worker` shows it: its policy, and its own `env` and counts.
 
     Weights that are set here act until parameters are next published.
+
+    Args:
+      collector: The collector that makes its rows.
+      make_agent: Function that makes the agent of an environment's specs.
+      seed: Seed of the run.
     """
 
     def __init__(self, collector: Collector, make_agent: Callable[[Any], Agent], seed: int):
-        self.env, self.seed = collector.env, seed
-        self.agent = make_agent(collector.env.specs)
+        super().__init__(make_agent(collector.env.specs), collector.env, seed)
+        self.env = collector.env
         self._collector = collector
-        self._policy = TrainedPolicy(self, collector.env)
 
     @property
     def num_steps(self) -> int:
-        """Environment steps of this actor."""
+        """The number of environment steps of this actor."""
         return self._collector.num_steps
 
     @property
     def policy_params(self) -> Tree:
-        """What it acts with."""
+        """The parameters that it acts with."""
         return self._collector.params
 
-    @property
+    @property  # type: ignore[override]
     def train_state(self) -> TrainState:
-        """What there is of the agent's state: parameters, of the roles that act. There is no
-        optimizer here.
+        """The part of the agent's state that is here: parameters of the roles that act.
+
+        There is no optimizer here.
         """
         params = self.policy_params
         return TrainState(params["params"], {}, (), params["step"], jax.random.key(self.seed))
@@ -46,13 +50,9 @@ class Worker:
     def train_state(self, state: TrainState) -> None:
         self._collector.params = {**self.policy_params, "params": state.params}
 
-    def get_policy(self) -> TrainedPolicy:
-        """Its policy, and the weights of that."""
-        return self._policy
-
 
 def worker_of(collector: Collector, make_agent: Callable[[Any], Agent], seed: int) -> Worker:
-    """The one `Worker` of an actor: what it has compiled is kept."""
+    """The one `Worker` of an actor, which keeps what it has compiled."""
     if "worker" not in collector.kept:
         collector.kept["worker"] = Worker(collector, make_agent, seed)
     return collector.kept["worker"]

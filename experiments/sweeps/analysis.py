@@ -6,19 +6,20 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ...learners.checkpoints import Checkpointer
-from ..configs.presets import make_config
 from ..trained import run_folder
-
-if TYPE_CHECKING:
-    from ..training.trainer import Trainer
+from ..trained.agent import TrainedAgent
 
 Mode = Literal["max", "min"]
-_STEPS, _RETURN = "num_env_steps_sampled_lifetime", "episode_return_mean"
+_STEPS = "num_env_steps_sampled_lifetime"
+_RETURN = "episode_return_mean"
+_NOT_SAVED = (
+    "trial {}: nothing was saved; give the sweep a folder, as in run_sweep(..., folder='sweep')"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,35 +72,28 @@ class Trial:
           ValueError: the trial has no folder.
         """
         if self.folder is None:
-            raise ValueError(
-                f"trial {self.label}: nothing was saved; give the sweep a folder, as in "
-                "run_sweep(..., folder='sweep')"
-            )
+            raise ValueError(_NOT_SAVED.format(self.label))
         checkpointer = Checkpointer(self.folder / run_folder.CHECKPOINTS)
         values = {result["training_iteration"]: result.get(metric) for result in self.results}
         return [[checkpointer.path(step), values.get(step)] for step in checkpointer.steps()]
 
-    def trainer(
+    def load(
         self, checkpoint: str | os.PathLike[str] | None = None, env: Any = None
-    ) -> "Trainer":
-        """The trained agent again, to act with, look into and evaluate.
+    ) -> TrainedAgent:
+        """The trained agent, to act with, look into and evaluate.
 
         Args:
-          checkpoint: one of `checkpoints`; None: the newest.
-          env: that to act in, where the sweep's was no name; None: the sweep's.
+          checkpoint: One of `checkpoints`; None for the newest.
+          env: Environment to act in, if the sweep's has no name; None for the sweep's.
 
         Raises:
-          ValueError: the trial has no folder.
-          FileNotFoundError: it has no such checkpoint.
+          ValueError: if the trial has no folder.
+          FileNotFoundError: if it has no such checkpoint.
         """
-        from ..training.trainer import Trainer
-
-        config, env = make_config(self.run, self.config), self.env if env is None else env
-        trainer = Trainer(
-            config, env, seed=self.seed, run_folder=self.folder, runner=self.runner, replay="host"
-        )
-        trainer.restore(None if checkpoint is None else Path(checkpoint), acting_only=True)
-        return trainer
+        path = self.folder if checkpoint is None else checkpoint
+        if path is None:
+            raise ValueError(_NOT_SAVED.format(self.label))
+        return TrainedAgent.load(path, self.env if env is None else env)
 
 
 class Analysis:

@@ -1,24 +1,17 @@
-"""Sweeps in this process: one experiment with many settings, on device all at once where they allow
-it.
-"""
+"""Sweeps in this process: one experiment with many settings, on device all at once if they allow."""
 
 import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..configs import presets
-from ..configs.cloning import BcConfig
-from ..configs.evolution import EsConfig
-from ..runners import VmappedRuns
 from ..trained import run_folder
-from ..trained.environments import jax_environment
-from ..training.callbacks import Callback, recorders
-from ..training.reports import check_stop, reached
-from ..training.trainer import Trainer
+from ..training.callbacks import Callback
+from ..training.reports import check_stop
 from ..tuned import examples as tuned_examples
 from .analysis import Analysis, Trial
+from .jobs import Job, Setup, groups
 from .search_space import variants
 
 
@@ -68,20 +61,17 @@ def run_sweep(
       folder: gets a run folder for each trial; None: nothing is saved.
       checkpoint_freq, checkpoint_at_end, keep_checkpoints: as `Trainer` and its `run` take them;
         where there is a folder.
-      callbacks: told of all trials; what they are given tells which.
+      callbacks: Callbacks of all trials; their arguments say which.
 
     Raises:
       ValueError: a setting or mark that is wrong, before anything is trained.
       FileExistsError: there are runs in the folder.
     """
-    name, defaults = presets.resolve(run)
+    defaults = presets.resolve(run)
     jobs = [
-        _Job(
-            "_".join(filter(None, [label, f"seed_{number}"])),
-            presets.with_values(defaults, values, name),
-            number,
-        )
+        Job("_".join(filter(None, [label, f"seed_{number}"])), config, number)
         for label, values in variants(config or {}, num_samples, seed)
+        for config in [presets.with_values(defaults, values)]
         for number in range(seed, seed + num_seeds)
     ]
     if not jobs:
@@ -94,56 +84,22 @@ def run_sweep(
             f"{parent}: there are runs in it; look at them with Analysis.load, or choose another "
             "folder"
         )
-
-    def start(job: _Job) -> tuple[Trainer, Trial]:
-        trainer = Trainer(
-            job.config,
-            env,
-            seed=job.seed,
-            run_folder=None if parent is None else parent / job.label,
-            runner=runner,
-            replay=replay,
-            num_workers=num_workers,
-            keep_checkpoints=keep_checkpoints,
-        )
-        own = () if trainer.run_folder is None else recorders(trainer.run_folder)
-        results = _Results()
-        trainer.callbacks = (*own, results, *callbacks)
-        values = presets.to_json(job.config)
-        return trainer, Trial(
-            job.label, name, env, job.seed, runner, values, results.results, trainer.run_folder
-        )
-
-    def begin(trainer: Trainer, trial: Trial) -> Iterator[dict[str, Any]]:
-        if trial.folder is not None:
-            trial.folder.mkdir(parents=True)
-            written = {key: getattr(trial, key) for key in ("run", "seed", "runner", "config")}
-            written |= {
-                "env": env if isinstance(env, str) else repr(env),
-                "replay": trainer.replay_name,
-                "stop": stop,
-            }
-            run_folder.write_params(trial.folder, written)
-        return trainer.reports(stop, checkpoint_freq, checkpoint_at_end)
-
-    trials: dict[str, Trial] = {}
-    for group, shared in _groups(jobs, env, runner, together):
-        started = []
-        try:
-            for job in group:
-                started.append(start(job))
-            running = [begin(*one) for one in started]
-            if shared is None:
-                for reports in running:
-                    for _ in reports:
-                        pass
-            else:
-                _in_step([trainer for trainer, _ in started], running, shared, stop)
-        finally:
-            for trainer, _ in started:
-                trainer.close()
-        trials |= {trial.label: trial for _, trial in started}
-    return Analysis([trials[job.label] for job in jobs])
+    setup = Setup(
+        env=env,
+        stop=stop,
+        runner=runner,
+        replay=replay,
+        num_workers=num_workers,
+        folder=parent,
+        checkpoint_freq=checkpoint_freq,
+        checkpoint_at_end=checkpoint_at_end,
+        keep_checkpoints=keep_checkpoints,
+        callbacks=callbacks,
+    )
+    found: dict[str, Trial] = {}
+    for group, shared in groups(jobs, env, together and runner == "device"):
+        found |= {trial.label: trial for trial in setup.train(group, shared)}
+    return Analysis([found[job.label] for job in jobs])
 
 
 def run_experiments(
@@ -206,92 +162,3 @@ def run_experiments(
             for trial in found.trials
         ]
     return Analysis(trials)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Job:
-    label: str
-    config: Any
-    seed: int
-
-
-class _Results(Callback):
-    def __init__(self):
-        self.results: list[Mapping[str, Any]] = []
-
-    def on_report(self, trainer: Trainer, result: Mapping[str, Any]) -> None:
-        self.results.append(result)
-
-
-def _groups(
-    jobs: list[_Job], env: Any, runner: str, together: bool
-) -> Iterator[tuple[list[_Job], VmappedRuns | None]]:
-    """The jobs to start at once, with what computes them; one by one where that is None."""
-    config = jobs[0].config
-    if (
-        runner != "device"
-        or not together
-        or len(jobs) == 1
-        or isinstance(config, EsConfig | BcConfig)
-    ):
-        yield from (([job], None) for job in jobs)
-        return
-    names = [field.name for field in dataclasses.fields(config)]
-    values = {name: [getattr(job.config, name) for job in jobs] for name in names}
-    floats = [
-        name
-        for name in names
-        if len(set(values[name])) > 1 and all(isinstance(v, float) for v in values[name])
-    ]
-    for traced in (floats, []):  # if the agent cannot take them, only seeds are in one run
-        groups = [(group, _together(group, traced, env)) for group in _alike(jobs, traced)]
-        if all(shared.possible() for _, shared in groups):
-            yield from groups
-            return
-    yield from (([job], None) for job in jobs)
-
-
-def _alike(jobs: Iterable[_Job], traced: Sequence[str]) -> Iterable[list[_Job]]:
-    groups: dict[str, list[_Job]] = {}
-    for job in jobs:
-        rest = {
-            key: value for key, value in presets.to_json(job.config).items() if key not in traced
-        }
-        groups.setdefault(json.dumps(rest), []).append(job)
-    return groups.values()
-
-
-def _together(group: list[_Job], traced: Sequence[str], env: Any) -> VmappedRuns:
-    config = group[0].config
-    values = {name: [getattr(job.config, name) for job in group] for name in traced}
-    made = jax_environment(env, config.max_episode_steps)
-    return VmappedRuns(
-        config, presets.preset_of(config)[1].make_agent, made, [job.seed for job in group], values
-    )
-
-
-def _in_step(
-    trainers: list[Trainer],
-    reports: list[Iterator[dict[str, Any]]],
-    shared: VmappedRuns,
-    stop: Mapping[str, float] | None,
-) -> None:
-    """Goes through the reports of all trainers, a round at a time, until each has stopped for
-    itself.
-    """
-    for trainer, member in zip(trainers, shared.members, strict=True):
-        trainer.runner = member
-    active = [True] * len(trainers)
-    while any(active):
-        shared.advance(active)
-        for index, trainer in enumerate(trainers):
-            if active[index]:
-                next(reports[index])
-                own = (
-                    {"num_env_steps_sampled_lifetime": trainer.config.num_steps}
-                    if stop is None
-                    else stop
-                )
-                active[index] = not (trainer.interrupted or reached(own, trainer.result))
-                if not active[index]:
-                    next(reports[index], None)  # the checkpoint at the end

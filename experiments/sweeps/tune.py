@@ -82,23 +82,18 @@ def tune_experiment(
             f'config: expected "env", such as "CartPole-v1", among the keys, got {sorted(config)}'
         )
     space = {key: _space(tune, key, value) for key, value in config.items()}
-    algorithm, defaults = presets.resolve(run)
-    presets.with_values(
-        defaults,
-        {k: _example(value) for k, value in space.items() if k not in _NO_SETTINGS},
-        algorithm,
-    )
+    defaults = presets.resolve(run)
+    settings = {k: _example(value) for k, value in space.items() if k not in _NO_SETTINGS}
+    presets.with_values(defaults, settings)
     parent = Path(folder or Path.home() / "ray_results").absolute()
-    name = name or f"{algorithm}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    name = name or f"{defaults.algorithm}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     runs = parent / name / _RUNS
     if runs.exists():
         raise FileExistsError(
             f"{runs}: there are runs in it; look at them with Analysis.load, or choose another name"
         )
     stop = None if stop is None else check_stop(stop)
-    job = TuneJob(
-        algorithm, defaults, seed, runner, replay, stop, checkpoint_freq, checkpoint_at_end, runs
-    )
+    job = TuneJob(defaults, seed, runner, replay, stop, checkpoint_freq, checkpoint_at_end, runs)
     found = tune.Tuner(
         tune.with_resources(
             partial(train_trial, job=job), {"cpu": cpus_per_trial, "gpu": gpus_per_trial}
@@ -125,7 +120,6 @@ def tune_experiment(
 class TuneJob:
     """What the trials of a `tune_experiment` share; `runs` is where their run folders are."""
 
-    run: str
     defaults: Any
     seed: int
     runner: str
@@ -142,7 +136,7 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
     """
     tune = _import_tune()
     values = {key: value for key, value in config.items() if key not in _NO_SETTINGS}
-    settings = presets.with_values(job.defaults, values, job.run)
+    settings = presets.with_values(job.defaults, values)
     env, seed = config["env"], config.get("seed", job.seed)
     folder = job.runs / f"trial_{tune.get_context().get_trial_id().rpartition('_')[2]}"
     trainer = Trainer(
@@ -157,13 +151,13 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         params = {
-            "run": job.run,
+            "run": settings.algorithm,
             "env": env if isinstance(env, str) else repr(env),
             "seed": seed,
             "runner": job.runner,
         }
         run_folder.write_params(
-            folder, params | {"replay": trainer.replay_name, "config": presets.to_json(settings)}
+            folder, params | {"replay": trainer.replay_name, "config": settings.settings()}
         )
         trainer.callbacks = recorders(folder)
         checkpoints: Any = trainer.checkpointer  # there is one, since there is a folder

@@ -1,13 +1,11 @@
-"""Looking inside an agent: one action, distributions, values, their parts and their atoms, on a
-batch of observations.
+"""Looking inside an agent: actions, distributions, values and their parts, for observations.
 
-Functions of (agent, policy parameters, observations `[..., *shape]`); `TrainedPolicy` binds them to
-a trainer.
+Functions of (agent, policy parameters, observations `[..., *shape]`); `TrainedPolicy` binds them.
 """
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +16,13 @@ from ...agents.categorical import CategoricalDqnAgent
 from ...agents.quantile import QrDqnAgent
 from ...agents.value_based import ValueBasedAgent
 from ...envs.gym_spaces import actions, observations
-from ...envs.preprocessing import preprocessor_of
+from ...envs.preprocessing import Preprocessor, preprocessor_of
 from ...envs.specs import SpecError, validate
 from ...envs.time_step import restart, transition
 from ...envs.types import Array, TimeStep, Tree, split_action_mask
 from ...networks.summary import tabulate_params
 from ...policies.policy import Distribution, act
 from .weights import get_weights, import_weights, set_weights
-
-if TYPE_CHECKING:
-    from ..runners import Worker
-    from ..training.trainer import Trainer
 
 _DRAWS = 0x7FFFFFFF  # folded into the run's key: draws of its own
 
@@ -213,22 +207,40 @@ def converters(env: Any) -> tuple[Callable[[Any], Tree], Callable[[Tree], Any]]:
 
 
 class TrainedPolicy:
-    """The policy of a trainer, or of an actor of it, as it is now: ask it, or read and replace its
-    weights.
+    """The policy of an agent with its state: ask it, or read and replace its weights.
 
-    `trainer.get_policy()` gives it.
+    A subclass may keep the state elsewhere: a trainer has it in its loop.
+
+    Args:
+      agent: The agent.
+      env: Environment of the kind that it acts in, whose spaces say how to convert observations.
+      seed: Seed of the draws of `compute_action`.
+
+    Attributes:
+      agent: The agent.
+      seed: The seed.
+      train_state: The agent's state, a copy; may be set.
     """
 
-    def __init__(self, trainer: "Trainer | Worker", env: Any):
-        self.trainer, self.agent = trainer, trainer.agent
-        self._preprocessor = preprocessor_of(env)
+    agent: Agent
+    seed: int
+    train_state: TrainState
+
+    def __init__(self, agent: Agent, env: Any, seed: int):
+        self.agent = agent
+        self.seed = seed
+        self.preprocessor: Preprocessor | None = preprocessor_of(env)
         self._to_observation, self._to_action = converters(env)
         self._num_draws = 0
 
     @property
-    def params(self) -> Tree:
-        """What the agent's policies need."""
-        return self.trainer.policy_params
+    def policy_params(self) -> Tree:
+        """The parameters that the agent's policies need, as `policies.PolicyParams`."""
+        return self.agent.policy_params(self.train_state)
+
+    def get_policy(self) -> Self:
+        """This object itself, by the name that RLlib has for it."""
+        return self
 
     def compute_action(self, observation: Any, state: Tree = None, *, explore: bool = False) -> Any:
         """The action for one observation as the environment returned it, in the form that its
@@ -248,7 +260,7 @@ class TrainedPolicy:
         Raises:
           SpecError: if the observation does not fit.
         """
-        key = jax.random.fold_in(jax.random.key(self.trainer.seed), _DRAWS) if explore else None
+        key = jax.random.fold_in(jax.random.key(self.seed), _DRAWS) if explore else None
         try:
             converted = self._to_observation(observation)
         except SpecError as error:
@@ -257,7 +269,7 @@ class TrainedPolicy:
             ) from None
         action, next_state = compute_action(
             self.agent,
-            self.params,
+            self.policy_params,
             converted,
             state,
             explore=explore,
@@ -270,7 +282,7 @@ class TrainedPolicy:
 
     def get_weights(self) -> dict[str, Any]:
         """The parameters by role, as NumPy arrays."""
-        return get_weights(self.trainer.train_state)
+        return get_weights(self.train_state)
 
     def set_weights(self, weights: Any) -> None:
         """Replaces the parameters; see `weights.set_weights`. Workers elsewhere see them when they
@@ -287,7 +299,7 @@ class TrainedPolicy:
         `value`.
         """
         return action_distribution(
-            self.agent, self.params, self._batch(observation), explore=explore
+            self.agent, self.policy_params, self._batch(observation), explore=explore
         )
 
     def value(self, observation: Any) -> Array:
@@ -300,25 +312,25 @@ class TrainedPolicy:
         Raises:
           SpecError: if they do not meet the agent's spec.
         """
-        return value(self.agent, self.params, self._batch(observation))
+        return value(self.agent, self.policy_params, self._batch(observation))
 
     def q_values(self, observation: Any, action: Array | None = None) -> Array:
         """Q-values; see the function of this name. For observations as in `value`."""
-        return q_values(self.agent, self.params, self._batch(observation), action)
+        return q_values(self.agent, self.policy_params, self._batch(observation), action)
 
     def return_distribution(self, observation: Any) -> ReturnDistribution:
         """Each action's return; see the function of this name. For observations as in `value`."""
-        return return_distribution(self.agent, self.params, self._batch(observation))
+        return return_distribution(self.agent, self.policy_params, self._batch(observation))
 
     def dueling_heads(self, observation: Any) -> DuelingHeads:
         """The parts of dueling values; see the function of this name. For observations as in
         `value`.
         """
-        return dueling_heads(self.agent, self.params, self._batch(observation))
+        return dueling_heads(self.agent, self.policy_params, self._batch(observation))
 
     def parameter_table(self) -> str:
         """A line for each array of parameters, with its name, shape and count, and the total."""
-        return tabulate_params(self.trainer.train_state.params)
+        return tabulate_params(self.train_state.params)
 
     def _batch(self, observation: Any) -> Tree:
         spec = self.agent.specs.observation
@@ -329,16 +341,15 @@ class TrainedPolicy:
         try:
             validate({"observation": observation}, {"observation": spec}, batch_ndim=None)
         except SpecError as error:
-            if self._preprocessor is None:
+            if self.preprocessor is None:
                 raise
             raise SpecError(
                 f"{error}. Give what trainer.preprocessor.transform(observation) returns"
             ) from None
         return observation
 
-    def _change(self, how: Any, weights: Any) -> None:
-        state: TrainState = self.trainer.train_state
-        self.trainer.train_state = how(state, weights)
+    def _change(self, how: Callable[[TrainState, Any], TrainState], weights: Any) -> None:
+        self.train_state = how(self.train_state, weights)
 
 
 def _method(agent: Any, name: str) -> Any:

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ...learners.formats import STAMP, FormatError, check_format
+
 PARAMS, RESULTS, TABLE, EVALUATION, CURVE = (
     "params.json",
     "result.json",
@@ -57,8 +59,9 @@ def lock(folder: Path) -> contextlib.ExitStack:
 
 
 def write_params(folder: Path, params: Mapping[str, Any]) -> None:
-    """Writes `params.json`: what `read_params` needs to build the same run again."""
-    write_file(folder / PARAMS, json.dumps(params, indent=2, allow_nan=False) + "\n")
+    """Writes `params.json`, from which `read_params` and the trainer make the same run again."""
+    text = json.dumps({**params, **STAMP}, indent=2, allow_nan=False)
+    write_file(folder / PARAMS, text + "\n")
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -70,11 +73,14 @@ def read_params(folder: Path) -> dict[str, Any]:
     path = folder / PARAMS
     try:
         params = json.loads(path.read_text())
+        check_format(folder, params)
         missing = {"run", "env", "seed", "runner", "replay", "config"} - set(params)
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunFolderError(f"{folder} is not the folder of a run: it has no {PARAMS}") from error
+    except FormatError as error:
+        raise RunFolderError(str(error)) from error
     except (ValueError, TypeError) as error:
         raise RunFolderError(f"{path} is damaged: {error}") from error
     return params

@@ -4,6 +4,7 @@ name what differs.
 
 import dataclasses
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 
 from ...agents.agent import TrainState
 from ...envs.specs import leaf_name
+from ...learners.formats import STAMP, FormatError, check_format
+
+_STAMP = "jax_agents"  # the name under which a file of ours has it
 
 
 class WeightsError(ValueError):
@@ -86,7 +90,7 @@ def export_weights(state: TrainState, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"path: expected a name that ends in .npz, got {path}")
     weights = _flat(get_weights(state))
     with open(path, "wb") as file:
-        np.savez(file, **weights)
+        np.savez(file, **weights, **{_STAMP: json.dumps(STAMP)})
     return path
 
 
@@ -107,10 +111,15 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
+                weights = dict(arrays)
+            if _STAMP in weights:  # files that something else wrote have none
+                check_format(path, json.loads(str(weights.pop(_STAMP))))
+            return weights
         from flax import serialization
 
         return serialization.msgpack_restore(data)
+    except FormatError as error:
+        raise WeightsError(str(error)) from error
     except Exception as error:  # whatever a damaged file makes of its reader
         raise WeightsError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 

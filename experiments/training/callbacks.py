@@ -5,13 +5,27 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from ...evaluation.video import NO_VIDEO
 from ..trained import run_folder
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+
+class Training(Protocol):
+    """A trainer, as callbacks see it."""
+
+    training_iteration: int
+    result: dict[str, Any] | None
+
+    @property
+    def num_steps(self) -> int:
+        """The number of environment steps so far."""
+
+    def interrupt(self) -> None:
+        """Ends the training early."""
+
+    def video(self, filename: str | Path, num_episodes: int = 1) -> Path:
+        """Writes a video of the greedy policy."""
 
 
 class Callback:
@@ -38,17 +52,17 @@ class Callback:
       True
     """
 
-    def on_start(self, trainer: "Trainer") -> None:
+    def on_start(self, trainer: Training) -> None:
         """Before the first report, and before the first one after a restore;
         `trainer.training_iteration` says where it is.
         """
 
-    def on_train_begin(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Before the training of each report."""
 
     def on_episode(
         self,
-        trainer: "Trainer",
+        trainer: Training,
         episode_return: float,
         episode_length: float | None,
         num_episodes: int,
@@ -57,19 +71,19 @@ class Callback:
         a report.
         """
 
-    def on_progress(self, trainer: "Trainer") -> None:
+    def on_progress(self, trainer: Training) -> None:
         """Several times during a report."""
 
-    def on_train_end(self, trainer: "Trainer", result: dict[str, Any]) -> None:
+    def on_train_end(self, trainer: Training, result: dict[str, Any]) -> None:
         """After the training of each report; what is added to `result` is reported."""
 
-    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+    def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
         """After each report; a checkpoint of it is saved later."""
 
-    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+    def on_checkpoint(self, trainer: Training, path: Path) -> None:
         """After a checkpoint is on the disk."""
 
-    def on_end(self, trainer: "Trainer") -> None:
+    def on_end(self, trainer: Training) -> None:
         """When the trainer is closed; may be called twice."""
 
 
@@ -81,10 +95,10 @@ class JsonReports(Callback):
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def on_start(self, trainer: "Trainer") -> None:
+    def on_start(self, trainer: Training) -> None:
         run_folder.cut_results(self.folder, trainer.training_iteration)
 
-    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+    def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
         run_folder.append_result(self.folder, result)
 
 
@@ -97,10 +111,10 @@ class CsvReports(Callback):
         self.folder = folder
         self._columns: list[str] = []
 
-    def on_start(self, trainer: "Trainer") -> None:
+    def on_start(self, trainer: Training) -> None:
         self._columns = []
 
-    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+    def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
         if not set(result) <= set(self._columns):
             results = run_folder.read_results(self.folder)
             self._columns = list(dict.fromkeys(key for one in results for key in one))
@@ -117,7 +131,7 @@ class TensorBoard(Callback):
         self.folder = folder
         self._writer: Any = None
 
-    def on_start(self, trainer: "Trainer") -> None:
+    def on_start(self, trainer: Training) -> None:
         from tensorboardX import SummaryWriter
 
         self.on_end(trainer)
@@ -126,12 +140,12 @@ class TensorBoard(Callback):
         )
         self._writer = SummaryWriter(str(self.folder), purge_step=steps, flush_secs=10)
 
-    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+    def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
         for name, value in result.items():
             if isinstance(value, int | float) and name != "timestamp":
                 self._writer.add_scalar(name, value, result["num_env_steps_sampled_lifetime"])
 
-    def on_end(self, trainer: "Trainer") -> None:
+    def on_end(self, trainer: Training) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -151,7 +165,7 @@ class Console(Callback):
         self._last = -float("inf")
         self._status = ""
 
-    def on_start(self, trainer: "Trainer") -> None:
+    def on_start(self, trainer: Training) -> None:
         if self._bar is None and self._file.isatty():
             from rich import progress
             from rich.console import Console as Terminal
@@ -168,13 +182,13 @@ class Console(Callback):
             self._task = self._bar.add_task("warming up", total=self._total)
             self._bar.start()
 
-    def on_progress(self, trainer: "Trainer") -> None:
+    def on_progress(self, trainer: Training) -> None:
         if self._bar is not None:
             self._bar.update(
                 self._task, completed=trainer.num_steps, description=self._status or "warming up"
             )
 
-    def on_report(self, trainer: "Trainer", result: Mapping[str, Any]) -> None:
+    def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
         parts = [f"{result['steps_per_second']:,.0f} steps/s"]
         for label, key, digits in (("return", "episode_return_mean", 1), ("loss", "loss", 4)):
             parts.append(
@@ -191,7 +205,7 @@ class Console(Callback):
                 flush=True,
             )
 
-    def on_end(self, trainer: "Trainer") -> None:
+    def on_end(self, trainer: Training) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -203,7 +217,7 @@ class Monitor(Callback):
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def on_checkpoint(self, trainer: "Trainer", path: Path) -> None:
+    def on_checkpoint(self, trainer: Training, path: Path) -> None:
         try:
             trainer.video(self.folder / run_folder.VIDEOS / f"{path.name}.mp4")
         except NO_VIDEO as error:

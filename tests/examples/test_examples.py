@@ -137,7 +137,7 @@ def test_a_learner_that_is_killed_resumes(tmp_path):
         process.wait()
     before = checkpoints.read_manifest(checkpoints.latest())["metadata"]["steps"]
     sac = load("sac")
-    agent = sac.sac_agent(sac.SacConfig(hidden=(256, 256)), sac.gym.make("Pendulum-v1").specs)
+    agent = sac.SacConfig(hidden=(256, 256)).agent(sac.gym.make("Pendulum-v1").specs)
     steps = sac.main(**options | {"num_actors": 0, "num_steps": before + 200, "folder": tmp_path})[
         1
     ]

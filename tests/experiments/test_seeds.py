@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, dqn_agent, pretty_print
+from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, pretty_print
 
 TESTS = Path(__file__).parents[1]
 EXPERIMENTS, SERVING, PARAMETERS = (
@@ -223,7 +223,7 @@ class Linear(nn.Module):
 
 
 def test_a_network_of_ones_own():
-    make = lambda config, specs: dataclasses.replace(dqn_agent(config, specs), network=Linear())
+    make = lambda config, specs: dataclasses.replace(config.agent(specs), network=Linear())
     trainer = Trainer(TINY, "CartPole-v1", replay="host", make_agent=make)
     assert trainer.train()["loss"] is not None
     assert (

@@ -3,21 +3,14 @@ import pytest
 
 from jax_agents import envs
 from jax_agents.experiments import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
-from jax_agents.experiments.configs.continuous import (
-    ddpg_agent,
-    discrete_sac_agent,
-    sac_agent,
-    td3_agent,
-)
 
 SPECS = envs.classic.Pendulum().specs
 
 
 def test_sac_is_what_the_configuration_says():
-    agent = sac_agent(
-        SacConfig(hidden=(5,), num_critics=3, temperature=0.2, learn_temperature=False, tau=0.25),
-        SPECS,
-    )
+    agent = SacConfig(
+        hidden=(5,), num_critics=3, temperature=0.2, learn_temperature=False, tau=0.25
+    ).agent(SPECS)
     assert (
         agent.num_critics,
         agent.temperature,
@@ -36,8 +29,8 @@ def test_sac_is_what_the_configuration_says():
 
 
 def test_td3_and_ddpg():
-    agent = td3_agent(
-        Td3Config(actor_delay=3, target_noise=0.1, exploration_damping=0.15, hidden=(5,)), SPECS
+    agent = Td3Config(actor_delay=3, target_noise=0.1, exploration_damping=0.15, hidden=(5,)).agent(
+        SPECS
     )
     assert (
         agent.actor_delay,
@@ -45,7 +38,7 @@ def test_td3_and_ddpg():
         agent.exploration_damping,
         agent.num_critics,
     ) == (3, 0.1, 0.15, 2)
-    agent = ddpg_agent(DdpgConfig(exploration_noise=0.3, hidden=(5,), n_step=3), SPECS)
+    agent = DdpgConfig(exploration_noise=0.3, hidden=(5,), n_step=3).agent(SPECS)
     assert (
         agent.num_critics,
         agent.actor_delay,
@@ -55,9 +48,7 @@ def test_td3_and_ddpg():
 
 
 def test_discrete_sac():
-    agent = discrete_sac_agent(
-        DiscreteSacConfig(target_entropy_ratio=0.5), envs.classic.CartPole().specs
-    )
+    agent = DiscreteSacConfig(target_entropy_ratio=0.5).agent(envs.classic.CartPole().specs)
     assert (agent.target_entropy_ratio, agent.n_step) == (0.5, 3)
     with pytest.raises(ValueError):
-        sac_agent(SacConfig(), envs.classic.CartPole().specs)
+        SacConfig().agent(envs.classic.CartPole().specs)

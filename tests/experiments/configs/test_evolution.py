@@ -2,7 +2,7 @@ import jax
 import pytest
 
 from jax_agents import envs
-from jax_agents.experiments.configs.evolution import EsConfig, es_agent
+from jax_agents.experiments.configs.evolution import EsConfig
 from jax_agents.experiments.runners import EvolutionRunner
 
 
@@ -15,7 +15,7 @@ def test_the_agent_is_what_the_configuration_says():
         population_size=6,
         normalize_observations=True,
     )
-    agent = es_agent(config, envs.classic.CartPole().specs)
+    agent = config.agent(envs.classic.CartPole().specs)
     assert (agent.population_size, agent.normalize_observations) == (6, True)
     assert [float(agent.sigma(step)) for step in (0, 1, 5)] == pytest.approx([0.4, 0.2, 0.1])
 
@@ -23,7 +23,7 @@ def test_the_agent_is_what_the_configuration_says():
 def test_the_runner_counts_the_steps_of_whole_episodes():
     env = envs.classic.CartPole(max_episode_steps=9)
     config = EsConfig(hidden=(4,), population_size=4, num_episodes=2, max_steps=9)
-    runner = EvolutionRunner(config, es_agent(config, env.specs), env, 0)
+    runner = EvolutionRunner(config, config.agent(env.specs), env, 0)
     assert runner.num_steps == 0
     progress = runner.advance(1)
     ((mean, length, count),) = progress.episodes

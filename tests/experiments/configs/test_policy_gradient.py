@@ -3,12 +3,6 @@ import pytest
 
 from jax_agents import envs, networks
 from jax_agents.experiments import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
-from jax_agents.experiments.configs.policy_gradient import (
-    a2c_agent,
-    impala_agent,
-    ppo_agent,
-    reinforce_agent,
-)
 
 SPECS = envs.classic.CartPole().specs
 
@@ -24,7 +18,7 @@ def test_ppo_is_what_the_configuration_says():
         value_clip=None,
         kl_target=0.02,
     )
-    agent = ppo_agent(config, SPECS)
+    agent = config.agent(SPECS)
     assert (agent.gamma, agent.lambda_, agent.value_clip, agent.kl_target, agent.advantages) == (
         0.9,
         0.8,
@@ -35,37 +29,35 @@ def test_ppo_is_what_the_configuration_says():
     assert [float(agent.clip_ratio(step)) for step in (0, 8, 16)] == pytest.approx(
         [0.3, 0.2, 0.1]
     )  # one iteration, 16 updates
-    assert ppo_agent(PpoConfig(clip_ratio=None), SPECS).clip_ratio is None
+    assert PpoConfig(clip_ratio=None).agent(SPECS).clip_ratio is None
     shapes = sorted(leaf.shape for leaf in jax.tree.leaves(agent.init(jax.random.key(0)).params))
     tower = [(4, 7), (5,), (7,), (7, 5)]
     assert shapes == sorted([*tower, *tower, (5, 2), (2,), (5, 1), (1,)])
 
 
 def test_ppo_with_memory():
-    agent = ppo_agent(PpoConfig(hidden=(4,), lstm_size=3, activation="relu"), SPECS)
+    agent = PpoConfig(hidden=(4,), lstm_size=3, activation="relu").agent(SPECS)
     assert isinstance(agent.network, networks.RecurrentActorValueNetwork)
     assert (agent.network.core.size, agent.network.value_core.size) == (3, 3)
 
 
 def test_reinforce_with_and_without_a_baseline():
-    assert isinstance(reinforce_agent(ReinforceConfig(), SPECS).network, networks.ActorNetwork)
-    agent = reinforce_agent(
-        ReinforceConfig(baseline=True, value_coefficient=0.1, normalize_returns=False), SPECS
+    assert isinstance(ReinforceConfig().agent(SPECS).network, networks.ActorNetwork)
+    agent = ReinforceConfig(baseline=True, value_coefficient=0.1, normalize_returns=False).agent(
+        SPECS
     )
     assert isinstance(agent.network, networks.ActorValueNetwork)
     assert (agent.value_coefficient, agent.normalize_returns) == (0.1, False)
 
 
 def test_a2c_and_impala():
-    agent = a2c_agent(
-        A2cConfig(lambda_=0.5, entropy_coefficient=0.1, normalize_rewards=True), SPECS
-    )
+    agent = A2cConfig(lambda_=0.5, entropy_coefficient=0.1, normalize_rewards=True).agent(SPECS)
     assert (agent.lambda_, agent.entropy_coefficient, agent.normalize_rewards) == (0.5, 0.1, True)
-    agent = impala_agent(ImpalaConfig(clip_rho=2.0, clip_c=0.5), SPECS)
+    agent = ImpalaConfig(clip_rho=2.0, clip_c=0.5).agent(SPECS)
     assert (agent.clip_rho, agent.clip_c, agent.clip_ratio, agent.normalize_observations) == (
         2.0,
         0.5,
         None,
         True,
     )
-    assert impala_agent(ImpalaConfig(clip_ratio=0.3), SPECS).clip_ratio == 0.3
+    assert ImpalaConfig(clip_ratio=0.3).agent(SPECS).clip_ratio == 0.3

@@ -8,7 +8,7 @@ from jax_agents.experiments import DqnConfig
 from jax_agents.experiments.configs import presets
 from jax_agents.experiments.configs.checking import nearest
 from jax_agents.experiments.configs.presets import make_config
-from jax_agents.experiments.runners import device_loop
+from jax_agents.experiments.runners import make_loop
 
 
 def test_values_from_json_get_the_types_of_the_keys():
@@ -28,7 +28,7 @@ def test_values_from_json_get_the_types_of_the_keys():
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_default_survives_json(name):
     config = presets.PRESETS[name].config
-    assert make_config(name, json.loads(json.dumps(presets.to_json(config)))) == config
+    assert make_config(name, json.loads(json.dumps(config.settings()))) == config
     assert make_config(name, {}) == config
 
 
@@ -106,7 +106,7 @@ def test_no_setting_is_left_unread(name):
         Pendulum() if name in ("SAC", "TD3", "DDPG", "APEX_DDPG") else CartPole(),
     )
     read.clear()
-    device_loop(config, preset.make_agent(config, env.specs), env)
+    make_loop(config, config.agent(env.specs), env)
     assert set(values) - read <= TRAINERS
 
 

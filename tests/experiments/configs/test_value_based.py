@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from jax_agents import agents, envs
-from jax_agents.experiments import DqnConfig, dqn_agent
+from jax_agents.experiments import DqnConfig
 
 ENV = envs.classic.CartPole()
 
@@ -13,7 +13,7 @@ def test_the_agent_is_what_the_configuration_says():
     config = DqnConfig(
         hidden=(7, 5), gamma=0.9, n_step=3, double=True, td_loss="squared", target_update_period=4
     )
-    agent = dqn_agent(config, ENV.specs)
+    agent = config.agent(ENV.specs)
     assert (agent.gamma, agent.n_step, agent.double, agent.train_sequence_length) == (
         0.9,
         3,
@@ -33,7 +33,7 @@ def test_epsilon_falls_with_environment_steps_whatever_the_ratio(steps, updates,
         updates_per_iteration=updates,
         epsilon_end=0.1,
     )
-    epsilon = dqn_agent(config, ENV.specs).epsilon
+    epsilon = config.agent(ENV.specs).epsilon
     assert float(epsilon(0)) == pytest.approx(1.0)
     assert float(epsilon(at_half)) == pytest.approx(0.55)
     assert float(epsilon(2 * at_half)) == pytest.approx(0.1)
@@ -58,4 +58,4 @@ def test_the_learning_rate_falls_over_the_run_if_it_has_an_end():
 
 def test_continuous_actions_are_refused():
     with pytest.raises(ValueError, match="expected one discrete action"):
-        dqn_agent(DqnConfig(), envs.classic.Pendulum().specs)
+        DqnConfig().agent(envs.classic.Pendulum().specs)

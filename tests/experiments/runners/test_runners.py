@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from jax_agents import envs, replay
-from jax_agents.experiments import BcConfig, DqnConfig, PpoConfig, dqn_agent
+from jax_agents.experiments import BcConfig, DqnConfig, PpoConfig
 from jax_agents.experiments.runners import (
-    DeviceRunner,
+    CompiledRunner,
     LoopRunner,
     choose_replay,
     make_replay,
@@ -47,7 +47,7 @@ def test_the_replay_of_a_run(runner, config, kind):
 
 def loop_runner(config, seed=0):
     env = envs.gym.make("CartPole-v1", None if config.num_envs == 1 else config.num_envs)
-    agent = dqn_agent(config, env.specs)
+    agent = config.agent(env.specs)
     return LoopRunner(config, agent, env, make_replay("host", config, agent, seed), seed)
 
 
@@ -115,7 +115,7 @@ def test_the_device_reports_the_warm_up_before_updates():
         num_envs=2,
         steps_per_report=40,
     )
-    runner = DeviceRunner(config, dqn_agent(config, env.specs), env, 0)
+    runner = CompiledRunner(config, config.agent(env.specs), env, 0)
     assert runner.num_steps == 0
     assert runner.advance(40).num_updates == 0
     assert runner.num_steps == 40
@@ -131,4 +131,4 @@ def test_steps_that_do_not_divide_among_environments():
     env = envs.classic.CartPole()
     config = DqnConfig(num_envs=2, steps_per_iteration=1)
     with pytest.raises(ValueError, match="expected a multiple of num_envs=2, got 1"):
-        DeviceRunner(config, dqn_agent(config, env.specs), env, 0)
+        CompiledRunner(config, config.agent(env.specs), env, 0)
