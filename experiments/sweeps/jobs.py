@@ -90,21 +90,9 @@ class Setup:
     def _reports(self, trainer: Trainer, trial: Trial) -> Iterator[dict[str, Any]]:
         if trial.folder is not None:
             trial.folder.mkdir(parents=True)
-            params = run_params(trial, trainer.replay_name) | {"stop": self.stop}
+            params = trainer.params() | {"stop": self.stop}
             run_folder.write_params(trial.folder, params)
         return trainer.reports(self.stop, self.checkpoint_freq, self.checkpoint_at_end)
-
-
-def run_params(trial: Trial, replay: str) -> dict[str, Any]:
-    """The parameters of a trial, as its run folder holds them."""
-    return {
-        "run": trial.run,
-        "env": trial.env if isinstance(trial.env, str) else repr(trial.env),
-        "seed": trial.seed,
-        "runner": trial.runner,
-        "replay": replay,
-        "config": trial.config,
-    }
 
 
 def groups(

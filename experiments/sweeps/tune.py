@@ -150,15 +150,7 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        params = {
-            "run": settings.algorithm,
-            "env": env if isinstance(env, str) else repr(env),
-            "seed": seed,
-            "runner": job.runner,
-        }
-        run_folder.write_params(
-            folder, params | {"replay": trainer.replay_name, "config": settings.settings()}
-        )
+        run_folder.write_params(folder, trainer.params())
         trainer.callbacks = recorders(folder)
         checkpoints: Any = trainer.checkpointer  # there is one, since there is a folder
         given = tune.get_checkpoint()

@@ -126,7 +126,8 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
 
 def _flat(weights: Any) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(weights, is_leaf=lambda x: x is None)[0]
-    return {leaf_name(path): leaf for path, leaf in leaves}
+    named = {leaf_name(path): leaf for path, leaf in leaves}
+    return {name: leaf for name, leaf in named.items() if name != _STAMP}
 
 
 def _problem(name: str, leaf: Any, given: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ from ...learners.checkpoints import Checkpointer
 from ..configs.base import Config
 from ..configs.presets import check_config
 from ..runners import ActorsRunner, Episodes, Runner, check_runner, make_runner, resolve_replay
+from ..trained import run_folder as folders
 from ..trained.agent import EVALUATION_SEED, EnvironmentLike, TrainedAgent
 from ..trained.environments import host_environment, jax_environment
 from . import checkpoints
@@ -241,14 +242,29 @@ class Trainer(TrainedAgent):
         if self.checkpointer and checkpoint_at_end and last_saved != self.training_iteration:
             self.save()
 
+    def params(self) -> dict[str, Any]:
+        """The description of the run, from which it can be made again, as `params.json` has it."""
+        return {
+            "run": self.algorithm,
+            "env": self.env if isinstance(self.env, str) else repr(self.env),
+            "seed": self.seed,
+            "runner": self.runner_name,
+            "replay": self.replay_name,
+            "config": self.config.settings(),
+        }
+
     def save(self) -> Path:
         """Writes a checkpoint, replay included, from which `restore` goes on; returns its folder.
+
+        Writes `params.json` too, if it is not there, by which `TrainedAgent.load` finds its way.
 
         Raises:
           ValueError: the trainer has no run folder.
           OSError: it could not be written; the earlier ones are whole.
         """
         path = checkpoints.save(self)
+        if self.run_folder is not None and not (self.run_folder / folders.PARAMS).exists():
+            folders.write_params(self.run_folder, self.params())
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
         return path

@@ -17,11 +17,9 @@ import pytest
 from jax_agents.experiments import PRESETS, DqnConfig, PpoConfig, Trainer, pretty_print
 
 TESTS = Path(__file__).parents[1]
-EXPERIMENTS, SERVING, PARAMETERS = (
-    "experiments/test_",
-    "serving/test_",
-    "experiments/test_introspection.py::",
-)
+EXPERIMENTS = "experiments/"
+SERVING = "serving/test_"
+PARAMETERS = "experiments/trained/test_introspection.py::"
 ACTORS = "experiments/runners/test_actors.py::"
 
 # The guide to the training API: configurations, training, Tune, acting, state, preprocessing and
@@ -30,21 +28,24 @@ GUIDE = {
     "a default configuration is copied and changed": "here::test_defaults_are_not_shared",
     "a trainer of a configuration and a name": "here::test_a_guides_way_through_a_trainer",
     "train gives a result dict": "here::test_a_guides_way_through_a_trainer",
-    "pretty_print": EXPERIMENTS + "pretty.py::test_none_is_left_out_and_nested_dicts_are_indented",
+    "pretty_print": EXPERIMENTS
+    + "training/test_pretty.py::test_none_is_left_out_and_nested_dicts_are_indented",
     "save gives the path, restore goes on": "here::test_a_guides_way_through_a_trainer",
     "weights from outside, by name": PARAMETERS + "test_a_trainers_weights",
     "num_workers in processes of their own": ACTORS + "test_a_trainer_on_actors",
     "num_workers 0 is in process": "here::test_num_workers_0_is_this_process",
     "a run by its name, and a stop": EXPERIMENTS
-    + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
-    "grid search": EXPERIMENTS + "sweep.py::test_trials_in_step_compute_what_each_would_alone",
-    "trials in parallel under Tune": EXPERIMENTS + "tune.py::test_a_grid_and_draws_under_ray",
+    + "sweeps/test_sweep.py::test_experiments_by_name_one_trial_after_the_other",
+    "grid search": EXPERIMENTS
+    + "sweeps/test_sweep.py::test_trials_in_step_compute_what_each_would_alone",
+    "trials in parallel under Tune": EXPERIMENTS
+    + "sweeps/test_tune.py::test_a_grid_and_draws_under_ray",
     "an analysis": EXPERIMENTS
-    + "sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
+    + "sweeps/test_sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
     "a class in place of a name": EXPERIMENTS
-    + "presets.py::test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
+    + "configs/test_presets.py::test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
     "checkpoint_at_end, and the best trial's checkpoints": EXPERIMENTS
-    + "sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
+    + "sweeps/test_sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
     "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
     "compute_action of a raw observation": PARAMETERS
     + "test_a_trainers_actions_are_those_of_evaluation",
@@ -57,7 +58,7 @@ GUIDE = {
     "one-hot": "envs/test_preprocessing.py::test_discrete_spaces_become_one_hot_codes",
     "Atari's 84 x 84": "envs/test_preprocessing.py::test_atari_images_become_84_by_84",
     "the same preprocessing by hand": EXPERIMENTS
-    + "environments.py::test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
+    + "trained/test_environments.py::test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
     "logits, sample and log-probability of a batch": PARAMETERS + "test_distribution_of_a_batch",
     "values": PARAMETERS + "test_distribution_of_a_batch",
     "134,915; 67,329; 66,306 and 66,049 parameters": PARAMETERS
@@ -79,9 +80,10 @@ PAGE = {
     "rollout": "cli/test_run.py::test_a_whole_run_and_what_can_be_done_with_it",
     "-f, with grid search": "cli/test_train.py::test_a_tuned_file_trains_its_variants",
     "each evaluator, with index": ACTORS + "test_each_worker_has_weights_of_its_own",
-    "run_experiments": EXPERIMENTS + "sweep.py::test_experiments_by_name_one_trial_after_the_other",
+    "run_experiments": EXPERIMENTS
+    + "sweeps/test_sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "preprocessors of one's own": EXPERIMENTS
-    + "environments.py::test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
+    + "trained/test_environments.py::test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
     "a model of one's own": "here::test_a_network_of_ones_own",
     "an episode over REST": SERVING + "app.py::test_an_episode_by_hand",
     "log_action": SERVING + "service.py::test_what_clients_do_is_learned_from",
@@ -105,7 +107,7 @@ LEARNERS = {
     "a learner of its own, ready at once": STATEFUL
     + "test_a_learner_is_ready_when_it_is_constructed_and_updates_as_its_agent_does",
     "settings of the loss": EXPERIMENTS
-    + "policy_gradient.py::test_ppo_is_what_the_configuration_says",
+    + "configs/test_policy_gradient.py::test_ppo_is_what_the_configuration_says",
     "update, with time steps": GROUP + "test_what_it_is_told_is_checked",
     "results of earlier updates": GROUP
     + "test_asynchronous_updates_return_earlier_results_and_count_drops",
@@ -124,7 +126,7 @@ LEARNERS = {
 # SAC in five parts on Ray.
 SAC = {
     "five parts, in numbers of one's choice": "examples/test_examples.py::test_on_actors",
-    "a ring of rows": "replay/test_host.py::test_random_streams_against_a_naive_model",
+    "a ring of rows": "replay/host/test_replay.py::test_random_streams_against_a_naive_model",
     "push copies": "drivers/test_parameter_server.py::test_what_is_published_is_a_copy_that_donation_does_not_touch",
     "weights on disk, and from there": "drivers/test_parameter_server.py::"
     + "test_a_snapshot_is_restored_and_a_learner_may_resume_from_before_it",

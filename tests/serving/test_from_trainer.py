@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from jax_agents import cli, envs
-from jax_agents.cli.run import restored
+from jax_agents.cli.run import load_agent
 from jax_agents.experiments import DqnConfig, Trainer
-from jax_agents.experiments.configs import presets
 from jax_agents.experiments.configs.policy_gradient import PpoConfig
 from jax_agents.experiments.trained import run_folder
 from jax_agents.serving import (
@@ -44,7 +43,7 @@ def trained(tmp_path_factory):
     }
     params |= {
         "stop": {"num_env_steps_sampled_lifetime": 400},
-        "config": presets.to_json(CONFIG),
+        "config": CONFIG.settings(),
         "version": "0",
     }
     run_folder.write_params(folder, params)
@@ -101,7 +100,7 @@ def test_a_preprocessed_environment_trains_and_serves_the_same_actions(tmp_path,
     capsys.readouterr()
     assert cli.main(["rollout", str(folder), "--episodes", "2"]) == 0
     returns = capsys.readouterr().out.splitlines()[1:]
-    trainer = restored(str(folder))
+    trainer = load_agent(str(folder))
     assert repr(trainer.preprocessor).startswith("Preprocessor(one-hot: Discrete(16) -> Box(")
     assert trainer.agent.specs.observation.shape == (16,)
     expected = [int(trainer.compute_action(tile)) for tile in range(16)]
@@ -131,7 +130,6 @@ def test_a_preprocessed_environment_trains_and_serves_the_same_actions(tmp_path,
         capsys.readouterr()
         assert cli.main(["rollout", str(folder), "--address", address, "--episodes", "1"]) == 0
         assert capsys.readouterr().out.splitlines() == returns[:1]
-    trainer.close()
 
 
 def test_a_process_that_learns_and_saves_at_sigterm(trained):

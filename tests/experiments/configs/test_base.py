@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from jax_agents.experiments import A2cConfig, DqnConfig, PpoConfig, QrDqnConfig, SacConfig
-from jax_agents.experiments.configs.base import vectorized
 from jax_agents.experiments.configs.evolution import EsConfig
 
 
@@ -58,12 +57,12 @@ def test_more_environments_keep_updates_in_proportion_to_steps():
     def shape(config):
         return config.num_envs, config.steps_per_iteration, config.updates_per_iteration
 
-    assert shape(vectorized(SacConfig())) == (8, 8, 8)
-    assert shape(vectorized(DqnConfig())) == (8, 8, 2)
-    assert shape(vectorized(QrDqnConfig())) == (8, 256, 256)
-    assert shape(vectorized(A2cConfig(num_envs=1))) == (8, 40, 1)
+    assert shape(SacConfig().vectorized()) == (8, 8, 8)
+    assert shape(DqnConfig().vectorized()) == (8, 8, 2)
+    assert shape(QrDqnConfig().vectorized()) == (8, 256, 256)
+    assert shape(A2cConfig(num_envs=1).vectorized()) == (8, 40, 1)
     several = A2cConfig(num_envs=3)
-    assert vectorized(several) is several
+    assert several.vectorized() is several
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,10 @@ def test_more_environments_keep_updates_in_proportion_to_steps():
         ({"importance_exponent": -0.5}, "config importance_exponent: expected 0 or more, got -0.5"),
         ({"hidden": (8, 0)}, r"config hidden: expected sizes of at least 1, got \[8, 0\]"),
         ({"batch_size": 0}, "config batch_size: expected at least 1, got 0"),
-        ({"max_episode_steps": 0}, "config max_episode_steps: expected at least 1, got 0"),
+        (
+            {"max_episode_steps": 0},
+            "config max_episode_steps: expected at least 1, or -1 for no limit, got 0",
+        ),
     ],
 )
 def test_numbers_out_of_range(values, message):

@@ -3,7 +3,7 @@ import pytest
 
 from jax_agents import envs
 from jax_agents.experiments.configs.evolution import EsConfig
-from jax_agents.experiments.runners import EvolutionRunner
+from jax_agents.experiments.runners import CompiledRunner
 
 
 def test_the_agent_is_what_the_configuration_says():
@@ -23,7 +23,7 @@ def test_the_agent_is_what_the_configuration_says():
 def test_the_runner_counts_the_steps_of_whole_episodes():
     env = envs.classic.CartPole(max_episode_steps=9)
     config = EsConfig(hidden=(4,), population_size=4, num_episodes=2, max_steps=9)
-    runner = EvolutionRunner(config, config.agent(env.specs), env, 0)
+    runner = CompiledRunner(config, config.agent(env.specs), env, 0)
     assert runner.num_steps == 0
     progress = runner.advance(1)
     ((mean, length, count),) = progress.episodes

@@ -36,7 +36,7 @@ def test_every_default_survives_json(name):
     "values, message",
     [
         ({"learning_rat": 1e-3}, r"no key 'learning_rat'; did you mean 'learning_rate'"),
-        ({"lr": 1}, r"no key 'lr'; there are num_steps, learning_rate, "),
+        ({"lr": 1}, r"no key 'lr'; there are num_steps, max_episode_steps, learning_rate, "),
         ({"gama": 1}, r"'gama'; did you mean 'gamma'"),
         ({"steps": 1}, r"did you mean .*'num_steps'"),
         ({"learning_rate": "fast"}, r"learning_rate: expected a number, got 'fast'"),
@@ -96,10 +96,7 @@ def test_no_setting_is_left_unread(name):
             read.add(key)
             return super().__getattribute__(key)
 
-    values = {
-        field.name: getattr(preset.config, field.name)
-        for field in dataclasses.fields(preset.config)
-    }
+    values = preset.config.settings()
     values |= {"dataset": "controller"} if name == "BC" else {}
     config, env = (
         Spy(**values),
@@ -111,13 +108,20 @@ def test_no_setting_is_left_unread(name):
 
 
 def test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one():
-    assert presets.resolve("RAINBOW") == ("RAINBOW", presets.PRESETS["RAINBOW"].config)
-    assert presets.resolve(DqnConfig) == presets.resolve(DqnConfig()) == ("DQN", DqnConfig())
-    with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
-        presets.resolve(3)
+    assert presets.resolve("RAINBOW") is presets.PRESETS["RAINBOW"].config
+    assert presets.resolve(DqnConfig) == presets.resolve(DqnConfig()) == DqnConfig()
+    for wrong in (3, int, presets.PRESETS["DQN"]):
+        with pytest.raises(TypeError, match=r"such as DqnConfig\(\)"):
+            presets.resolve(wrong)
 
 
-def test_a_configuration_is_of_one_algorithm():
-    assert presets.preset_of(presets.PRESETS["RAINBOW"].config)[0] == "C51"
-    with pytest.raises(TypeError, match=r"such as DqnConfig\(\), got 3"):
-        presets.preset_of(3)
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_configuration_knows_its_algorithm_which_is_no_setting(name):
+    config = presets.PRESETS[name].config
+    assert config.algorithm == name
+    assert "algorithm" not in config.settings()
+    again = presets.make_config(name, config.settings())
+    assert again == config and again.algorithm == name
+    assert dataclasses.replace(config, num_steps=7).algorithm == name
+    with pytest.raises(ValueError, match="no key 'algorithm'"):
+        presets.make_config(name, {"algorithm": "PPO"})

@@ -5,8 +5,8 @@ import pytest
 from jax_agents.envs import classic, gym
 from jax_agents.envs.types import StepType, Trajectory
 from jax_agents.experiments import ReinforceConfig, Trainer, load_rows, save_rows
-from jax_agents.experiments.configs import presets
-from jax_agents.experiments.data.demonstrations import balance_pole, demonstrations, swing_up
+from jax_agents.experiments.data.controllers import balance_pole, swing_up
+from jax_agents.experiments.data.demonstrations import demonstrations
 from jax_agents.experiments.trained import run_folder
 
 
@@ -63,7 +63,7 @@ def test_rows_of_a_trained_agent(tmp_path):
         "seed": 1,
         "runner": "loop",
         "replay": "none",
-        "config": presets.to_json(config),
+        "config": config.settings(),
     }
     run_folder.write_params(folder, params)
     env = gym.make("CartPole-v1")

@@ -13,7 +13,6 @@ import pytest
 
 from jax_agents import envs, replay
 from jax_agents.experiments import Trainer, make_config
-from jax_agents.experiments.configs.presets import preset_of
 from jax_agents.experiments.runners import ActorsRunner
 
 DQN = {"hidden": [8], "warmup_steps": 50, "batch_size": 4, "num_envs": 2, "steps_per_report": 100}
@@ -21,7 +20,7 @@ DQN = {"hidden": [8], "warmup_steps": 50, "batch_size": 4, "num_envs": 2, "steps
 
 def make(config, seed=0):
     make_env = partial(envs.gym.make, "CartPole-v1")
-    make_agent = partial(preset_of(config)[1].make_agent, config)
+    make_agent = config.agent
     agent = make_agent(make_env(1).specs)
     buffer = None
     if hasattr(config, "replay_capacity"):

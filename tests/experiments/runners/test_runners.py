@@ -91,7 +91,7 @@ def test_the_loop_goes_on_with_new_episodes_and_the_old_counters():
     assert other.num_steps == 50
     assert jax.tree.all(
         jax.tree.map(
-            lambda a, b: bool(np.array_equal(a, b)), other.train_state.params, state.params
+            lambda a, b: bool(np.array_equal(a, b)), other.train_state.params, state["agent"].params
         )
     )
     for _ in range(5):

@@ -15,7 +15,8 @@ from jax_agents.experiments import (
     run_experiments,
     run_sweep,
 )
-from jax_agents.experiments.sweeps import sweep
+from jax_agents.experiments.sweeps import jobs as sweep_jobs
+from jax_agents.experiments.trained.environments import jax_environment
 
 TINY = ReinforceConfig(hidden=(8,), num_envs=2, num_rows=16, iterations_per_report=2)
 SPACE = {"learning_rate": grid_search([1e-3, 1e-2]), "gamma": grid_search([0.9, 0.99])}
@@ -80,7 +81,7 @@ def test_trials_in_step_compute_what_each_would_alone(swept):
         assert [result[key] for key in VALUES[3:]] == pytest.approx(
             [expected[key] for key in VALUES[3:]], rel=1e-4
         )
-    restored = together.trainer()
+    restored = together.load()
     assert restored.evaluate(3) == pytest.approx(alone.evaluate(3))
     assert len({trial.last("loss") for trial in analysis.trials}) == 4  # and they differ
 
@@ -91,7 +92,7 @@ def test_trials_in_step_stop_and_are_saved_each_for_itself(swept):
     for trial in analysis.trials:
         ((path, value),) = trial.checkpoints()
         assert path.name == f"checkpoint_0000000{len(trial.results)}" and value == trial.last()
-    early = analysis.trials[0].trainer()
+    early = analysis.trials[0].load()
     assert (
         int(early.train_state.step) == 2 == analysis.trials[0].last("num_updates_lifetime")
     )  # not trained any further
@@ -120,12 +121,12 @@ def test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another(swept
 def together_calls(monkeypatch):
     made = []
 
-    class Spy(sweep.VmappedRuns):
-        def __init__(self, config, make_agent, env, seeds, values):
+    class Spy(sweep_jobs.VmappedRuns):
+        def __init__(self, config, env, seeds, values):
             made.append((list(seeds), sorted(values)))
-            super().__init__(config, make_agent, env, seeds, values)
+            super().__init__(config, env, seeds, values)
 
-    monkeypatch.setattr(sweep, "VmappedRuns", Spy)
+    monkeypatch.setattr(sweep_jobs, "VmappedRuns", Spy)
     return made
 
 
@@ -134,7 +135,7 @@ def jobs(config, num_seeds, **values):
         dataclasses.replace(config, **dict(zip(values, one, strict=True)))
         for one in zip(*values.values(), strict=True)
     ]
-    return [sweep._Job("", one, seed) for one in varied for seed in range(num_seeds)]
+    return [sweep_jobs.Job("", one, seed) for one in varied for seed in range(num_seeds)]
 
 
 def test_what_cannot_be_traced_is_run_apart(monkeypatch):
@@ -145,52 +146,40 @@ def test_what_cannot_be_traced_is_run_apart(monkeypatch):
         learning_rate=(1e-3, 1e-2),
         entropy_coefficient=(0.0, 0.1),
     )
-    ((group, shared),) = sweep._groups(both, "CartPole-v1", "device", True)
-    assert len(group) == len(shared.members) == 4 and made == [
-        ([0, 1, 0, 1], ["entropy_coefficient", "learning_rate"])
-    ]
+    ((group, shared),) = sweep_jobs.groups(both, "CartPole-v1", True)
+    assert len(group) == len(shared.members) == 4
+    assert made == [([0, 1, 0, 1], ["entropy_coefficient", "learning_rate"])]
     made.clear()  # layers are no numbers: a run for each, and its seeds
-    groups = list(
-        sweep._groups(
-            jobs(A2cConfig(num_envs=2), 2, hidden=((8,), (4,))), "CartPole-v1", "device", True
-        )
-    )
-    assert [len(group) for group, _ in groups] == [2, 2] and made == [([0, 1], []), ([0, 1], [])]
-    monkeypatch.setattr(sweep.VmappedRuns, "possible", lambda self: not self._values)
+    layers = jobs(A2cConfig(num_envs=2), 2, hidden=((8,), (4,)))
+    groups = list(sweep_jobs.groups(layers, "CartPole-v1", True))
+    assert [len(group) for group, _ in groups] == [2, 2]
+    assert made == [([0, 1], []), ([0, 1], [])]
+    monkeypatch.setattr(sweep_jobs.VmappedRuns, "possible", lambda self: not self._values)
     made.clear()
-    groups = list(
-        sweep._groups(
-            jobs(A2cConfig(num_envs=2), 2, gamma=(0.9, 0.8)), "CartPole-v1", "device", True
-        )
-    )
-    assert [len(group) for group, _ in groups] == [2, 2] and made[1:] == [
-        ([0, 1], []),
-        ([0, 1], []),
-    ]
-    es, bc = (
-        jobs(EsConfig(), 1, learning_rate=(0.1, 0.2)),
-        jobs(BcConfig(), 1, learning_rate=(0.1, 0.2)),
-    )
-    for runner, together, alone in (
-        ("loop", True, both),
-        ("device", False, both),
-        ("device", True, es),
-        ("device", True, bc),
-    ):
-        assert [shared for _, shared in sweep._groups(alone, "CartPole-v1", runner, together)] == [
-            None
-        ] * len(alone)
+    gammas = jobs(A2cConfig(num_envs=2), 2, gamma=(0.9, 0.8))
+    groups = list(sweep_jobs.groups(gammas, "CartPole-v1", True))
+    assert [len(group) for group, _ in groups] == [2, 2]
+    assert made[1:] == [([0, 1], []), ([0, 1], [])]
+    es = jobs(EsConfig(), 1, learning_rate=(0.1, 0.2))
+    bc = jobs(BcConfig(), 1, learning_rate=(0.1, 0.2))
+    for together, alone in ((False, both), (True, es), (True, bc)):
+        shared = [runs for _, runs in sweep_jobs.groups(alone, "CartPole-v1", together)]
+        assert shared == [None] * len(alone)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LooksConfig(ReinforceConfig):
+    """A configuration that looks at a number while it makes its agent."""
+
+    def agent(self, specs):
+        if self.gamma > 0.5:
+            raise AssertionError("gamma is known")
 
 
 def test_an_agent_that_looks_at_its_numbers_cannot_share():
-    class Looks:
-        def __init__(self, config):
-            if config.gamma > 0.5:
-                raise AssertionError("gamma is known")
-
-    make = lambda config, specs: Looks(config)
-    env = sweep.jax_environment("CartPole-v1")
-    assert not sweep.VmappedRuns(TINY, make, env, [0, 1], {"gamma": [0.1, 0.2]}).possible()
+    env = jax_environment("CartPole-v1")
+    config = LooksConfig(hidden=(8,), num_envs=2, num_rows=16, iterations_per_report=2)
+    assert not sweep_jobs.VmappedRuns(config, env, [0, 1], {"gamma": [0.1, 0.2]}).possible()
 
 
 def test_experiments_by_name_one_trial_after_the_other(tmp_path):

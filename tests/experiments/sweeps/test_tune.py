@@ -53,7 +53,7 @@ def run_trial(monkeypatch, tmp_path, name, config, stop, checkpoint=None, **more
     session = Session(tmp_path, checkpoint)
     monkeypatch.setattr(tune, "_import_tune", lambda: session)
     arguments = {"checkpoint_freq": 2, "checkpoint_at_end": True} | more
-    job = tune.TuneJob("PG", TINY, 0, "loop", "host", stop, runs=tmp_path / name, **arguments)
+    job = tune.TuneJob(TINY, 0, "loop", "host", stop, runs=tmp_path / name, **arguments)
     tune.train_trial({"env": "CartPole-v1", **config}, job)
     return session.reports
 
@@ -84,9 +84,9 @@ def test_a_trial_goes_on_from_another_ones_checkpoint_with_its_own_settings(monk
         Analysis.load(tmp_path / "second").trials,
     )
     assert (trial.label, trial.seed, trial.config["learning_rate"]) == ("trial_00003", 7, 1e-12)
-    before = flat(given.trainer(given.checkpoints()[0][0]))
-    np.testing.assert_allclose(flat(trial.trainer()), before, atol=1e-9)
-    assert np.abs(flat(given.trainer()) - before).max() > 1e-3  # a rate of 0.01 does change them
+    before = flat(given.load(given.checkpoints()[0][0]))
+    np.testing.assert_allclose(flat(trial.load()), before, atol=1e-9)
+    assert np.abs(flat(given.load()) - before).max() > 1e-3  # a rate of 0.01 does change them
 
 
 def flat(trainer):
@@ -136,7 +136,7 @@ def test_a_trial_under_ray(ray_on_this_machine, tmp_path):
     ((path, value),) = trial.checkpoints()
     assert path.is_relative_to(tmp_path / "mine" / "runs") and value == trial.last()
     assert [result[STEPS] for result in trial.results] == [16, 32]
-    assert trial.trainer().compute_action(np.zeros(4, np.float32)) in (0, 1)
+    assert trial.load().compute_action(np.zeros(4, np.float32)) in (0, 1)
 
 
 @pytest.mark.nightly

@@ -6,6 +6,16 @@ import pytest
 
 from jax_agents.experiments.trained import run_folder
 from jax_agents.experiments.trained.run_folder import RunFolderError
+from jax_agents.learners.formats import STAMP
+
+
+def test_another_format_is_refused_in_one_line_that_names_the_version(tmp_path):
+    params = dict.fromkeys(("run", "env", "seed", "runner", "replay", "config"), 0)
+    for stamp, version in (({}, "before formats"), ({"format": 9, "version": "7.0"}, "7.0 wrote")):
+        (tmp_path / "params.json").write_text(json.dumps(params | stamp))
+        with pytest.raises(RunFolderError, match=version) as error:
+            run_folder.read_params(tmp_path)
+        assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
 def reports(n):
@@ -88,11 +98,11 @@ def test_params(tmp_path):
     with pytest.raises(RunFolderError, match="is not the folder of a run"):
         run_folder.read_params(tmp_path)
     run_folder.write_params(tmp_path, params)
-    assert run_folder.read_params(tmp_path) == params
-    (tmp_path / "params.json").write_text(json.dumps(params)[:-5])
+    assert run_folder.read_params(tmp_path) == params | STAMP
+    (tmp_path / "params.json").write_text(json.dumps(params | STAMP)[:-5])
     with pytest.raises(RunFolderError, match=r"params\.json is damaged"):
         run_folder.read_params(tmp_path)
-    (tmp_path / "params.json").write_text('{"run": "DQN"}')
+    (tmp_path / "params.json").write_text(json.dumps({"run": "DQN"} | STAMP))
     with pytest.raises(RunFolderError, match="it lacks config, env"):
         run_folder.read_params(tmp_path)
 

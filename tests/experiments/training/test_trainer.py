@@ -10,6 +10,7 @@ from jax_agents.experiments import (
     DqnConfig,
     EsConfig,
     ImpalaConfig,
+    TrainedAgent,
     Trainer,
 )
 
@@ -164,18 +165,19 @@ def test_on_device_n_then_m_reports_are_n_plus_m_bit_for_bit(tmp_path):
     assert (second.evaluate(2) == whole.evaluate(2)).all()
 
 
-def test_acting_only_gives_the_policy_without_replay_and_deletes_nothing(tmp_path):
+def test_an_agent_is_loaded_to_act_without_replay_and_nothing_is_deleted(tmp_path):
     trainer = make(tmp_path)
     trainer.train(), trainer.train()
     trainer.save()
     trainer.train()
     trainer.save()
-    actor = make(tmp_path)
-    actor.restore(2, acting_only=True)
-    assert "runner" not in vars(actor)
-    assert actor.checkpointer.steps() == [2, 3]
-    actor.restore(acting_only=True)
-    np.testing.assert_array_equal(actor.evaluate(3), trainer.evaluate(3))
+    path = trainer.checkpointer.path(2)
+    older = TrainedAgent.load(path)
+    assert older.checkpoint == path and trainer.checkpointer.steps() == [2, 3]
+    newest = TrainedAgent.load(tmp_path)
+    np.testing.assert_array_equal(newest.evaluate(3), trainer.evaluate(3))
+    weights = older.get_weights(), newest.get_weights()
+    assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, weights), strict=True))
 
 
 def test_a_checkpoint_of_another_kind_of_trainer(tmp_path):

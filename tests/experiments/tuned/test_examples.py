@@ -20,7 +20,7 @@ def test_every_example_says_what_it_reaches_and_is_the_gate_that_it_names(key):
     assert experiment.reaches and configs
     if experiment.gate is not None:
         gate = gates.find(experiment.gate)
-        assert configs == [gate.configuration]
+        assert [c.settings() for c in configs] == [gate.configuration.settings()]
         assert experiment.env == gate.environment
 
 
