@@ -1,4 +1,4 @@
-"""Reductions of rows to the inputs of losses; only these functions deal with episode boundaries.
+"""Reductions of rows to the inputs of losses, which deal with episode boundaries for all agents.
 
 Rows are `Trajectory` batches `[B, T, ...]` in the convention of `envs/types.py`: a row whose step
 type is LAST carries an episode's true final observation and stands between the episode's last step

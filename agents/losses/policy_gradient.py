@@ -67,8 +67,8 @@ def adapt_kl_beta(beta: Array, kl: Array, target: Array | float) -> Array:
 def clipped_value(v_tm1: Array, v_old_tm1: Array, return_t: Array, epsilon: Array | float) -> Array:
     """Returns PPO's clipped value loss, the larger of two squared errors, for any shape.
 
-    One is the error of v, the other that of v held within epsilon of its value before the update
-    (OpenAI Baselines' ppo2; not in the paper).
+    One is the error of v, the other the error of v held within epsilon of its value before the
+    update (OpenAI Baselines' ppo2; not in the paper).
 
     Args:
       v_tm1: Values v.

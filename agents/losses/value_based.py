@@ -57,7 +57,7 @@ def q_learning(
       mask_t: Mask `[A]`, True for the actions allowed at the next observation; None allows all.
 
     Returns:
-      The temporal-difference error, a scalar; its gradient is that of -q_tm1(a_tm1).
+      The temporal-difference error, a scalar, with the gradient of -q_tm1(a_tm1).
     """
     return double_q_learning(q_tm1, a_tm1, r_t, discount_t, q_t, q_t, mask_t)
 
@@ -85,7 +85,7 @@ def double_q_learning(
       mask_t: Mask `[A]`, True for the actions allowed at the next observation; None allows all.
 
     Returns:
-      The temporal-difference error, a scalar; its gradient is that of -q_tm1(a_tm1).
+      The temporal-difference error, a scalar, with the gradient of -q_tm1(a_tm1).
     """
     v_t = index(q_t_value, greedy(q_t_selector, mask_t))
     return td_target(r_t, discount_t, v_t) - index(q_tm1, a_tm1)
