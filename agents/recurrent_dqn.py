@@ -64,7 +64,7 @@ class RecurrentDqnAgent(DqnAgent):
 
     @cached_property
     def collect_policy(self) -> Policy:
-        """The policy that gathers experience: epsilon-greedy; it may store its carry with each row."""
+        """The policy that gathers experience: epsilon-greedy, which can store its carry."""
         policy = QPolicy(self.network, store_carry=self.stored_carry)
         return EpsilonGreedyPolicy(policy, self.epsilon)
 
