@@ -27,6 +27,7 @@ class A2cAgent(OnPolicyAgent):
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Examples]:
+        """Turns rows into examples with advantage estimates; see `OnPolicyAgent.prepare`."""
         state, rows = self.normalized(state, experience, shards)
         return state, self.gae_examples(state.params, rows, self.lambda_)
 
@@ -40,7 +41,7 @@ class A2cAgent(OnPolicyAgent):
         *,
         shards: Shards | None = None,
     ) -> LossInfo:
-        """The loss on examples `[N, ...]` from `prepare`; `weights` `[N]`."""
+        """The loss on examples `[N, ...]` from `prepare`, with `weights` `[N]`."""
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         log_prob = distribution.log_prob(experience.action)

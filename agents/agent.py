@@ -71,7 +71,7 @@ Shards: TypeAlias = str | Shard  # the name of a mapped axis of devices, or one 
 class Agent(Protocol):
     """An algorithm: a frozen dataclass (`eq=False`) whose methods are pure functions.
 
-    They may be jitted, vmapped and scanned. `OffPolicyAgent` and `OnPolicyAgent` are bases.
+    The methods may be jitted, vmapped and scanned. `OffPolicyAgent` and `OnPolicyAgent` are bases.
     """
 
     @property
@@ -95,10 +95,10 @@ class Agent(Protocol):
         """The spec of one row of experience, for replay."""
 
     def init(self, key: Array) -> TrainState:
-        """A fresh state from a typed random key."""
+        """Returns a fresh state, made from a typed random key."""
 
     def policy_params(self, state: TrainState) -> Tree:
-        """The parameters that the policies need, as `policies.PolicyParams`: sent to actors."""
+        """The parameters that the policies need, to send to actors; see `policies.PolicyParams`."""
 
     def loss(
         self,
@@ -118,7 +118,7 @@ class Agent(Protocol):
           experience: Rows `[B, T, ...]`.
           key: Typed random key of the loss.
           weights: Weights `[B]` of the examples' losses; None for 1.
-          shards: See `train`; handed on to `example_keys`.
+          shards: Parts of the batch, as in `train`, for `example_keys`.
         """
 
     def train(
@@ -143,7 +143,7 @@ class Agent(Protocol):
 def init_state(
     params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None
 ) -> TrainState:
-    """A `TrainState` at step 0.
+    """Returns a `TrainState` at step 0.
 
     Args:
       params: Parameters by role.
@@ -154,7 +154,7 @@ def init_state(
       extra: Other state by name; None for none.
 
     Raises:
-      TypeError: if the parameters are no dict.
+      TypeError: if the parameters are not a dict.
       ValueError: if a dict of optimizers does not name exactly the roles.
     """
     return TrainState(
@@ -168,7 +168,7 @@ def init_state(
 
 
 def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientTransformation:
-    """The optimizer of a dict of parameters by role.
+    """Returns one optimizer for a dict of parameters by role.
 
     Each role is transformed on its own, so that clipping by the global norm is by a role's norm.
 
@@ -177,7 +177,7 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
       params: Parameters by role.
 
     Raises:
-      TypeError: if `params` is no dict.
+      TypeError: if `params` is not a dict.
       ValueError: if a dict of optimizers does not name exactly the roles of `params`.
     """
     if not isinstance(params, Mapping):
@@ -194,7 +194,7 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
         )
     if len(params) > 1:
         return optax.multi_transform(dict(optimizer), {role: role for role in params})
-    # The same with fewer leaves, which makes each call cheaper.
+    # For one role the same without a mask, whose fewer leaves make each call cheaper.
     ((role, only),) = optimizer.items()
 
     def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
@@ -211,7 +211,7 @@ def apply_loss(
     target_update: TargetUpdate | None = None,
     shards: Shards | None = None,
 ) -> tuple[TrainState, LossInfo]:
-    """Applies the gradient of a loss: the one update, from which `train` of an agent is made.
+    """Applies the gradient of a loss; the `train` of every agent calls this one update.
 
     It differentiates, averages over devices, applies the optimizer, moves the target networks and
     counts the update.
@@ -223,7 +223,7 @@ def apply_loss(
       optimizer: One transformation, or a dict by role.
       target_update: Function from (params, target_params, step) to new target parameters, of the
         roles that have any; `step` counts this update.
-      shards: See `Agent.train`; every device must hold the same state.
+      shards: Parts of the batch, as in `Agent.train`; every device must hold the same state.
 
     Returns:
       The new state and the `LossInfo`, whose metrics include `loss` and `grad_norm`.
@@ -256,14 +256,15 @@ def apply_loss(
 
 
 def example_keys(key: Array, batch_size: int, shards: Shards | None = None) -> Array:
-    """One key for each example, `[batch_size]`, folded from its index in the whole batch.
+    """Returns one key for each example, `[batch_size]`.
 
-    So the noise in a loss is the same however the batch is split over devices.
+    The index of an example in the whole batch is folded into its key, so the noise in a loss does
+    not depend on how the batch is split over devices.
 
     Args:
       key: Typed random key, the same on all devices.
       batch_size: Number of examples in this part of the batch.
-      shards: See `Agent.train`.
+      shards: Parts of the batch, as in `Agent.train`.
     """
     first: Array | int = 0
     if isinstance(shards, Shard):
@@ -274,7 +275,7 @@ def example_keys(key: Array, batch_size: int, shards: Shards | None = None) -> A
 
 
 def weighted_mean(values: Array, weights: Array | None = None, mask: Array | None = None) -> Array:
-    """The sum of weights x values divided by their number B, for values `[B]`.
+    """Returns the sum of weights x values divided by their number B, for values `[B]`.
 
     The denominator is fixed, so that means over equal shards average to the mean over the batch.
 

@@ -29,7 +29,7 @@ class BehavioralCloningAgent(OffPolicyAgent):
     the host, with `check_dataset`.
 
     Args:
-      specs: Specs of the environment; the action is one spec.
+      specs: Specs of the environment; the action must be one spec.
       network: Network from observations `[..., *shape]`, with their action mask, to a distribution
         with batch shape `[...]`: `networks.ActorNetwork(specs.action)`, or
         `networks.TanhNormalActor` for bounded continuous actions.
@@ -47,6 +47,7 @@ class BehavioralCloningAgent(OffPolicyAgent):
     roles: ClassVar = ("actor",)
 
     def check_networks(self) -> None:
+        """Raises a ValueError unless the network gives the actions log-probabilities."""
         observation = zeros(self.specs.observation, (2, 3))
         action = zeros(self.specs.action, (2, 3))
         advice = "networks.ActorNetwork(env.specs.action) gives one"
@@ -77,9 +78,11 @@ class BehavioralCloningAgent(OffPolicyAgent):
 
     @cached_property
     def collect_policy(self) -> Policy:
+        """The learned policy, which draws its actions."""
         return ActorPolicy(self.network, self.specs.action)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        """The first parameters of the network, by role."""
         return {"actor": self._init_network(keys[0])}
 
     def loss(
@@ -126,7 +129,7 @@ def check_dataset(rows: Trajectory, specs: EnvironmentSpecs) -> None:
     and actions must be allowed by their masks.
 
     Raises:
-      SpecError: naming what does not fit, with the offending numbers.
+      SpecError: if a row does not fit; the message names the part and the offending numbers.
     """
     rows = jax.tree.map(np.asarray, rows._replace(policy_info=()))
     validate(rows, trajectory_spec(specs), batch_ndim=rows.step_type.ndim, values=True)

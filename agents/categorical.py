@@ -45,6 +45,7 @@ class CategoricalDqnAgent(ValueBasedAgent):
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
+        """The shape of the network's output for one observation, `(num_actions, None)`."""
         return (self.specs.action.num_values, None)
 
     def values(self, outputs: Array) -> Array:
@@ -52,6 +53,7 @@ class CategoricalDqnAgent(ValueBasedAgent):
         return jax.nn.softmax(outputs) @ self._atoms(outputs)
 
     def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        """The cross-entropy of one transition, which is also its priority."""
         atoms = self._atoms(example.outputs_tm1)
         loss = losses.categorical_double_q_learning(
             atoms,

@@ -1,4 +1,4 @@
-"""Checks that an agent is made of the right parts, made at construction and not while tracing."""
+"""Checks of an agent's parts, made when it is built and not while it is traced."""
 
 import inspect
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def check_parts(agent: Any) -> None:
     """Checks the fields that agents share, as far as an agent has them.
 
     These are `specs`, `optimizer`, `target_update`, `td_loss`, `n_step`, `num_critics`,
-    `actor_delay`, `gamma` and `epsilon`. Numbers that are traced are not looked at.
+    `actor_delay`, `gamma` and `epsilon`. Traced numbers are not checked.
 
     Raises:
       TypeError: if a part is of another kind.
@@ -88,10 +88,10 @@ def check_experience(
       experience: Rows `[B, T, ...]`.
       spec: Spec of one row.
       sequence_length: Expected T; None allows any.
-      weights: Weights `[B]` of the windows, or None.
+      weights: Weights `[B]` of the windows; None for 1.
 
     Raises:
-      TypeError: if the experience is no `Trajectory`.
+      TypeError: if the experience is not a `Trajectory`.
       ValueError: if the step types are not `[B, T]`, or the weights not `[B]`.
       SpecError: if a leaf does not meet its spec.
     """
@@ -132,7 +132,7 @@ def check_values_network(
       output_shape: Shape of one output, with None for any size; by default `(num_actions,)`.
 
     Raises:
-      ValueError: if it does not.
+      ValueError: if the network does not.
     """
     observation, _ = split_action_mask(zeros(specs.observation))
     batch, _ = split_action_mask(zeros(specs.observation, (2, 3)))
@@ -200,7 +200,7 @@ def check_actor_value(
       owner: Name of the agent, for the message.
       network: Network with `init` and `apply`, with or without memory.
       specs: Specs of the environment.
-      needs_value: Refuse a network that gives a distribution only.
+      needs_value: True to refuse a network that gives a distribution only.
 
     Raises:
       ValueError: if observations `[2, 3, ...]` do not give actions `[2, 3, ...]` and values

@@ -10,7 +10,7 @@ from ..envs.specs import EnvironmentSpecs
 
 
 def describe(agent: Any) -> str:
-    """A line for each of an agent's fields, after its name: `DqnAgent`, `  gamma: 0.99` etc."""
+    """Returns an agent's name and a line for each of its fields, such as `  gamma: 0.99`."""
     lines = [type(agent).__name__]
     for field in dataclasses.fields(agent):
         value = getattr(agent, field.name)

@@ -23,8 +23,8 @@ from .targets import TargetUpdate, polyak
 class DiscreteSacAgent(ActorCriticAgent):
     """SAC whose expectations over actions are exact sums, so that a loss draws nothing.
 
-    Otherwise it is as `SacAgent`. Action masks in observations hold when acting, in targets and in
-    both losses of the policy; forbidden actions do not count.
+    Otherwise it is like `SacAgent`. Action masks in observations hold when acting, in targets and
+    in both losses of the policy; forbidden actions do not count.
 
     Args:
       specs: Specs of the environment; the action must be one `DiscreteSpec` with a single factor.
@@ -37,10 +37,10 @@ class DiscreteSacAgent(ActorCriticAgent):
       n_step: Number of steps n of a return; the rewards within it carry no entropy.
       num_critics: Number of critics; targets and actor take the lowest of their values.
       temperature: Alpha, or its first value if it is learned.
-      learn_temperature: Learn alpha; without, there is no role "alpha".
+      learn_temperature: True to learn alpha; with False there is no role "alpha".
       target_entropy_ratio: Entropy that alpha is learned for, as a fraction of the greatest
         possible: the logarithm of the number of actions that an observation allows. The paper's is
-        0.98; lower ones make for a more decided policy.
+        0.98; a lower one makes the policy more deterministic.
       td_loss: Function from TD errors to losses, elementwise: `losses.squared` or `losses.huber`;
         the losses are summed over critics.
       target_update: Function that moves the target critics: `polyak(tau)` or `periodic(n)`.
@@ -69,12 +69,14 @@ class DiscreteSacAgent(ActorCriticAgent):
         check_temperature(type(self).__name__, self.temperature, self.learn_temperature)
 
     def check_networks(self) -> None:
+        """Raises a ValueError unless actions are discrete and the networks fit the specs."""
         name = type(self).__name__
         check_discrete(name, self.specs.action, "for continuous ones use SacAgent")
         check_network("actor", self.actor, (self.specs.observation,), ())
         check_values_network(self.critic, self.specs)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        """The first parameters of actor, critics and, if it is learned, temperature."""
         actor_key, critic_key = keys
         observation = zeros(self.specs.observation)
         params = {
@@ -84,7 +86,7 @@ class DiscreteSacAgent(ActorCriticAgent):
         return params | first_temperature(self.temperature) if self.learn_temperature else params
 
     def q_values(self, params: Tree, observation: Tree, action: Array | None = None) -> Array:
-        """Q of every action by each critic, from `policy_params`.
+        """Q of every action by each critic; `params` are from `policy_params`.
 
         Returns:
           Values `[num_critics, ..., num_actions]`; with `action`, of that one `[num_critics, ...]`.

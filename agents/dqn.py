@@ -26,7 +26,7 @@ class DqnAgent(ValueBasedAgent):
       optimizer: An optax transformation.
       gamma: Discount factor per step; may be traced.
       n_step: Number of steps n of a return.
-      double: Double Q-learning.
+      double: True for double Q-learning.
       epsilon: Probability of a random action when collecting; a float, or a schedule of the update
         count.
       target_update: Function that moves the target network: `periodic(n)` or `polyak(tau)`.
@@ -41,6 +41,7 @@ class DqnAgent(ValueBasedAgent):
     td_loss: Callable[[Array], Array] = losses.huber
 
     def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        """The loss of one transition and its TD error, which sets its priority."""
         td_error = losses.double_q_learning(
             example.outputs_tm1,
             example.a_tm1,

@@ -40,19 +40,19 @@ class EsAgent:
       specs: Specs of the environment; the action must be one spec.
       network: Network from observations `[..., *shape]`, with their action mask, to a distribution
         whose mode is the action, such as `networks.ActorNetwork` or `networks.DeterministicActor`.
-        (A standard deviation in it means nothing here.)
+        (Its standard deviation is ignored.)
       optimizer: An optax transformation; weight decay, as in the paper, is
         `optax.chain(optax.add_decayed_weights(...), ...)`.
       population_size: Number P of members of a generation; even.
       sigma: Standard deviation of the perturbations; a float, or a schedule of the number of
         generations.
-      normalize_observations: Normalise observations by their mean and variance, and clip them to
-        +-10; `tell` needs the statistics that the members gathered.
+      normalize_observations: True to normalise observations by their mean and variance, and to clip
+        them to +-10; `tell` needs the statistics that the members gathered.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is of another kind.
-      ValueError: if the network does not fit the specs, or the population is no even number of at
-        least 2.
+      ValueError: if the network does not fit the specs, or the population is not an even number of
+        at least 2.
     """
 
     specs: EnvironmentSpecs
@@ -84,14 +84,14 @@ class EsAgent:
         return self.policy
 
     def init(self, key: Array) -> TrainState:
-        """A fresh state from a typed random key."""
+        """Returns a fresh state, made from a typed random key."""
         network_key, key = jax.random.split(key)
         params = {"actor": self.network.init(network_key, zeros(self.specs.observation))}
         extra = first_statistics(self.specs, self.normalize_observations, rewards=False)
         return init_state(params, self.optimizer, key, extra=extra)
 
     def policy_params(self, state: TrainState) -> Tree:
-        """The parameters that the policy needs, as `policies.PolicyParams`.
+        """The parameters that the policy needs; see `policies.PolicyParams`.
 
         `"noise_key"` is the key of the generation's perturbations.
         """
@@ -120,10 +120,10 @@ class EsAgent:
     def tell(
         self, state: TrainState, fitness: Array, statistics: RunningStatistics | None = None
     ) -> tuple[TrainState, LossInfo]:
-        """Takes one step by what the members have earned, after which there is a new generation.
+        """Takes one step by what the members have earned, and so begins a new generation.
 
         Args:
-          state: State that was asked.
+          state: State that `ask` was given.
           fitness: Fitness `[P]`, greater is better; NaN (a member that was lost) is below all.
           statistics: Statistics of the observations that the members saw, leaves `[n, ...]` from n
             sources, merged here (`networks.update_statistics` makes them); needed if observations
@@ -152,7 +152,7 @@ class EsAgent:
         return dataclasses.replace(new_state, extra=extra), info
 
     def loss(self, params: Tree, state: TrainState, fitness: Array, key: Array) -> LossInfo:
-        """Minus the mean fitness `[P]` of those members of `state` that have one.
+        """Minus the mean fitness of the members of `state` whose fitness, of `[P]`, is not NaN.
 
         Its gradient is the estimate that the class describes.
         """
@@ -172,7 +172,7 @@ class EsAgent:
 
 
 def centred_ranks(fitness: Array) -> Array:
-    """Ranks `[P]` from -0.5 (the least) to 0.5 (the greatest).
+    """Returns the ranks `[P]` of fitness `[P]`, from -0.5 (the least) to 0.5 (the greatest).
 
     Equal members share the mean of their ranks, and NaN is below everything.
     """
@@ -184,7 +184,7 @@ def centred_ranks(fitness: Array) -> Array:
 
 
 def _noise(params: Tree, key: Array, pair: Array) -> Tree:
-    """Standard normal numbers like the parameters, of one pair of members."""
+    """Draws standard normal numbers like the parameters, for one pair of members."""
     treedef: Any
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.fold_in(key, pair), len(leaves))

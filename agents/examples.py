@@ -1,4 +1,4 @@
-"""Batches of examples, which on-policy agents make of fresh rows and learn from in parts."""
+"""Batches of examples, which on-policy agents make from fresh rows and learn from in parts."""
 
 from typing import Any, NamedTuple
 
@@ -10,18 +10,18 @@ from .agent import Shard, Shards, weighted_mean
 
 
 class Examples(NamedTuple):
-    """N examples in any order, arrays `[N, ...]`; of a recurrent agent, sequences `[N, T, ...]`.
+    """N examples in any order, arrays `[N, ...]`, or of a recurrent agent sequences `[N, T, ...]`.
 
     Attributes:
       observation: Observations, normalised if the agent normalises them.
       action: Actions as they were drawn.
-      log_prob: Their log-probabilities when they were drawn.
-      advantage: Estimates of their advantages.
+      log_prob: Log-probabilities of the actions when they were drawn.
+      advantage: Estimates of the actions' advantages.
       target: Targets of the values.
       value: Estimates of the values before the updates.
       weight: Weights; 0 for boundary rows.
       distribution: The policy's distributions before the updates, for agents that need them.
-      memory: Input of a recurrent network beside the observations; see `OnPolicyAgent.memory`.
+      memory: Inputs of a recurrent network other than observations; see `OnPolicyAgent.memory`.
     """
 
     observation: Tree
@@ -44,7 +44,13 @@ class Examples(NamedTuple):
 
 
 def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
-    """(x - mean) / standard deviation, over the elements with a weight above 0, on all devices."""
+    """Returns (x - mean) / standard deviation, both over the elements with a weight above 0.
+
+    Args:
+      x: Numbers of any shape.
+      weight: Weights of the same shape; an element counts once if its weight is above 0.
+      shards: Name of the mapped axis of devices to count elements on, or None.
+    """
     counts = weight > 0
     count = jnp.maximum(total(jnp.where(counts, 1.0, 0.0), shards), 1.0)
     mean = total(jnp.where(counts, x, 0.0), shards) / count
@@ -53,7 +59,7 @@ def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
 
 
 def total(x: Array, shards: Shards | None = None) -> Array:
-    """The sum of an array's elements, on all devices.
+    """Returns the sum of an array's elements, on all devices of the axis `shards`.
 
     Raises:
       ValueError: for a `Shard`, since only gradients and metrics are averaged outside the program.

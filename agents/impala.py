@@ -30,7 +30,7 @@ class ImpalaAgent(OnPolicyAgent):
     to a target network; here an update stays near mu itself.)
 
     Args:
-      lambda_: Factor of the trace; 1 is the paper's.
+      lambda_: Decay of the trace; 1 is the paper's.
       clip_rho: The paper's rho-bar, for targets and for advantages.
       clip_c: The paper's c-bar.
       clip_ratio: Greatest profitable change of the probability ratio; a float, or a schedule of the
@@ -47,7 +47,7 @@ class ImpalaAgent(OnPolicyAgent):
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Trajectory]:
-        """The rows `[B, T + 1, ...]` themselves, normalised."""
+        """Normalises rows `[B, T + 1, ...]`, which are the examples of this agent."""
         return self.normalized(state, experience, shards)
 
     def loss(
@@ -60,7 +60,7 @@ class ImpalaAgent(OnPolicyAgent):
         *,
         shards: Shards | None = None,
     ) -> LossInfo:
-        """The loss on rows `[B, T + 1, ...]` from `prepare`; `weights` `[B]`."""
+        """The loss on rows `[B, T + 1, ...]` from `prepare`, with `weights` `[B]`."""
         distribution, values = self.apply(params, experience.observation, self.memory(experience))
         distribution = jax.tree.map(lambda x: x[:, :-1], distribution)
         steps, mask = split_bootstrap(experience)

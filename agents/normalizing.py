@@ -16,12 +16,12 @@ RETURNS = "return_statistics"
 
 
 def first_statistics(specs: EnvironmentSpecs, observations: bool, rewards: bool) -> dict[str, Tree]:
-    """The entries of `TrainState.extra` of an agent that normalises observations, rewards or both.
+    """Returns the first statistics of the normalisers, as entries of `TrainState.extra`.
 
     Args:
       specs: Specs of the environment.
-      observations: Normalise observations.
-      rewards: Normalise rewards.
+      observations: True for statistics of observations.
+      rewards: True for statistics of discounted sums of rewards.
     """
     extra = {}
     if observations:
@@ -40,7 +40,7 @@ def normalize_rows(
     their discounted sum, `policy_info["discounted_return"]`; both are clipped to +-10.
 
     Args:
-      state: State, with entries of `first_statistics` in `extra`.
+      state: State of the agent, with entries of `first_statistics` in `extra`.
       rows: Rows `[B, T + 1, ...]`; row T is not counted, since it comes again, as the first of the
         next segment.
       shards: Name of the mapped axis of devices, or None.

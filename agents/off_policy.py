@@ -89,7 +89,7 @@ class OffPolicyAgent(abc.ABC):
         return trajectory_spec(self.specs)
 
     def init(self, key: Array) -> TrainState:
-        """A fresh state from a typed random key."""
+        """Returns a fresh state, made from a typed random key."""
         *keys, key = jax.random.split(key, len(self.roles) + 1)
         params = self.init_params(keys)
         targets = {role: params[role] for role in self.target_roles}
@@ -113,7 +113,7 @@ class OffPolicyAgent(abc.ABC):
           state: State to improve.
           experience: Rows `[B, T, ...]`.
           weights: Weights `[B]` of the windows' losses; None for 1.
-          shards: See `Agent.train`.
+          shards: Parts of the batch, as in `Agent.train`.
 
         Returns:
           The new state and the `LossInfo` of `loss`, with `loss` and `grad_norm` in its metrics.

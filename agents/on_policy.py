@@ -28,7 +28,7 @@ ROLE = "actor_value"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OnPolicyAgent(abc.ABC):
-    """An agent that learns in two halves: `prepare` fresh rows once, then `train` on parts of them.
+    """An agent that prepares fresh rows once and then trains on parts of them.
 
     `prepare` turns rows into a batch of examples; `train`, the one update, may be applied to parts
     of it as often as the algorithm allows (`learners.learn` does both). A subclass defines
@@ -48,10 +48,10 @@ class OnPolicyAgent(abc.ABC):
       gamma: Discount factor per step; may be traced.
       value_coefficient: Weight of the values' squared error, which has no half.
       entropy_coefficient: Weight of the entropy bonus; a float, or a schedule of the update count.
-      normalize_observations: Normalise observations by their running mean and variance, and clip
-        them to +-10.
-      normalize_rewards: Divide rewards by the running standard deviation of their discounted sum,
-        and clip them to +-10. Values are then of the normalised rewards.
+      normalize_observations: True to normalise observations by their running mean and variance,
+        and to clip them to +-10.
+      normalize_rewards: True to divide rewards by the running standard deviation of their
+        discounted sum, and to clip them to +-10. Values are then in units of normalised rewards.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is of another kind.
@@ -68,7 +68,7 @@ class OnPolicyAgent(abc.ABC):
     normalize_observations: bool = False
     normalize_rewards: bool = False
 
-    prepared: ClassVar[type] = Examples  # the type of what `prepare` makes
+    prepared: ClassVar[type] = Examples  # the type that `prepare` returns
     needs_value: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class OnPolicyAgent(abc.ABC):
         return trajectory_spec(self.specs, self.collect_policy.info_spec)
 
     def init(self, key: Array) -> TrainState:
-        """A fresh state from a typed random key."""
+        """Returns a fresh state, made from a typed random key."""
         network_key, key = jax.random.split(key)
         params = {ROLE: recurrent.init(self.network, network_key, self.specs.observation)}
         extra = first_statistics(self.specs, self.normalize_observations, self.normalize_rewards)
@@ -166,7 +166,7 @@ class OnPolicyAgent(abc.ABC):
     ) -> tuple[TrainState, LossInfo]:
         """Takes one gradient step on examples `[N, ...]`, all or a part of what `prepare` returned.
 
-        Args, results: see `Agent.train`.
+        Arguments and results are those of `Agent.train`.
 
         Raises:
           TypeError: if rows are given that were not prepared.
@@ -184,9 +184,10 @@ class OnPolicyAgent(abc.ABC):
         return apply_loss(state, loss, self.optimizer, shards=shards)
 
     def value(self, params: Tree, observation: Tree) -> Array:
-        """V(observation) `[...]`, from `policy_params`; in units of the normalised rewards, if any.
+        """V(observation) `[...]`; `params` are from `policy_params`.
 
-        With memory it is that of the first step of an episode.
+        It is in units of normalised rewards if the agent normalises them. With memory it is the
+        value at the first step of an episode.
         """
         observation = normalize_observation(params, observation)
         variables = params["params"][ROLE]
@@ -205,16 +206,16 @@ class OnPolicyAgent(abc.ABC):
         return outputs if isinstance(outputs, tuple) else (outputs, None)
 
     def memory(self, rows: Trajectory) -> Tree:
-        """The input of a recurrent network beside the observations of rows `[B, T, ...]`.
+        """The inputs of a recurrent network, other than observations, of rows `[B, T, ...]`.
 
-        It is (resets `[B, T]`, carry at row 0 `[B, ...]`), or () for a network without memory.
+        They are (resets `[B, T]`, carry at row 0 `[B, ...]`), or () for a network without memory.
         """
         if not self.recurrent:
             return ()
         return resets(rows), jax.tree.map(lambda x: x[:, 0], rows.policy_info["carry"])
 
     def flatten_time(self, examples: Examples) -> Examples:
-        """Examples `[B, T, ...]` as B x T single ones; with memory they stay sequences."""
+        """Flattens examples `[B, T, ...]` to B x T single ones; with memory they stay sequences."""
         if self.recurrent:
             return examples
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
@@ -222,10 +223,10 @@ class OnPolicyAgent(abc.ABC):
     def normalized(
         self, state: TrainState, experience: Trajectory, shards: str | None = None
     ) -> tuple[TrainState, Trajectory]:
-        """Rows `[B, T + 1, ...]` as they are learned from, and the state with its normalisers.
+        """Normalises rows `[B, T + 1, ...]` and updates the state's normalisers.
 
-        Actions are those drawn; observations and rewards are normalised, if the agent normalises
-        them, by statistics that count these rows.
+        Actions become those that were drawn. Observations and rewards are normalised, if the agent
+        normalises them, by statistics that count these rows.
 
         Raises:
           SpecError: if the rows do not meet `collect_data_spec`.
@@ -237,16 +238,16 @@ class OnPolicyAgent(abc.ABC):
     def gae_examples(
         self, params: Tree, rows: Trajectory, lambda_: Array | float, keep_policy: bool = False
     ) -> Examples:
-        """Examples with generalised advantage estimates (Schulman et al. 2016).
+        """Returns examples with generalised advantage estimates (Schulman et al. 2016).
 
-        Estimates bootstrap from the value of the final observation at a time limit, and from that
-        of row T at the end.
+        Estimates bootstrap from the value of the final observation at a time limit, and from the
+        value of row T at the end.
 
         Args:
           params: Parameters by role.
           rows: Normalised rows `[B, T + 1, ...]`.
           lambda_: Decay of the trace.
-          keep_policy: Keep the policy's distributions, in `Examples.distribution`.
+          keep_policy: True to keep the policy's distributions, in `Examples.distribution`.
 
         Returns:
           B x T examples, or with memory B sequences.
@@ -277,14 +278,14 @@ class OnPolicyAgent(abc.ABC):
         entropy: Array,
         metrics: dict[str, Array],
     ) -> LossInfo:
-        """policy_loss + value_coefficient x value_loss - entropy_coefficient x entropy.
+        """Returns policy_loss + value_coefficient x value_loss - entropy_coefficient x entropy.
 
         Args:
-          state: State of the agent, whose `step` a schedule is evaluated at.
-          policy_loss: Scalar.
-          value_loss: Scalar, or None without values.
-          entropy: Scalar.
-          metrics: Further metrics.
+          state: State of the agent; a schedule of the coefficient is evaluated at its `step`.
+          policy_loss: Loss of the policy, a scalar.
+          value_loss: Loss of the values, a scalar, or None for a network without values.
+          entropy: Mean entropy of the policy, a scalar.
+          metrics: Further metrics by name.
         """
         metrics = metrics | {"policy_loss": policy_loss, "entropy": entropy}
         loss = policy_loss

@@ -32,7 +32,7 @@ class PpoAgent(OnPolicyAgent):
       clip_ratio: Greatest profitable change of the probability ratio; a float, or a schedule of the
         update count; None for no clipping.
       kl_target: KL divergence in nats that beta steers a batch's updates to; None for no penalty.
-        It is that of the policy after them from the policy before, measured when the next batch
+        The divergence is KL(policy before them || policy after them), measured when the next batch
         comes, over its steps.
       initial_kl_beta: Beta for the first batch.
       value_clip: Greatest profitable change of a value, in its own units, constant; None for no
@@ -57,17 +57,20 @@ class PpoAgent(OnPolicyAgent):
             )
 
     def initial_extra(self) -> dict[str, Tree]:
+        """The first beta, if there is a penalty."""
         if self.kl_target is None:
             return {}
         return {"kl_beta": jnp.float32(self.initial_kl_beta)}
 
     def init(self, key: Array) -> TrainState:
+        """Returns a fresh state, made from a typed random key."""
         state = super().init(key)
         return state if self.kl_target is None else _keep_params(state)
 
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Examples]:
+        """Adapts beta, and turns rows into examples; see `OnPolicyAgent.prepare`."""
         state, rows = self.normalized(state, experience, shards)
         penalised = self.kl_target is not None
         if penalised:
@@ -88,7 +91,7 @@ class PpoAgent(OnPolicyAgent):
         *,
         shards: Shards | None = None,
     ) -> LossInfo:
-        """The loss on examples `[N, ...]` from `prepare`, or a part of them; `weights` `[N]`."""
+        """The loss on examples `[N, ...]`, all or some from `prepare`, with `weights` `[N]`."""
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         advantage = experience.advantage
@@ -137,6 +140,6 @@ class PpoAgent(OnPolicyAgent):
 
 
 def _keep_params(state: TrainState) -> TrainState:
-    """The state with a copy of its parameters, before updates, in `extra`."""
+    """Returns the state with a copy of its parameters, before updates, in `extra`."""
     copies = jax.tree.map(jnp.copy, state.params)
     return dataclasses.replace(state, extra={**state.extra, "old_params": copies})

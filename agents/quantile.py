@@ -21,7 +21,7 @@ class QrDqnAgent(ValueBasedAgent):
       specs, optimizer, gamma, n_step, double, epsilon, target_update: See `DqnAgent`.
       network: Network from observations `[..., *shape]` to quantiles `[..., num_actions, K]`:
         `QNetwork(num_atoms=200)`.
-      huber_param: Kappa, where the Huber loss turns linear; 0 is plain quantile regression.
+      huber_param: Error kappa at which the Huber loss turns linear; 0 is plain quantile regression.
 
     Raises:
       TypeError, ValueError: See `DqnAgent`; also if huber_param < 0.
@@ -36,6 +36,7 @@ class QrDqnAgent(ValueBasedAgent):
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
+        """The shape of the network's output for one observation, `(num_actions, None)`."""
         return (self.specs.action.num_values, None)
 
     def values(self, outputs: Array) -> Array:
@@ -43,6 +44,7 @@ class QrDqnAgent(ValueBasedAgent):
         return outputs.mean(axis=-1)
 
     def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
+        """The quantile Huber loss of one transition, which is also its priority."""
         num_quantiles = example.outputs_tm1.shape[-1]
         loss = losses.quantile_double_q_learning(
             example.outputs_tm1,

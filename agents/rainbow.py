@@ -25,12 +25,12 @@ def rainbow(
     n_step: int = 3,
     target_update: TargetUpdate = CategoricalDqnAgent.target_update,
 ) -> CategoricalDqnAgent:
-    """C51 with double Q-learning, n-step returns and a dueling network with noisy layers.
+    """Returns C51 with double Q-learning, n-step returns and a dueling network with noisy layers.
 
     The noise explores in place of epsilon. The sixth part, prioritised replay, is the buffer's:
     `priority_exponent=0.5` (the paper's) of `learners.OffPolicyScan`, of `replay.HostReplay` or of
-    `ReverbReplay`; the agent gives it the loss as the priority. For another network build a
-    `CategoricalDqnAgent` yourself; this function does nothing else.
+    `ReverbReplay`; the agent gives it the loss as the priority. This function does nothing else:
+    for another network build a `CategoricalDqnAgent` directly.
 
         agent = rainbow(env.specs, optax.adam(1e-3), v_min=0.0, v_max=100.0)
         loop = OffPolicyScan(agent, env, priority_exponent=0.5)
@@ -43,9 +43,9 @@ def rainbow(
       v_max: Greatest return represented.
       hidden: Sizes of the dense layers that value and advantages share, after the observation's
         default encoder.
-      head_hidden: Sizes of the dense layers of each of the two.
+      head_hidden: Sizes of the dense layers of the value and of the advantages, each.
       num_atoms: Number of atoms of a return's distribution.
-      noisy_sigma: Initial scale of the noise.
+      noisy_sigma: Initial scale of the noise of the layers.
       gamma: Discount factor per step; may be traced.
       n_step: Number of steps n of a return.
       target_update: Function that moves the target network.
@@ -55,7 +55,7 @@ def rainbow(
     """
     num_actions = getattr(specs.action, "num_values", None)
     network = QNetwork(
-        num_actions if isinstance(num_actions, int) else 0,  # which the agent refuses, saying why
+        num_actions if isinstance(num_actions, int) else 0,  # the agent refuses 0 and says why
         hidden,
         encoder=default_encoder(specs.observation),
         head_hidden=head_hidden,

@@ -37,9 +37,9 @@ class RecurrentDqnAgent(DqnAgent):
         `[..., T, num_actions]`, carry), with `initial_carry(batch_shape)`:
         `networks.RecurrentQNetwork`.
       sequence_length: Number of rows of a sequence that are learned from.
-      burn_in: Number of rows before them.
-      stored_carry: Start with the carry that acting had, which is then stored with each row (warm
-        up with `agent.collect_policy`, since other policies have none); otherwise with zeros.
+      burn_in: Number of rows before those, which only warm up the carry.
+      stored_carry: True to start with the carry that acting had, which is then stored with each row
+        (warm up with `agent.collect_policy`, since other policies have none); False for zeros.
 
     Raises:
       TypeError, ValueError: See `DqnAgent`; also if sequence_length < 1 or burn_in < 0.
@@ -64,22 +64,25 @@ class RecurrentDqnAgent(DqnAgent):
 
     @cached_property
     def collect_policy(self) -> Policy:
+        """The policy that gathers experience: epsilon-greedy, which can store its carry."""
         policy = QPolicy(self.network, store_carry=self.stored_carry)
         return EpsilonGreedyPolicy(policy, self.epsilon)
 
     @cached_property
     def collect_data_spec(self) -> Trajectory:
+        """The spec of one row of experience, which includes the carry if it is stored."""
         info = {"carry": recurrent.carry_spec(self.network)} if self.stored_carry else ()
         return trajectory_spec(self.specs, info)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        """The first parameters of the network, by role."""
         spec, _ = split_action_mask(self.specs.observation)
         return {"q": recurrent.init(self.network, keys[0], spec)}
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
         """Q of every action `[..., num_actions]` at the first step of an episode.
 
-        `params` is from `policy_params`.
+        `params` are from `policy_params`.
         """
         inputs, _ = split_action_mask(observation)
         spec, _ = split_action_mask(self.specs.observation)
@@ -101,8 +104,8 @@ class RecurrentDqnAgent(DqnAgent):
         """
         online = self._unroll(params["q"], experience)
         target = self._unroll(state.target_params["q"], experience)
-        # From here on a row's observation is what the two networks made of it, and its mask, so
-        # that windows of rows reduce as always.
+        # From here on a row's observation consists of the two networks' outputs for it and of its
+        # mask, so that `to_transition` reduces windows of rows as for other agents.
         _, mask = split_action_mask(experience.observation)
         rows = experience._replace(observation=mask, policy_info=())
         rows = jax.tree.map(lambda x: x[:, self.burn_in :], rows)
@@ -152,6 +155,7 @@ class RecurrentDqnAgent(DqnAgent):
         return False
 
     def check_network(self) -> None:
+        """Raises a ValueError unless the network has memory and maps observations to values."""
         spec, _ = split_action_mask(self.specs.observation)
 
         def call(key: Array) -> Array:

@@ -1,4 +1,4 @@
-"""From rows to what losses need, with episode boundaries dealt with here and nowhere else.
+"""Reductions of rows to the inputs of losses, which deal with episode boundaries for all agents.
 
 Rows are `Trajectory` batches `[B, T, ...]` in the convention of `envs/types.py`: a row whose step
 type is LAST carries an episode's true final observation and stands between the episode's last step
@@ -14,25 +14,25 @@ from ..envs.types import Array, StepType, Trajectory, Transition
 
 
 def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
-    """The n-step transition of each window of rows, with n = T - 1 (Sutton and Barto 2018, eq.
-    7.1).
+    """Reduces windows of rows to n-step transitions, n = T - 1 (Sutton and Barto 2018, eq. 7.1).
 
-    The window is followed for k <= n steps, until a row that is LAST. With g_j = gamma x
-    discount_j,
+    A window is followed for k <= n steps, until a row that is LAST. With g_j = gamma x discount_j
+    the transition has
 
-      reward = sum_{i<k} (prod_{j<i} g_j) r_i        discount = prod_{j<k} g_j
+      reward = sum_{i<k} (prod_{j<i} g_j) r_i
+      discount = prod_{j<k} g_j
       next_observation = o_k
 
-    so that a target is reward + discount x V(next_observation). A time limit ends the window and
-    leaves the discount.
+    so that a target is reward + discount x V(next_observation). A time limit ends the window but
+    does not set the discount to 0.
 
     Args:
-      rows: `[B, T, ...]` with T >= 2, on any stream: windows may span episodes.
-      gamma: the agent's discount factor; a float, traced or not.
+      rows: Rows `[B, T, ...]` with T >= 2, from any stream: windows may span episodes.
+      gamma: Discount factor per step; a float, traced or not.
 
     Returns:
-      A `Transition` of arrays `[B, ...]`. `mask` is 0 where row 0 is LAST; nothing else of such a
-      window means anything.
+      A `Transition` of arrays `[B, ...]`. Its `mask` is 0 for a window whose row 0 is LAST, whose
+      other entries have no meaning.
 
     Raises:
       ValueError: if the rows have no batch and time axes, or T < 2.
@@ -48,9 +48,8 @@ def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
     growth = jnp.cumprod(jnp.where(running, gamma * rows.discount[:, :-1], 1.0), axis=1)
     before = jnp.concatenate([jnp.ones_like(growth[:, :1]), growth[:, :-1]], axis=1)
     first = jax.tree.map(lambda x: x[:, 0], rows)
-    if (
-        shape[1] == 2
-    ):  # no gather for the common case: where row 0 is LAST, the next observation is masked anyway
+    if shape[1] == 2:
+        # The common case needs no gather: if row 0 is LAST, the next observation is masked anyway.
         next_observation = jax.tree.map(lambda x: x[:, 1], rows.observation)
     else:
         steps = jnp.sum(running, axis=1)
@@ -68,29 +67,34 @@ def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
 
 
 def learnable(rows: Trajectory) -> Array:
-    """The loss mask of rows with any leading axes: 0.0 on boundary rows (`step_type == LAST`), 1.0
-    elsewhere.
+    """Returns the loss mask of rows: 0.0 on boundary rows (`step_type == LAST`), 1.0 elsewhere.
+
+    The rows may have any leading axes, which the mask has too.
     """
     return jnp.where(rows.step_type == StepType.LAST, 0.0, 1.0)
 
 
 def padding(rows: Trajectory) -> Array:
-    """True on boundary rows that follow a boundary row `[B, T]`: what fills up a short episode
-    (`replay.ExperienceQueue`).
+    """Returns True on padding, that is on boundary rows that follow a boundary row, `[B, T]`.
+
+    Such rows fill up a short episode (`replay.ExperienceQueue`).
     """
     boundary = jnp.asarray(rows.step_type == StepType.LAST)
     return boundary.at[:, 1:].set(boundary[:, 1:] & boundary[:, :-1]).at[:, 0].set(False)
 
 
 def resets(rows: Trajectory) -> Array:
-    """True where a recurrent network must start from its initial state: on rows that are FIRST. Any
-    leading axes.
+    """Returns True on rows that are FIRST, before which a recurrent network resets its carry.
+
+    The rows may have any leading axes.
     """
     return rows.step_type == StepType.FIRST
 
 
 def trace_lambda(rows: Trajectory, lambda_: Array | float) -> Array:
-    """Lambda for each row (any leading axes): 0 where the next row is LAST, `lambda_` elsewhere.
+    """Returns the lambda of each row: 0 if the next row is LAST, else `lambda_`.
+
+    The rows may have any leading axes.
 
     Given this, GAE, lambda-returns and V-trace (`agents/returns.py`) bootstrap from the value of
     the final observation at a time limit, and no boundary row and no other episode leaks into an
@@ -102,15 +106,15 @@ def trace_lambda(rows: Trajectory, lambda_: Array | float) -> Array:
 def split_bootstrap(rows: Trajectory) -> tuple[Trajectory, Array]:
     """Splits an on-policy segment `[B, T + 1, ...]` into its T steps and their loss mask `[B, T]`.
 
-    Row T only lends its observation, as the network sees all T + 1 of them:
+    Row T only lends its observation, since the network sees all T + 1 of them:
 
-      values = value_network(rows.observation)                                        # [B, T + 1]
+      values = value_network(rows.observation)  # [B, T + 1]
       steps, mask = split_bootstrap(rows)
-      advantages = jax.vmap(returns.gae)(steps.reward, gamma * steps.discount, trace_lambda(steps,
-      lambda_), values)
+      trace = trace_lambda(steps, lambda_)
+      advantages = jax.vmap(returns.gae)(steps.reward, gamma * steps.discount, trace, values)
 
-    V(o_{t+1}) is `values[:, t + 1]` everywhere, since the row after an episode's last step holds
-    its final observation.
+    V(o_{t+1}) is `values[:, t + 1]` for every step, since the row after an episode's last step
+    holds its final observation.
 
     Raises:
       ValueError: if the rows have no batch and time axes, or fewer than 2 rows.

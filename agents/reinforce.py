@@ -18,16 +18,16 @@ from .reductions import split_bootstrap
 class ReinforceAgent(A2cAgent):
     """Raises the log-probability of actions by the return that followed them.
 
-    The loss is that of `A2cAgent`, summed over steps and averaged over episodes, with the return in
-    place of the advantage. If the network gives values (`networks.ActorValueNetwork`) they are the
-    baseline, are fitted to the returns, and stand for the rest of an episode at a time limit or at
-    the end of the rows. If it gives a distribution only (`networks.ActorNetwork`), returns end with
-    the episode, at a time limit too, and the rows of an episode whose end is not among the rows
-    given are left out; so give enough rows for whole episodes. The arguments of `OnPolicyAgent`
-    come first.
+    The loss is the one of `A2cAgent`, summed over steps and averaged over episodes, with the return
+    in place of the advantage. If the network gives values (`networks.ActorValueNetwork`), they are
+    the baseline, are fitted to the returns, and stand for the rest of an episode at a time limit or
+    at the end of the rows. If it gives a distribution only (`networks.ActorNetwork`), returns end
+    with the episode, at a time limit too, and the rows of an episode that does not end among the
+    given rows are left out; so give enough rows for whole episodes. The arguments of
+    `OnPolicyAgent` come first.
 
     Args:
-      normalize_returns: Standardise the returns, less the baseline, over each batch.
+      normalize_returns: True to standardise the returns, less the baseline, over each batch.
     """
 
     normalize_returns: bool = True
@@ -37,6 +37,7 @@ class ReinforceAgent(A2cAgent):
     def prepare(
         self, state: TrainState, experience: Trajectory, *, shards: str | None = None
     ) -> tuple[TrainState, Examples]:
+        """Turns rows into examples with returns as advantages; see `OnPolicyAgent.prepare`."""
         state, rows = self.normalized(state, experience, shards)
         steps, mask = split_bootstrap(rows)
         ends = steps.next_step_type == StepType.LAST
@@ -65,7 +66,7 @@ class ReinforceAgent(A2cAgent):
         if self.normalize_returns:
             advantage = standardize(batch.advantage, batch.weight, shards)
             batch = batch._replace(advantage=advantage)
-        # The loss divides by the number of examples; the weights make it that of episodes.
+        # The loss divides by the number of examples; the weights make it a mean over episodes.
         num_episodes = jnp.maximum(total(episodes.astype(jnp.float32), shards), 1.0)
         scale = total(jnp.ones_like(mask), shards) / num_episodes
         return state, batch._replace(weight=batch.weight * scale)

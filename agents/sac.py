@@ -41,10 +41,10 @@ class SacAgent(ActorCriticAgent):
       n_step: Number of steps n of a return; windows have n + 1 rows.
       num_critics: Number of critics; targets and actor take the lowest of their values.
       temperature: Alpha, or its first value if it is learned.
-      learn_temperature: Learn alpha; without, there is no role "alpha".
+      learn_temperature: True to learn alpha; with False there is no role "alpha".
       target_entropy: Entropy in nats, of the scaled action, that alpha is learned for. By default
-        minus the number of the action's components, plus the logarithm of half of each one's range:
-        the paper's -dim is that for actions in -1..1.
+        minus the number of the action's components, plus the logarithm of half of each one's range.
+        For actions in -1..1 that is the paper's -dim.
       td_loss: Function from TD errors to losses, elementwise: `losses.squared` or `losses.huber`;
         the losses are summed over critics.
       target_update: Function that moves the target critics: `polyak(tau)` or `periodic(n)`.
@@ -73,6 +73,7 @@ class SacAgent(ActorCriticAgent):
         check_temperature(type(self).__name__, self.temperature, self.learn_temperature)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        """The first parameters of actor, critics and, if it is learned, temperature."""
         params = super().init_params(keys)
         return params | first_temperature(self.temperature) if self.learn_temperature else params
 

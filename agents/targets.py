@@ -1,4 +1,4 @@
-"""How target networks follow the networks that are trained."""
+"""Functions that move the parameters of target networks after those that are trained."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ TargetUpdate = Callable[[Tree, Tree, Array], Tree]  # params, target_params, ste
 
 
 def polyak(tau: float) -> TargetUpdate:
-    """Target parameters that follow slowly: target <- (1 - tau) target + tau params.
+    """Returns a target update by moving averages: target <- (1 - tau) target + tau params.
 
-    They move after every update (Lillicrap et al. 2016, section 3).
+    It applies after every update (Lillicrap et al. 2016, section 3).
 
     Args:
       tau: Fraction of the way, 0..1; may be traced.
@@ -28,7 +28,10 @@ def polyak(tau: float) -> TargetUpdate:
 
 
 def periodic(period: int) -> TargetUpdate:
-    """Target parameters that are copied from the parameters after every `period` updates.
+    """Returns a target update that copies the parameters after every `period` updates.
+
+    Args:
+      period: Number of updates from copy to copy.
 
     Raises:
       ValueError: if the period is less than 1.
@@ -39,7 +42,12 @@ def periodic(period: int) -> TargetUpdate:
 
 
 def delayed(target_update: TargetUpdate, period: int) -> TargetUpdate:
-    """A target update that takes effect after every `period` updates, and not on the others."""
+    """Returns a target update that takes effect after every `period` updates, not after others.
+
+    Args:
+      target_update: Target update to delay.
+      period: Number of updates from one effect to the next.
+    """
 
     def update(params: Tree, targets: Tree, step: Array) -> Tree:
         moved = target_update(params, targets, step)

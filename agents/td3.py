@@ -48,8 +48,8 @@ class Td3Agent(ActorCriticAgent):
       target_noise_clip: Greatest magnitude of this noise.
       exploration_noise: Standard deviation of the noise when collecting; a float, or a schedule of
         the update count.
-      exploration_damping: None for independent noise; a number for Ornstein-Uhlenbeck noise
-        (`OrnsteinUhlenbeckPolicy`).
+      exploration_damping: Damping of Ornstein-Uhlenbeck noise (`OrnsteinUhlenbeckPolicy`); None for
+        independent noise.
       td_loss: Function from TD errors to losses, elementwise: `losses.squared` or `losses.huber`;
         the losses are summed over critics.
       target_update: Function that moves the targets: `polyak(tau)` or `periodic(n)`.
@@ -79,10 +79,12 @@ class Td3Agent(ActorCriticAgent):
 
     @cached_property
     def policy(self) -> Policy:
+        """The policy to evaluate and to deploy: the actor's action."""
         return GreedyPolicy(ActorPolicy(self.actor, self.specs.action))
 
     @cached_property
     def collect_policy(self) -> Policy:
+        """The policy that gathers experience: the actor's action plus noise."""
         spec: Any = self.specs.action
         scale = self.exploration_noise
         if self.exploration_damping is None:
@@ -104,6 +106,7 @@ class Td3Agent(ActorCriticAgent):
 
     @cached_property
     def follow_targets(self) -> TargetUpdate:
+        """The target update, which acts after every `actor_delay` updates only."""
         return delayed(self.target_update, self.actor_delay)
 
     def loss(

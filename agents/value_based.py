@@ -55,10 +55,11 @@ class ValueExample(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ValueBasedAgent(OffPolicyAgent):
-    """Replayed windows of n + 1 rows, a network and its target, policies over action values.
+    """An agent that learns action values from replayed windows of n + 1 rows.
 
-    A subclass says what the network's outputs mean: `output_shape` and `values`, and defines
-    `example_loss`. The arguments are those of `DqnAgent`, except for its `td_loss`.
+    It has a network, a target network and policies over action values. A subclass says what the
+    network's outputs mean, by `output_shape` and `values`, and defines `example_loss`. The
+    arguments are those of `DqnAgent`, except for its `td_loss`.
 
     With noisy layers in the network (`QNetwork(noisy_sigma=0.5)`), collecting draws noise for each
     row of each environment. An update draws it once for each application of the network, for the
@@ -95,16 +96,18 @@ class ValueBasedAgent(OffPolicyAgent):
 
     @abc.abstractmethod
     def example_loss(self, example: ValueExample) -> tuple[Array, Array]:
-        """The loss of one transition, and its TD error or another number to set its priority by."""
+        """The loss of one transition, and its TD error or another number that sets its priority."""
 
     # -- what they share
 
     @cached_property
     def policy(self) -> Policy:
+        """The policy to evaluate and to deploy: greedy in the action values."""
         return GreedyPolicy(self.q_policy)
 
     @cached_property
     def collect_policy(self) -> Policy:
+        """The policy that gathers experience: epsilon-greedy, with a noisy network's noise."""
         policy = EpsilonGreedyPolicy(self.q_policy, self.epsilon)
         return NoisyPolicy(policy) if self._is_noisy else policy
 
@@ -118,6 +121,7 @@ class ValueBasedAgent(OffPolicyAgent):
         return draws_noise(self.network, split_action_mask(zeros(self.specs.observation))[0])
 
     def check_networks(self) -> None:
+        """Raises a ValueError unless actions are discrete and the network fits."""
         name = type(self).__name__
         check_discrete(name, self.specs.action, "for continuous actions use SAC")
         self.check_network()
@@ -127,16 +131,20 @@ class ValueBasedAgent(OffPolicyAgent):
         check_values_network(self.network, self.specs, self.output_shape)
 
     def init_params(self, keys: Sequence[Array]) -> dict[str, Tree]:
+        """The first parameters of the network, by role."""
         observation, _ = split_action_mask(zeros(self.specs.observation))
         return {"q": self.network.init(keys[0], observation)}
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
-        """Q of every action, `[..., num_actions]`, from `policy_params`."""
+        """Q of every action, `[..., num_actions]`; `params` are from `policy_params`."""
         policy: Any = self.q_policy
         return policy.q_values(params, observation)
 
     def value(self, params: Tree, observation: Tree) -> Array:
-        """max_a Q(observation, a) over the allowed actions, `[...]`, from `policy_params`."""
+        """The greatest Q(observation, a) of an allowed action `[...]`.
+
+        `params` are from `policy_params`.
+        """
         values = self.q_values(params, observation)
         best = Categorical(values, split_action_mask(observation)[1]).mode()
         return jnp.take_along_axis(values, best[..., None], axis=-1)[..., 0]
@@ -162,7 +170,8 @@ class ValueBasedAgent(OffPolicyAgent):
         if self._is_noisy:
             keys = [*jax.random.split(key, 3), jax.random.fold_in(key, 3)]
         outputs = partial(apply_network, self.network)
-        online, target = params["q"], state.target_params["q"]
+        online = params["q"]
+        target = state.target_params["q"]
         outputs_tm1 = outputs(online, inputs, keys[0])
         outputs_t = outputs(target, next_inputs, keys[1])
         selector = outputs(online, next_inputs, keys[2]) if self.double else outputs_t
@@ -185,7 +194,7 @@ class ValueBasedAgent(OffPolicyAgent):
         )
 
     def example_losses(self, example: ValueExample) -> tuple[Array, Array, Array]:
-        """Losses, TD errors and values of the actions taken, each `[B]`, of `B` examples."""
+        """Losses, TD errors and values of the actions taken, each `[B]`, of B examples."""
         loss, td_error = jax.vmap(self.example_loss)(example)
         q = jax.vmap(losses.index)(self.values(example.outputs_tm1), example.a_tm1)
         return loss, td_error, q
