@@ -2,6 +2,9 @@
 (`envs.classic`) and adapters.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from . import atari, classic, gym, probes
 from .environment import Environment, JaxEnvironment
 from .episodic import EpisodeState, EpisodicEnvironment

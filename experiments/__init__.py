@@ -2,6 +2,9 @@
 wires together.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from ..learners.checkpoints import Checkpointer, CheckpointError
 from ..learners.diagnose import diagnose
 from .configs.base import OffPolicyConfig, OnPolicyConfig

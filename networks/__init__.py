@@ -1,5 +1,8 @@
 """Networks by role: flax modules that take observations with any leading axes."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .actor import ActorNetwork
 from .continuous import DeterministicActor, TanhNormalActor
 from .critic import CriticNetwork, Ensemble
