@@ -1,6 +1,4 @@
-"""Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments
-(`envs.classic`) and adapters.
-"""
+"""Environments: records, specs, gymnasium's (`envs.gym.make`), JAX's (`envs.classic`), adapters."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")

@@ -65,10 +65,9 @@ def off_policy_loop() -> Run:
             masks[:, 0],
         )
         state, (loss, _) = dqn_update(optimizer, state, batch)
-        choose_key, random_key = jax.random.split(jax.random.fold_in(key, row))
+        chance, coin = jax.random.uniform(jax.random.fold_in(key, row), (2,))
         greedy = dense(state[0], observation).argmax()
-        random = jax.random.randint(random_key, (), 0, 2)
-        return state, jnp.where(jax.random.uniform(choose_key) < 0.1, random, greedy), loss
+        return state, jnp.where(chance < 0.1, coin < 0.5, greedy), loss
 
     state = init_dqn(optimizer)
     observation, _ = env.reset(seed=0)

@@ -16,10 +16,9 @@ def act_and_step() -> Run:
 
     @jax.jit
     def act(params, observation, row):
-        choose_key, random_key = jax.random.split(jax.random.fold_in(key, row))
+        chance, coin = jax.random.uniform(jax.random.fold_in(key, row), (2,))
         greedy = dense(params, observation).argmax()
-        random = jax.random.randint(random_key, (), 0, 2)
-        return jnp.where(jax.random.uniform(choose_key) < 0.1, random, greedy)
+        return jnp.where(chance < 0.1, coin < 0.5, greedy)
 
     observation, _ = env.reset(seed=0)
     ended = False
