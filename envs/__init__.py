@@ -29,6 +29,7 @@ from .types import (
     Trajectory,
     Transition,
     bootstrap_row,
+    join_action_mask,
     make_row,
     split_action_mask,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "classic",
     "get_preprocessor",
     "gym",
+    "join_action_mask",
     "make_row",
     "probes",
     "reset_batch",

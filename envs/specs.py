@@ -68,6 +68,11 @@ class BoundedSpec(ArraySpec):
             )
 
     @property
+    def is_finite(self) -> bool:
+        """True if every bound is finite."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    @property
     def low(self) -> np.ndarray:
         """`minimum` as an array of `shape`."""
         return np.broadcast_to(np.asarray(self.minimum, self.dtype), self.shape)
@@ -208,11 +213,7 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
         return jax.random.randint(key, shape, 0, np.asarray(spec.num_values), spec.dtype)
     if spec.dtype == np.bool_:
         return jax.random.bernoulli(key, shape=shape)
-    if (
-        isinstance(spec, BoundedSpec)
-        and np.all(np.isfinite(spec.low))
-        and np.all(np.isfinite(spec.high))
-    ):
+    if isinstance(spec, BoundedSpec) and spec.is_finite:
         if np.issubdtype(spec.dtype, np.integer):
             top = np.iinfo(np.int32).max - 1  # the draw is in int32, without its very last value
             low = spec.low.astype(np.int64)

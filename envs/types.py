@@ -156,3 +156,13 @@ def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
     if set(rest) == {"observation"}:
         return rest["observation"], observation[ACTION_MASK]
     return rest, observation[ACTION_MASK]
+
+
+def join_action_mask(observation: Tree, mask: Array | None) -> Tree:
+    """Puts an action mask back to an observation without one; None leaves it without.
+
+    It is the inverse of `split_action_mask`, for networks that pass features on to others.
+    """
+    if mask is None:
+        return observation
+    return {"observation": observation, ACTION_MASK: jnp.asarray(mask)}
