@@ -43,14 +43,14 @@ def iterations_per_window(run: Run) -> int:
 
 
 def rate(run: Run, iterations: int) -> float:
-    """Iterations per second in one window."""
+    """Returns the iterations per second in one window."""
     start = time.perf_counter()
     done = run(iterations)
     return done / (time.perf_counter() - start)
 
 
 def ratio(library: tuple[Run, int], bare: tuple[Run, int]) -> float:
-    """The library's best rate as a multiple of the direct loop's best, measured in turns.
+    """Returns the library's best rate as a multiple of the direct loop's, measured in turns.
 
     Args:
       library: Loop of the library, and its iterations in a window.
@@ -61,7 +61,9 @@ def ratio(library: tuple[Run, int], bare: tuple[Run, int]) -> float:
 
 
 def judge(name: str, measure: Callable[[], float], expected: float | None) -> tuple[bool, str]:
-    """True if a loop is as fast as expected, and a line that says so; a slow one is measured again.
+    """Returns True if a loop is as fast as expected, and a line that says so.
+
+    A slow one is measured once more.
 
     Args:
       name: Name of the loop.
@@ -92,20 +94,27 @@ def check(
 
 
 def measurement(comparison: Any) -> Callable[[], float]:
-    """A function that measures a comparison's ratio; its loops are made and compiled here."""
+    """Makes and compiles the loops of a comparison; returns a function to measure their ratio."""
     loops = [(run, iterations_per_window(run)) for run in (comparison.library(), comparison.bare())]
     return lambda: ratio(*loops)
 
 
 def calibrated(old: Mapping[str, Any], version: str, runs: Sequence[Mapping[str, float]]) -> dict:
-    """The contents of smoke.json with a version's ratios replaced by the medians of runs."""
-    ratios = {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+    """Returns the contents of smoke.json with the medians of runs for a version of JAX.
+
+    Args:
+      old: Contents before; other versions, and loops that were not measured, stay.
+      version: Version of JAX.
+      runs: Ratios of each run, by the loops' names.
+    """
+    medians = {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+    ratios = old.get(version, {}).get("ratios", {}) | medians
     today = datetime.date.today().isoformat()
     return {**old, version: {"date": today, "runs": len(runs), "ratios": ratios}}
 
 
 def calibrate(num_runs: int, only: str) -> list[dict[str, float]]:
-    """The ratios of runs that are each a process of its own."""
+    """Returns the ratios of runs, each of them in a process of its own."""
     command = [sys.executable, __file__, "--measure", "--only", only]
     runs = []
     for i in range(num_runs):
