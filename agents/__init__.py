@@ -5,6 +5,9 @@ For an agent of your own (docs/extend.md): derive from `OffPolicyAgent`, `ValueB
 `apply_loss`.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from . import losses, reductions, returns
 from .a2c import A2cAgent
 from .actor_critic import ActorCriticAgent, sample_and_log_prob

@@ -2,6 +2,9 @@
 trained.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 import argparse
 import os
 import select

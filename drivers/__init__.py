@@ -2,6 +2,9 @@
 there, and Ray actors.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .actor import Answer, Failure
 from .balance import Balance
 from .collector import Block, Collector

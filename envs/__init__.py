@@ -1,6 +1,7 @@
-"""Environments: records and specs, the gymnasium adapter (`envs.gym.make`), JAX environments
-(`envs.classic`) and adapters.
-"""
+"""Environments: records, specs, gymnasium's (`envs.gym.make`), JAX's (`envs.classic`), adapters."""
+
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
 from . import atari, classic, gym, probes
 from .environment import Environment, JaxEnvironment
@@ -28,6 +29,7 @@ from .types import (
     Trajectory,
     Transition,
     bootstrap_row,
+    join_action_mask,
     make_row,
     split_action_mask,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "classic",
     "get_preprocessor",
     "gym",
+    "join_action_mask",
     "make_row",
     "probes",
     "reset_batch",

@@ -1,5 +1,6 @@
-"""What every environment is: one protocol for the host, one for pure JAX."""
+"""The protocols of environments: one for the host, one for pure JAX."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -11,59 +12,77 @@ from .types import TimeStep, Tree
 
 @runtime_checkable
 class Environment(Protocol):
-    """An environment on the host: stateful, with NumPy in and out.
+    """An environment on the host, which has state and takes and returns NumPy arrays.
 
-    Everything it returns is its caller's to keep: no later call changes an array that was handed
-    out. All time steps follow the one convention of auto-reset: a LAST time step carries the
-    episode's true final observation, and the `step` after it ignores its action, resets, and
-    returns a FIRST time step with reward 0 and discount 1.
+    Its caller may keep everything that it returns: no later call changes such an array. All time
+    steps follow the one convention of auto-reset: a LAST time step carries the episode's true final
+    observation, and the `step` after it ignores its action, resets, and returns a FIRST time step
+    with reward 0 and discount 1.
     """
 
     @property
     def specs(self) -> EnvironmentSpecs:
-        """What it takes and gives, without batch axes."""
+        """The specs of the environment, without batch axes."""
 
     @property
     def num_envs(self) -> int | None:
-        """None: time steps and actions are unbatched. n: every leaf has a leading `[n]` axis."""
+        """The number n of environments, for a leading `[n]` axis on every leaf; None: no axis."""
 
     def reset(self, seed: int | None = None) -> TimeStep:
-        """Starts new episodes and returns FIRST time steps; the same seed gives the same episodes
-        for the same actions.
+        """Starts new episodes and returns FIRST time steps.
+
+        The same seed gives the same episodes for the same actions.
         """
 
     def step(self, action: Tree) -> TimeStep:
-        """Takes an action `[*spec]` or `[n, *spec]`; raises `SpecError` if it does not meet the
-        action's spec.
+        """Takes an action `[*spec]` or `[n, *spec]` and returns the next time step.
+
+        Raises:
+          SpecError: if the action does not meet its spec.
         """
 
     def render(self) -> np.ndarray:
-        """A picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`."""
+        """Returns a picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`."""
 
     def close(self) -> None:
-        """Frees what it holds; a second call does nothing."""
+        """Frees the environment's resources; a second call does nothing."""
 
 
 @runtime_checkable
 class JaxEnvironment(Protocol):
-    """An environment in JAX: a frozen dataclass (`eq=False`) whose methods are pure, for one
-    environment; vmap and scan them.
+    """An environment in JAX: a frozen dataclass (`eq=False`) with pure methods to vmap and scan.
 
-    The convention of auto-reset is `Environment`'s. State is a pytree of fixed shapes that carries
-    its own random key. An environment that can be pictured also has
-    `render(state) -> uint8 [H, W, 3]`, which runs on the host.
+    The methods are those of a single environment. The convention of auto-reset is `Environment`'s.
+    State is a pytree of fixed shapes that carries its own random key. An environment that can be
+    pictured also has `render(state) -> uint8 [H, W, 3]`, which runs on the host.
     """
 
     @property
     def specs(self) -> EnvironmentSpecs:
-        """What it takes and gives."""
+        """The specs of the environment."""
 
     def reset(self, key: jax.Array) -> tuple[Any, TimeStep]:
-        """The first state of a stream of episodes, and its FIRST time step, from a typed random
-        key.
+        """Returns the first state of a stream of episodes and its FIRST time step.
+
+        Args:
+          key: Typed random key of all draws of the stream.
         """
 
     def step(self, state: Any, action: Tree) -> tuple[Any, TimeStep]:
-        """The next state and time step; a step from a LAST state ignores `action` and starts the
-        next episode.
+        """Returns the next state and time step.
+
+        A step from a LAST state ignores `action` and starts the next episode.
         """
+
+
+def renderer(env: JaxEnvironment) -> Callable[[Any], np.ndarray]:
+    """Returns the method `render(state)` of a JAX environment.
+
+    Raises:
+      NotImplementedError: if it has none.
+    """
+    if not hasattr(env, "render"):
+        raise NotImplementedError(
+            f"{type(env).__name__} has no render(state); add one that returns uint8 [H, W, 3]"
+        )
+    return env.render

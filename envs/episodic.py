@@ -1,6 +1,4 @@
-"""The one place where JAX environments auto-reset, count steps, cut episodes off and use their
-keys.
-"""
+"""The base of JAX environments: it resets, counts steps, cuts episodes off and keeps the keys."""
 
 import abc
 from functools import partial
@@ -21,8 +19,8 @@ _ENDED = np.int32(-1)
 class EpisodeState:
     """The state of an `EpisodicEnvironment`.
 
-    `physics` is what its dynamics move; `key` starts the next episode; `steps` (int32) counts this
-    episode's steps and is -1 once the episode has ended.
+    `physics` is the state that the dynamics move. `key` starts the next episode. `steps` (int32)
+    counts this episode's steps and is -1 once the episode has ended.
     """
 
     physics: Tree
@@ -31,13 +29,14 @@ class EpisodeState:
 
 
 class EpisodicEnvironment(abc.ABC):
-    """A `JaxEnvironment` given its dynamics: a frozen dataclass (`eq=False`) that derives from this
-    writes four methods.
+    """A `JaxEnvironment` that lacks only its dynamics.
 
-    `reset(key)` splits the key into the next episode's key and the one that `initial_physics` gets;
-    the step after a LAST time step returns exactly `reset(state.key)`. So a stream of episodes is a
-    function of the first key and the actions. A field `max_episode_steps` (None: no limit) cuts
-    episodes off: step type LAST, discount 1 unless the task ended too.
+    A frozen dataclass (`eq=False`) that derives from this defines `specs`, `initial_physics`,
+    `dynamics` and, unless its physics are observed as they are, `observe`. `reset(key)` splits the
+    key into the next episode's key and the one that `initial_physics` gets; the step after a LAST
+    time step returns exactly `reset(state.key)`. So a stream of episodes is a function of the first
+    key and the actions. A field `max_episode_steps` (None: no limit) cuts episodes off: step type
+    LAST, discount 1 unless the task ended too.
     """
 
     max_episode_steps: int | None
@@ -45,43 +44,39 @@ class EpisodicEnvironment(abc.ABC):
     @property
     @abc.abstractmethod
     def specs(self) -> EnvironmentSpecs:
-        """What it takes and gives."""
+        """The specs of the environment."""
 
     @abc.abstractmethod
     def initial_physics(self, key: Array) -> Tree:
-        """The state an episode starts in. It is computed in every step (a batch cannot branch), so
-        keep it cheap.
+        """Returns the physics that an episode starts in.
+
+        They are computed in every step, since a batch cannot branch: keep this cheap.
         """
 
     @abc.abstractmethod
     def dynamics(self, physics: Tree, action: Tree) -> tuple[Tree, Array, Array]:
-        """The next physics, the reward (float32 scalar), and whether the task terminated (bool
-        scalar).
-        """
+        """Returns the next physics, the reward (float32 scalar), and True if the task ended."""
 
-    @abc.abstractmethod
     def observe(self, physics: Tree) -> Tree:
-        """The observation of a state."""
+        """Returns the observation of physics: by default the physics."""
+        return physics
 
     def reset(self, key: Array) -> tuple[EpisodeState, TimeStep]:
-        """The start of the first episode."""
+        """Returns the state and the time step at the start of the first episode."""
         next_key, initial_key = jax.random.split(key)
         physics = self.initial_physics(initial_key)
-        return EpisodeState(physics, next_key, jnp.zeros((), jnp.int32)), restart(
-            self.observe(physics)
-        )
+        state = EpisodeState(physics, next_key, jnp.zeros((), jnp.int32))
+        return state, restart(self.observe(physics))
 
     def step(self, state: EpisodeState, action: Tree) -> tuple[EpisodeState, TimeStep]:
-        """One step of the dynamics, or the start of the next episode if the last one has ended."""
+        """Takes a step of the dynamics, or starts the next episode if the last one has ended."""
         fresh_state, fresh = self.reset(state.key)
         ended = state.steps == _ENDED
         physics, reward, terminated = self.dynamics(state.physics, action)
         steps = state.steps + 1
-        last = (
-            terminated
-            if self.max_episode_steps is None
-            else terminated | (steps >= self.max_episode_steps)
-        )
+        last = terminated
+        if self.max_episode_steps is not None:
+            last = terminated | (steps >= self.max_episode_steps)
         # Selected leaf by leaf, observed once: the observation is a function of the physics that
         # won.
         physics = jax.tree.map(partial(jnp.where, ended), fresh_state.physics, physics)

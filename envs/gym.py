@@ -1,13 +1,11 @@
-"""The gymnasium adapter: `make` an environment by its id, or adapt one that you have with
-`from_gym`.
-"""
+"""The gymnasium adapter: `make` an environment by its id, or adapt one with `from_gym`."""
 
 import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +17,11 @@ from .preprocessing import preprocess_observation
 from .specs import EnvironmentSpecs, SpecError
 from .types import StepType, TimeStep, Tree
 
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+if TYPE_CHECKING:
+    import gymnasium
+
+_ZERO = np.float32(0.0)
+_ONE = np.float32(1.0)
 
 
 def make(
@@ -33,7 +35,7 @@ def make(
     env_options: Mapping[str, Any] | None = None,
     preprocess: bool = False,
 ) -> Environment:
-    """A gymnasium environment as a host `Environment`.
+    """Makes a gymnasium environment, as a host `Environment`.
 
     Example:
       >>> env = make("CartPole-v1")
@@ -41,25 +43,24 @@ def make(
       ((4,), 2)
 
     Args:
-      env: a gymnasium id, which may name the module that registers it ("my_games:Maze-v0"), or a
-        function without arguments that returns a new gymnasium environment.
-      num_envs: None for one environment, unbatched; n for n of them and a leading `[n]` axis
-        (environment i gets seed + i).
-      max_episode_steps: the time limit instead of the registered one; -1: none; None: the
-        registered one.
-      wrappers: applied in order to each environment (gymnasium's own, for example).
-      render_mode: gymnasium's; dropped if an id's environment does not support it.
-      vectorization: "sync", or "async" for a process each (spawned, so a script needs its
-        `if __name__ == "__main__"`).
-      env_options: keyword arguments of the environment's constructor: `{"continuous": True}` for
-        LunarLander-v3.
-      preprocess: apply `preprocessing.get_preprocessor` of the observation space, after the
+      env: A gymnasium id, which may begin with the module that registers it ("my_games:Maze-v0"),
+        or a function without arguments that returns a new gymnasium environment.
+      num_envs: Number n of environments, for a leading `[n]` axis (environment i gets seed + i);
+        None for one without that axis.
+      max_episode_steps: Time limit in steps; None for the registered one, -1 for none.
+      wrappers: Wrappers to apply in order to each environment, gymnasium's own for example.
+      render_mode: Render mode of gymnasium; ignored if an id's environment does not support it.
+      vectorization: Mode of several environments: "sync", or "async" for a process for each. The
+        processes are spawned, so that a script needs `if __name__ == "__main__"`.
+      env_options: Keyword arguments of the environment's constructor, such as
+        `{"continuous": True}` for LunarLander-v3.
+      preprocess: True to apply `preprocessing.get_preprocessor` of the observation space after the
         wrappers.
 
     Raises:
-      ValueError: for an unknown id, naming the nearest ones, and for an observation or action space
-        that has no spec.
-      ImportError: for a missing extra, naming the command that installs it.
+      ValueError: if the id is unknown (the message names the nearest ones), or an observation or
+        action space has no spec.
+      ImportError: if an extra is missing; the message names the command that installs it.
     """
     if vectorization not in ("sync", "async"):
         raise ValueError(f"vectorization: expected 'sync' or 'async', got {vectorization!r}")
@@ -86,15 +87,18 @@ def make(
     return GymVectorEnvironment(vector, copy=False)
 
 
-def from_gym(env: Any) -> Environment:
-    """Adapts an existing gymnasium environment, or vector environment in `NEXT_STEP` auto-reset
-    mode; it is then ours to step.
+def from_gym(env: "gymnasium.Env | gymnasium.vector.VectorEnv") -> Environment:
+    """Adapts an existing gymnasium environment; only the adapter may step it from then on.
 
     The discount is 0 where `terminated` is true and 1 elsewhere, times the step's
     `info["discount"]` if it has one.
 
+    Args:
+      env: A `gymnasium.Env`, or a `gymnasium.vector.VectorEnv` whose auto-reset mode is
+        `NEXT_STEP`.
+
     Raises:
-      TypeError: if it is neither.
+      TypeError: if `env` is neither.
       ValueError: if a vector environment resets in another mode, or a space has no spec.
     """
     import gymnasium
@@ -109,21 +113,38 @@ def from_gym(env: Any) -> Environment:
     )
 
 
-class GymEnvironment:
-    """One gymnasium environment, unbatched; see `from_gym`."""
-
-    num_envs = None
+class _Adapter:
+    """The parts that both adapters share."""
 
     def __init__(self, env: Any):
         self.env = env
+        self._closed = False
+
+    def render(self) -> np.ndarray:
+        """Returns a picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`."""
+        return picture(self.env)
+
+    def close(self) -> None:
+        """Closes the gymnasium environment, and its processes if it has any."""
+        if not self._closed:
+            self._closed = True
+            self.env.close()
+
+
+class GymEnvironment(_Adapter):
+    """One gymnasium environment, unbatched; `from_gym` makes it."""
+
+    num_envs = None
+
+    def __init__(self, env: "gymnasium.Env"):
+        super().__init__(env)
         observation, self._observation = observations(env.observation_space, None)
         action, self._action = actions(env.action_space, None)
         self.specs = EnvironmentSpecs(observation, action)
         self._ended = True
-        self._closed = False
 
     def reset(self, seed: int | None = None) -> TimeStep:
-        """Starts a new episode; a seed also fixes the episodes after it."""
+        """Starts a new episode; a seed fixes the episodes after it too."""
         observation, _ = self.env.reset(seed=seed)
         self._ended = False
         return TimeStep(StepType.FIRST, _ZERO, _ONE, self._observation(observation))
@@ -146,26 +167,16 @@ class GymEnvironment:
             discount *= np.float32(info["discount"])
         if reward is None:  # NumPy would make NaN of it
             raise SpecError(
-                "reward: expected a number, the environment's `step` returned None; return the "
-                "reward there"
+                "reward: expected a number, but the environment's `step` returned None; return "
+                "the reward there"
             )
         return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
 
-    def render(self) -> np.ndarray:
-        """A picture of the present state, uint8 `[H, W, 3]`."""
-        return picture(self.env)
 
-    def close(self) -> None:
-        """Closes the gymnasium environment."""
-        if not self._closed:
-            self._closed = True
-            self.env.close()
+class GymVectorEnvironment(_Adapter):
+    """A gymnasium vector environment, with `[n]` on every leaf; `from_gym` makes it."""
 
-
-class GymVectorEnvironment:
-    """A gymnasium vector environment: `[n]` on every leaf; see `from_gym`."""
-
-    def __init__(self, env: Any, copy: bool = True):
+    def __init__(self, env: "gymnasium.vector.VectorEnv", copy: bool = True):
         from gymnasium.vector import AutoresetMode
 
         mode = env.metadata.get("autoreset_mode")
@@ -174,7 +185,7 @@ class GymVectorEnvironment:
                 f"env: expected a vector environment with autoreset_mode NEXT_STEP, got {mode}; "
                 "make it with autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP"
             )
-        self.env = env
+        super().__init__(env)
         self.num_envs: int = env.num_envs
         observation, self._observation = observations(
             env.single_observation_space, self.num_envs, copy
@@ -182,7 +193,6 @@ class GymVectorEnvironment:
         action, self._action = actions(env.single_action_space, self.num_envs)
         self.specs = EnvironmentSpecs(observation, action)
         self._ended: np.ndarray | None = None
-        self._closed = False
 
     def reset(self, seed: int | None = None) -> TimeStep:
         """Starts new episodes; environment i gets seed + i."""
@@ -197,8 +207,9 @@ class GymVectorEnvironment:
         )
 
     def step(self, action: Tree) -> TimeStep:
-        """Takes `[n]` actions; an environment whose last time step was LAST resets and ignores its
-        action.
+        """Takes actions `[n, *spec]`.
+
+        An environment whose last time step was LAST resets and ignores its action.
 
         Raises:
           SpecError: if the actions do not meet their spec.
@@ -206,31 +217,25 @@ class GymVectorEnvironment:
         if self._ended is None:
             return self.reset()
         observation, reward, terminated, truncated, info = self.env.step(self._action(action))
-        first, self._ended = self._ended, terminated | truncated
+        first = self._ended
+        self._ended = terminated | truncated
         step_type = self._ended.astype(np.int32)
         step_type += 1
         step_type[first] = StepType.FIRST
         discount = (~terminated).astype(np.float32)
-        if "discount" in info:  # of those that said one
+        if "discount" in info:  # `_discount` marks the environments that gave one
             discount *= np.where(info["_discount"], info["discount"], _ONE)
         return TimeStep(
             step_type, reward.astype(np.float32), discount, self._observation(observation)
         )
 
-    def render(self) -> np.ndarray:
-        """Pictures of the present states, uint8 `[n, H, W, 3]`."""
-        return picture(self.env)
-
-    def close(self) -> None:
-        """Closes the environments, and their processes if they have any."""
-        if not self._closed:
-            self._closed = True
-            self.env.close()
-
 
 def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
-    """gymnasium's picture, uint8 `[H, W, 3]`, of environment `env_id` with these attributes set
-    (its state, say).
+    """Returns gymnasium's picture, uint8 `[H, W, 3]`, of an environment in a given state.
+
+    Args:
+      env_id: Registered id of the environment.
+      attributes: Attributes to set on it, its state among them.
     """
     env = _renderer(env_id)
     for name, value in attributes.items():
@@ -238,9 +243,8 @@ def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
     return picture(env)
 
 
-@functools.lru_cache(
-    maxsize=8
-)  # a renderer takes a second to start, and it has no state but what render_state sets
+# A renderer takes a second to start, and it has no state except what render_state sets.
+@functools.lru_cache(maxsize=8)
 def _renderer(env_id: str) -> Any:
     env = _creator(env_id, None, (), "rgb_array", {})().unwrapped
     env.reset(seed=0)
@@ -254,20 +258,18 @@ def _creator(
     render_mode: str | None,
     options: dict[str, Any],
 ) -> Callable[[], Any]:
-    """A function that makes one environment. It is pickled by value, so that a spawned process
-    imports gymnasium alone.
+    """Returns a function that makes one environment.
+
+    It is pickled by value, so that a spawned process imports gymnasium alone.
     """
-    if isinstance(env, str):
-        spec = find_spec(env)
-        if render_mode is not None and render_mode in render_modes(spec, env):
-            options["render_mode"] = render_mode
-    else:
-        spec, factory = None, env
-        if options:
-            raise ValueError(
-                f"env_options: expected none with a function, got {options}; pass them on inside "
-                "the function"
-            )
+    spec = find_spec(env) if isinstance(env, str) else None
+    if isinstance(env, str) and render_mode is not None and render_mode in render_modes(spec, env):
+        options["render_mode"] = render_mode
+    if spec is None and options:
+        raise ValueError(
+            f"env_options: expected none with a function, got {options}; pass them on inside "
+            "the function"
+        )
 
     def create():
         import gymnasium
@@ -277,7 +279,7 @@ def _creator(
                 spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **options
             )
         else:
-            made = factory()
+            made = env()
             if max_episode_steps is not None and max_episode_steps > 0:
                 made = gymnasium.wrappers.TimeLimit(made, max_episode_steps)
         for wrapper in wrappers:
@@ -289,8 +291,9 @@ def _creator(
 
 @contextlib.contextmanager
 def _main_without_a_missing_file() -> Iterator[None]:
-    """Spawned processes run the main module's file; a program read from standard input says it had
-    one named `<stdin>`.
+    """Hides the main module's file from spawned processes where there is no such file.
+
+    They run that file, and a program that was read from standard input names one: `<stdin>`.
     """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)

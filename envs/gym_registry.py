@@ -1,4 +1,4 @@
-"""What gymnasium's registry knows of an id, and what to install for it."""
+"""Looks ids up in gymnasium's registry, and names the packages that they need."""
 
 import difflib
 import importlib
@@ -15,11 +15,15 @@ _INSTALL = {
 
 
 def find_spec(env_id: str) -> Any:
-    """gymnasium's spec of an id, which may name the module that registers it ("my_games:Maze-v0").
+    """Returns gymnasium's spec of an id.
+
+    Args:
+      env_id: Registered id, which may begin with the module that registers it:
+        "my_games:Maze-v0".
 
     Raises:
-      ValueError: there is none; the message names the nearest ones.
-      ImportError: a missing extra; the message names the command that installs it.
+      ValueError: if there is none; the message names the nearest ones.
+      ImportError: if an extra is missing; the message names the command that installs it.
     """
     import gymnasium
 
@@ -40,20 +44,19 @@ def find_spec(env_id: str) -> Any:
             known[name]
             for name in difflib.get_close_matches(env_id.lower(), known, n=3, cutoff=0.5)
         ]
-        hint = f"did you mean {' or '.join(near)}?" if near else "see gymnasium.pprint_registry()"
+        hint = f"did you mean {' or '.join(near)}" if near else "see gymnasium.pprint_registry()"
         raise ValueError(
-            f"env: no environment {env_id!r} is registered; {hint} Atari games are named like "
-            "ALE/Pong-v5 and need "
-            f"{_INSTALL['ale_py']}; environments of other packages are registered by importing "
-            "these"
+            f"env: no environment {env_id!r} is registered; {hint}. Atari games are named like "
+            f"ALE/Pong-v5 and need {_INSTALL['ale_py']}; environments of other packages are "
+            "registered by importing these packages"
         ) from error
 
 
 def render_modes(spec: Any, env_id: str) -> Sequence[str]:
-    """The render modes of an id's environment, which is not made for that.
+    """Returns the render modes of an id's environment, without making one.
 
     Raises:
-      ImportError: as `installed`.
+      ImportError: if a package is missing; see `installed`.
     """
     from gymnasium.envs.registration import load_env_creator
 
@@ -66,8 +69,16 @@ def render_modes(spec: Any, env_id: str) -> Sequence[str]:
     return (getattr(entry, "metadata", None) or {}).get("render_modes", ())
 
 
-def installed(create: Callable[[], Any], env: Any) -> Any:
-    """Calls `create`; a missing package becomes an ImportError that says how to install it."""
+def installed(create: Callable[[], Any], env: str | Callable[[], Any]) -> Any:
+    """Calls `create` and returns its result.
+
+    Args:
+      create: Function that makes an environment or imports its class.
+      env: Id or maker of the environment, which the message names.
+
+    Raises:
+      ImportError: if a package is missing; the message says how to install it where that is known.
+    """
     import gymnasium
 
     try:

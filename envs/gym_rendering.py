@@ -1,20 +1,25 @@
-"""Pictures of gymnasium's environments, on machines without a display too."""
+"""Takes pictures of gymnasium's environments, on machines without a display too."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import gymnasium
 
-def picture(env: Any) -> np.ndarray:
-    """What a gymnasium environment renders, uint8 `[H, W, 3]`, or a vector environment,
-    `[n, H, W, 3]`.
+
+def picture(env: "gymnasium.Env | gymnasium.vector.VectorEnv") -> np.ndarray:
+    """Returns a picture of a gymnasium environment's present state.
+
+    Args:
+      env: A `gymnasium.Env`, for uint8 `[H, W, 3]`, or a vector environment, for `[n, H, W, 3]`.
 
     Raises:
-      RuntimeError: it was made without pictures, or MuJoCo could not start OpenGL.
+      RuntimeError: if it was made without pictures, or MuJoCo could not start OpenGL.
     """
     with _no_display():
         try:
@@ -24,23 +29,24 @@ def picture(env: Any) -> np.ndarray:
             if spec is None or "mujoco" not in str(spec.entry_point):
                 raise
             raise RuntimeError(
-                f"render: MuJoCo could not start OpenGL ({error}). Without a display set the "
-                "environment variable MUJOCO_GL, "
-                "before the first picture, to 'egl' (a GPU's driver, or Mesa: apt-get install "
-                "libegl1) or to 'osmesa' "
-                "(apt-get install libosmesa6)"
+                f"render: MuJoCo could not start OpenGL ({error}). Without a display, set the "
+                "environment variable MUJOCO_GL before the first picture: to 'egl' (a GPU's "
+                "driver, or Mesa: apt-get install libegl1) or to 'osmesa' (apt-get install "
+                "libosmesa6)"
             ) from error
     if frame is None:
         raise RuntimeError(
-            'render: the environment was made without pictures; make it with render_mode="rgb_array"'
+            "render: the environment was made without pictures; make it with "
+            'render_mode="rgb_array"'
         )
     return np.array(frame, np.uint8)
 
 
 @contextlib.contextmanager
 def _no_display() -> Iterator[None]:
-    """On a Linux machine without a display, tells SDL and MuJoCo (which draw for gymnasium) so:
-    else they look for one.
+    """Lets SDL and MuJoCo know that there is no display, on a Linux machine without one.
+
+    They draw for gymnasium, and would look for a display otherwise.
     """
     headless = sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
     drivers = {"SDL_VIDEODRIVER": "dummy", "MUJOCO_GL": "egl"} if headless else {}

@@ -1,12 +1,11 @@
-"""From gymnasium's spaces to specs, and the converters of observations and actions that go with
-them.
+"""Turns gymnasium's spaces into specs, and makes converters of observations and actions.
 
 Each converter is built once from its space. For a flat space it is one closure, since it runs in
 every step of a host loop.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +21,10 @@ _NARROWER = {
 
 
 class Conversion(NamedTuple):
-    """A space's `spec`, and `convert`: from gymnasium's value to ours for observations, the other
-    way round for actions.
+    """The spec of a space, and the converter of its values.
+
+    For observations, `convert` turns gymnasium's value into ours; for actions, ours into
+    gymnasium's.
     """
 
     spec: Tree
@@ -31,11 +32,15 @@ class Conversion(NamedTuple):
 
 
 def observations(space: Any, num_envs: int | None, copy: bool = True) -> Conversion:
-    """The spec of an observation space `[...]` and its converter, for values `[n, ...]` if
-    `num_envs` is given.
+    """Returns the spec of an observation space and its converter.
 
     float64, int64 and uint64 become 32 bits wide; a `Discrete` starts at 0; an integer leaf named
-    `"action_mask"` becomes boolean. The result is an array of its own if `copy`.
+    `"action_mask"` becomes boolean.
+
+    Args:
+      space: Observation space of one environment.
+      num_envs: Number n of environments, for values `[n, ...]`; None for values `[...]`.
+      copy: True to return arrays that share no memory with gymnasium's.
 
     Raises:
       ValueError: if the space has no spec.
@@ -44,12 +49,14 @@ def observations(space: Any, num_envs: int | None, copy: bool = True) -> Convers
 
 
 def actions(space: Any, num_envs: int | None) -> Conversion:
-    """The spec of an action space and the converter from an action `[...]` or `[n, ...]` to what
-    gymnasium expects.
+    """Returns the spec of an action space and the converter to gymnasium's actions.
 
     The converter raises `SpecError` for an action of another structure, shape or dtype, and for a
-    number out of range where actions are discrete. It does not clip: bounds are the policy's
-    business.
+    number out of range where actions are discrete. It does not clip: the policy keeps the bounds.
+
+    Args:
+      space: Action space of one environment.
+      num_envs: Number n of environments, for actions `[n, ...]`; None for actions `[...]`.
 
     Raises:
       ValueError: if the space has no spec.
@@ -63,12 +70,10 @@ def actions(space: Any, num_envs: int | None) -> Conversion:
             batch_ndim=0 if num_envs is None else 1,
             values=True,
         )
-        wanted = (
-            ""
-            if num_envs is None
-            else f" with a leading axis of {num_envs}, one for each environment"
+        axis = f" with a leading axis of {num_envs}, one for each environment"
+        raise SpecError(
+            f"action: expected {spec}{axis if num_envs is not None else ''}, got {action!r}"
         )
-        raise SpecError(f"action: expected {spec}{wanted}, got {action!r}")
 
     def checked(action):
         try:
@@ -95,20 +100,24 @@ def _observation(space: Any, num_envs: int | None, copy: bool, name: str) -> Con
             lambda value: {key: f(value[key]) for key, f in converters.items()},
         )
     if isinstance(space, spaces.Tuple):
-        items = [
+        return _tuple(
             _observation(part, num_envs, copy, f"{name}/{i}") for i, part in enumerate(space.spaces)
-        ]
-        functions = [item.convert for item in items]
-        return Conversion(
-            tuple(item.spec for item in items),
-            lambda value: tuple(f(part) for f, part in zip(functions, value, strict=True)),
         )
     spec, start = _leaf(space, name)
-    dtype, shape = spec.dtype, spec.shape if num_envs is None else (num_envs, *spec.shape)
     if isinstance(space, spaces.Discrete) and num_envs is None:
         return Conversion(spec, lambda value: np.int32(value - start))
+    shape = spec.shape if num_envs is None else (num_envs, *spec.shape)
+    return Conversion(spec, _observed_array(space, spec.dtype, shape, start, copy, name))
 
-    shifted, make_array = bool(np.any(start)), np.array if copy else np.asarray
+
+def _observed_array(
+    space: Any, dtype: np.dtype, shape: tuple[int, ...], start: Any, copy: bool, name: str
+) -> Callable[[Any], np.ndarray]:
+    """Returns the converter of one array, whose discrete values begin at `start`."""
+    from gymnasium import spaces
+
+    shifted = bool(np.any(start))
+    make_array = np.array if copy else np.asarray
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     saturates = (
         limits is not None
@@ -122,13 +131,22 @@ def _observation(space: Any, num_envs: int | None, copy: bool, name: str) -> Con
         array = make_array(value - start if shifted else value, dtype)
         if array.shape != shape:
             raise SpecError(
-                f"{name}: the environment's space promises shape {list(shape)}, it returned "
-                f"{list(array.shape)}; "
-                "correct its observation_space or what it returns"
+                f"{name}: the environment's space promises shape {list(shape)}, but it returned "
+                f"{list(array.shape)}; correct its observation_space or the array that it returns"
             )
         return array
 
-    return Conversion(spec, convert)
+    return convert
+
+
+def _tuple(parts: Iterable[Conversion]) -> Conversion:
+    """Joins the conversions of the parts of a tuple."""
+    items = list(parts)
+    functions = [item.convert for item in items]
+    return Conversion(
+        tuple(item.spec for item in items),
+        lambda value: tuple(f(part) for f, part in zip(functions, value, strict=True)),
+    )
 
 
 def _action(space: Any, num_envs: int | None, name: str) -> Conversion:
@@ -147,12 +165,7 @@ def _action(space: Any, num_envs: int | None, name: str) -> Conversion:
 
         return Conversion({key: part.spec for key, part in parts.items()}, convert_dict)
     if isinstance(space, spaces.Tuple):
-        items = [_action(part, num_envs, f"{name}/{i}") for i, part in enumerate(space.spaces)]
-        functions = [item.convert for item in items]
-        return Conversion(
-            tuple(item.spec for item in items),
-            lambda action: tuple(f(part) for f, part in zip(functions, action, strict=True)),
-        )
+        return _tuple(_action(part, num_envs, f"{name}/{i}") for i, part in enumerate(space.spaces))
     spec, start = _leaf(space, name, action=True)
     if isinstance(space, spaces.Discrete) and num_envs is None:
         return Conversion(spec, _discrete_action(spec.num_values, int(start)))
@@ -177,7 +190,8 @@ def _array_action(
     space: Any, spec: Any, start: Any, num_envs: int | None
 ) -> Callable[[Any], np.ndarray]:
     shape = spec.shape if num_envs is None else (num_envs, *spec.shape)
-    dtype, space_dtype = spec.dtype, space.dtype
+    dtype = spec.dtype
+    space_dtype = space.dtype
     counts = np.asarray(spec.num_values) if isinstance(spec, DiscreteSpec) else None
 
     def convert(action):
@@ -196,7 +210,7 @@ def _array_action(
 
 
 def _leaf(space: Any, name: str, action: bool = False) -> tuple[Any, Any]:
-    """The spec of a space that is one array, and the number that its values start at."""
+    """Returns the spec of a space that is one array, and the number that its values start at."""
     from gymnasium import spaces
 
     if isinstance(space, spaces.Discrete):
@@ -204,9 +218,8 @@ def _leaf(space: Any, name: str, action: bool = False) -> tuple[Any, Any]:
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return DiscreteSpec(tuple(space.nvec.tolist())), np.asarray(space.start, space.dtype)
     if isinstance(space, spaces.MultiDiscrete) and not action:
-        return BoundedSpec(space.shape, np.int32, 0, space.nvec - 1), np.asarray(
-            space.start, space.dtype
-        )
+        start = np.asarray(space.start, space.dtype)
+        return BoundedSpec(space.shape, np.int32, 0, space.nvec - 1), start
     if isinstance(space, spaces.MultiBinary) and action and len(space.shape) == 1:
         return DiscreteSpec((2,) * space.shape[0]), np.zeros((), space.dtype)
     if (
@@ -219,38 +232,33 @@ def _leaf(space: Any, name: str, action: bool = False) -> tuple[Any, Any]:
         return BoundedSpec(space.shape, space.dtype, 0, 1), 0
     if isinstance(space, spaces.Box):
         dtype = np.dtype(_NARROWER.get(space.dtype, space.dtype))
-        return BoundedSpec(
-            space.shape, dtype, *_bounds(space.low, space.high, dtype, inwards=action)
-        ), 0
+        low, high = _bounds(space.low, space.high, dtype, inwards=action)
+        return BoundedSpec(space.shape, dtype, low, high), 0
     raise ValueError(
         f"{name}: expected a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple space "
-        "(vectors, where actions are "
-        f"MultiDiscrete or MultiBinary), got {space}; turn it into one of them with "
-        "gymnasium.wrappers.TransformObservation "
-        "or TransformAction"
+        f"(MultiDiscrete and MultiBinary actions have to be vectors), got {space}; turn it into "
+        "one of them with gymnasium.wrappers.TransformObservation or TransformAction"
     )
 
 
 def _bounds(
     low: np.ndarray, high: np.ndarray, dtype: np.dtype, inwards: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds in another dtype; `inwards`: floats are rounded so that what is at a bound is within
-    the space's.
+    """Returns bounds in another dtype.
+
+    With `inwards`, floats are rounded so that a value at a bound lies within the space's bounds.
     """
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.clip(low, limits.min, limits.max).astype(dtype), np.clip(
-            high, limits.min, limits.max
-        ).astype(dtype)
+        clipped = [np.clip(x, limits.min, limits.max).astype(dtype) for x in (low, high)]
+        return clipped[0], clipped[1]
     with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
-        rounded_low, rounded_high = low.astype(dtype), high.astype(dtype)
+        rounded_low = low.astype(dtype)
+        rounded_high = high.astype(dtype)
     if inwards:
-        lower, higher = (
-            np.nextafter(x, dtype.type(to))
-            for x, to in ((rounded_high, -np.inf), (rounded_low, np.inf))
-        )
+        higher = np.nextafter(rounded_low, dtype.type(np.inf))
         rounded_low = np.where((rounded_low < low) & np.isfinite(rounded_low), higher, rounded_low)
-        rounded_high = np.where(
-            (rounded_high > high) & np.isfinite(rounded_high), lower, rounded_high
-        )
+        lower = np.nextafter(rounded_high, dtype.type(-np.inf))
+        too_high = (rounded_high > high) & np.isfinite(rounded_high)
+        rounded_high = np.where(too_high, lower, rounded_high)
     return rounded_low, rounded_high

@@ -1,4 +1,4 @@
-"""The adapter that makes any JAX environment a host one."""
+"""The adapter that makes a host environment of any JAX environment."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from . import specs as specs_lib
-from .environment import JaxEnvironment
+from .environment import JaxEnvironment, renderer
 from .specs import EnvironmentSpecs, SpecError
 from .types import Array, TimeStep, Tree
 
@@ -15,18 +15,18 @@ from .types import Array, TimeStep, Tree
 def reset_batch(env: JaxEnvironment, key: Array, num_envs: int | None) -> tuple[Any, TimeStep]:
     """Resets `num_envs` copies of an environment: copy i gets `jax.random.split(key, num_envs)[i]`.
 
-    With `num_envs=None` it is `env.reset(key)`, unbatched. Pure: the host adapter and the scan both
-    start with it, so that they see the same episodes.
+    With `num_envs=None` it is `env.reset(key)`, unbatched. The function is pure: the host adapter
+    and the scan both start with it, so that they see the same episodes.
     """
-    return (
-        env.reset(key) if num_envs is None else jax.vmap(env.reset)(jax.random.split(key, num_envs))
-    )
+    if num_envs is None:
+        return env.reset(key)
+    return jax.vmap(env.reset)(jax.random.split(key, num_envs))
 
 
 def step_batch(
     env: JaxEnvironment, state: Any, action: Tree, num_envs: int | None
 ) -> tuple[Any, TimeStep]:
-    """Steps what `reset_batch` made; `action` is `[*spec]` or `[num_envs, *spec]`. Pure."""
+    """Takes an action `[*spec]` or `[num_envs, *spec]` in the state that `reset_batch` made."""
     return env.step(state, action) if num_envs is None else jax.vmap(env.step)(state, action)
 
 
@@ -35,16 +35,19 @@ _step = jax.jit(step_batch, static_argnums=(0, 3))
 
 
 class HostEnvironment:
-    """A JAX environment as a host `Environment`: jitted, NumPy out.
+    """A JAX environment as a host `Environment`, compiled, which returns NumPy arrays.
 
     `reset(seed)` starts from `reset_batch(env, jax.random.key(seed), num_envs)`. A reset without a
     seed draws the next one from `numpy.random.default_rng(seed).integers(2**31)` of the last seed
     given (the constructor's, to begin with, is used itself).
 
     Args:
-      env: the JAX environment.
-      num_envs: None for unbatched time steps; n for n copies and a leading `[n]` axis.
-      seed: the seed of the first reset, unless that brings its own.
+      env: JAX environment.
+      num_envs: Number n of copies, for a leading `[n]` axis; None for one without that axis.
+      seed: Seed of the first reset, unless that brings its own.
+
+    Raises:
+      ValueError: if num_envs < 1.
     """
 
     def __init__(self, env: JaxEnvironment, num_envs: int | None = None, seed: int = 0):
@@ -70,15 +73,17 @@ class HostEnvironment:
     def reset(self, seed: int | None = None) -> TimeStep:
         """Starts new episodes, from `seed` if there is one."""
         if seed is not None:
-            self._seed, self._seeds = seed, np.random.default_rng(seed)
+            self._seed = seed
+            self._seeds = np.random.default_rng(seed)
         if self._seed is None:
             self._seed = int(self._seeds.integers(2**31))
-        key, self._seed = jax.random.key(self._seed), None
+        key = jax.random.key(self._seed)
+        self._seed = None
         self._state, time_step = _reset(self.env, key, self.num_envs)
         return _to_numpy(time_step)
 
     def step(self, action: Tree) -> TimeStep:
-        """Takes an action `[*spec]` or `[n, *spec]`; before any reset it resets.
+        """Takes an action `[*spec]` or `[n, *spec]`; before any reset, it resets instead.
 
         Raises:
           SpecError: if the action's structure, shape or dtype is not the spec's.
@@ -90,32 +95,29 @@ class HostEnvironment:
         return _to_numpy(time_step)
 
     def render(self) -> np.ndarray:
-        """A picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`.
+        """Returns a picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`.
 
         Raises:
           NotImplementedError: if the JAX environment has no `render(state)`.
           RuntimeError: before the first reset.
         """
-        if not hasattr(self.env, "render"):
-            raise NotImplementedError(
-                f"{type(self.env).__name__} has no render(state); add one that returns uint8 [H, "
-                "W, 3]"
-            )
+        render = renderer(self.env)
         if self._state is None:
             raise RuntimeError("render: there is no state to picture yet; call reset() first")
         if self.num_envs is None:
-            return self.env.render(self._state)
+            return render(self._state)
         states = [jax.tree.map(lambda x, i=i: x[i], self._state) for i in range(self.num_envs)]
-        return np.stack([self.env.render(state) for state in states])
+        return np.stack([render(state) for state in states])
 
     def close(self) -> None:
-        """Drops the state."""
+        """Forgets the state."""
         self._state = None
 
 
 def _check(action: Tree, spec: Tree, num_envs: int | None) -> Tree:
-    """The action with the spec's dtypes: Python numbers and int64 are let in, since that is what
-    NumPy makes of integers.
+    """Returns the action in the spec's dtypes.
+
+    Python's numbers and int64 are accepted, since NumPy makes int64 of integers.
     """
     if isinstance(spec, specs_lib.DiscreteSpec) and np.asarray(action).dtype.kind in "iu":
         action = np.asarray(action, spec.dtype)

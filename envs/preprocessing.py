@@ -1,5 +1,4 @@
-"""Preprocessors: from what a gymnasium environment observes to what a network takes, by the kind of
-its observation space.
+"""Preprocessors turn gymnasium's observations into one vector or one small image.
 
 The encoders of `networks.default_encoder` do the same inside the network, from smaller rows. A
 preprocessor is for agents and clients that expect one vector or one small image: then
@@ -9,13 +8,17 @@ serving alike, and networks see that there is nothing left to encode.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .environment import Environment
 from .gym_spaces import observations
 from .specs import SpecError
 from .types import ACTION_MASK, Tree
+
+if TYPE_CHECKING:
+    import gymnasium
 
 IMAGE_SIZE = 84
 _MIN_SIDE = 36
@@ -24,12 +27,12 @@ _ATARI_SHAPES = ((210, 160, 3), (250, 160, 3))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Preprocessor:
-    """What `get_preprocessor` returns.
+    """The preprocessor of a gymnasium observation space; `get_preprocessor` makes it.
 
     Attributes:
-      kind: "one-hot", "flatten", "resize" or "none".
-      space: gymnasium's space of what comes in.
-      observation_space: gymnasium's space of what goes out.
+      kind: Kind of the preprocessing: "one-hot", "flatten", "resize" or "none".
+      space: Space of the observations that come in.
+      observation_space: Space of the observations that go out.
     """
 
     kind: str
@@ -38,22 +41,21 @@ class Preprocessor:
     _function: Callable[[Any], Any]
 
     def transform(self, observation: Any) -> Any:
-        """The observation of one environment, preprocessed.
+        """Returns the observation of one environment, preprocessed, in gymnasium's dtypes.
 
         Raises:
-          ValueError: it is not in the space.
+          ValueError: if it is not in the space.
         """
         if not self.space.contains(observation):
             raise ValueError(f"observation: expected a member of {self.space}, got {observation!r}")
         return self._function(observation)
 
     def convert(self, observation: Any) -> Tree:
-        """What an environment with this preprocessor observes, of what gymnasium's returned:
-        `transform`, in our dtypes.
+        """Returns the observation of one environment, preprocessed, in the dtypes of `spec`.
 
         Raises:
-          SpecError: it is not in the space. Bounds are not looked at: environments may leave theirs
-            by a little.
+          SpecError: if it is not in the space. Bounds are not checked, since environments may
+            exceed theirs a little.
         """
         try:
             return observations(self.observation_space, None).convert(self._function(observation))
@@ -64,23 +66,21 @@ class Preprocessor:
 
     @property
     def raw_spec(self) -> Tree:
-        """The spec of what the environment would observe without this preprocessor; discrete values
-        count from 0.
-        """
+        """The spec of the observations without this preprocessor; discrete values count from 0."""
         return observations(self.space, None).spec
 
     def from_raw(self, observation: Tree) -> Tree:
-        """As `convert`, of an observation that meets `raw_spec`."""
+        """Returns an observation that meets `raw_spec`, preprocessed, as `convert` does."""
         return self.convert(_started(self.space, observation))
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The shape of what goes out; None for a dict (of an observation and its action mask)."""
+        """The shape of the result; None for a dict of an observation and its action mask."""
         return self.observation_space.shape
 
     @property
     def spec(self) -> Tree:
-        """The spec of what an environment with this preprocessor observes."""
+        """The spec of the observations of an environment with this preprocessor."""
         return observations(self.observation_space, None).spec
 
     def __repr__(self) -> str:
@@ -88,13 +88,13 @@ class Preprocessor:
 
 
 def get_preprocessor(space: Any) -> Preprocessor:
-    """The preprocessor of a gymnasium observation space.
+    """Returns the preprocessor of a gymnasium observation space.
 
     `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their
-    discrete leaves as one-hot codes, all leaves in gymnasium's order), both float32 `[size]`; an
-    Atari image uint8 `[210, 160, 3]` (or 250 high) becomes uint8 `[84, 84, 3]`; what else there is
-    passes, tuples and dicts with images in them too, since in a vector these would be none. Of a
-    dict with an `"action_mask"`, the mask stays beside the rest.
+    discrete leaves as one-hot codes, all leaves in gymnasium's order), both float32 `[size]`. An
+    Atari image uint8 `[210, 160, 3]` (or 250 high) becomes uint8 `[84, 84, 3]`. Everything else
+    passes unchanged, also tuples and dicts with images in them, since a vector would not keep these
+    as images. The mask of a dict with an `"action_mask"` stays as it is, apart from the rest.
 
     Example:
       >>> from gymnasium import spaces
@@ -105,7 +105,7 @@ def get_preprocessor(space: Any) -> Preprocessor:
       array([0., 1., 0.], dtype=float32)
 
     Raises:
-      ValueError: a `Tuple` or `Dict` with leaves of no fixed size (`Sequence`, `Graph`).
+      ValueError: if a `Tuple` or `Dict` has leaves of no fixed size (`Sequence`, `Graph`).
     """
     from gymnasium import spaces
 
@@ -122,15 +122,22 @@ def get_preprocessor(space: Any) -> Preprocessor:
 
 
 def is_image(shape: tuple[int, ...] | None) -> bool:
-    """Whether an array of this shape is for convolutions: height, width and channels, large enough
-    for the usual kernels.
+    """True for the shape of an image: height, width and channels, large enough for convolutions.
+
+    At least 36 pixels on each side are enough for the usual kernels.
     """
     return shape is not None and len(shape) == 3 and min(shape[:2]) >= _MIN_SIDE
 
 
-def preprocess_observation(env: Any) -> Any:
-    """Wraps a gymnasium environment, so that it observes what `get_preprocessor` makes of its
-    observations.
+def preprocess_observation(env: "gymnasium.Env") -> "gymnasium.Env":
+    """Wraps a gymnasium environment so that its observations are preprocessed.
+
+    Args:
+      env: Environment of gymnasium.
+
+    Raises:
+      ValueError: if its observations have leaves of no fixed size.
+      ImportError: if images have to be resized and OpenCV is missing.
     """
     import gymnasium
 
@@ -139,8 +146,8 @@ def preprocess_observation(env: Any) -> Any:
         return env
     if preprocessor.kind == "resize":
         _cv2()
-    # Not `transform`: what an environment returns is checked where it is validated, not in each
-    # step.
+    # Not `transform`: an environment's observations are checked where it is validated, and not in
+    # each step.
     wrapped: Any = gymnasium.wrappers.TransformObservation(
         env, preprocessor._function, preprocessor.observation_space
     )
@@ -148,9 +155,10 @@ def preprocess_observation(env: Any) -> Any:
     return wrapped
 
 
-def preprocessor_of(env: Any) -> Preprocessor | None:
-    """What preprocesses a host environment that `envs.gym.make(..., preprocess=True)` made; None:
-    nothing has to.
+def preprocessor_of(env: Environment) -> Preprocessor | None:
+    """Returns the preprocessor of an environment of `envs.gym.make(..., preprocess=True)`.
+
+    None stands for an environment whose observations are not preprocessed.
     """
     inner = getattr(env, "env", None)
     return getattr(getattr(inner, "envs", [inner])[0], "preprocessor", None)
@@ -164,8 +172,9 @@ def _has_image(space: Any) -> bool:
 
 
 def _started(space: Any, observation: Tree) -> Any:
-    """An observation whose discrete values count from 0, as one of a space, where they start at its
-    `start`.
+    """Returns an observation whose discrete values count from 0 as a member of the space.
+
+    In the space, they count from its `start`.
     """
     from gymnasium import spaces
 
@@ -173,11 +182,9 @@ def _started(space: Any, observation: Tree) -> Any:
         return {key: _started(part, observation[key]) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
         return tuple(map(_started, space.spaces, observation))
-    return (
-        observation + space.start
-        if isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-        else observation
-    )
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return observation + space.start
+    return observation
 
 
 def _none(space: Any) -> Preprocessor:
@@ -189,8 +196,8 @@ def _flat(kind: str, space: Any) -> Preprocessor:
 
     if not space.is_np_flattenable:
         raise ValueError(
-            f"observation: {space} has leaves of no fixed size, which no vector holds; pad them "
-            "in a wrapper"
+            f"observation: {space} has leaves of no fixed size, which do not fit into a vector; "
+            "pad them in a wrapper"
         )
     flat: Any = spaces.flatten_space(space)
     flatten: Any = spaces.flatten
@@ -224,9 +231,8 @@ def _masked(space: Any) -> Preprocessor:
 
 def _resize(image: np.ndarray) -> np.ndarray:
     cv2 = _cv2()
-    return cv2.resize(
-        image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA
-    )  # as gymnasium's AtariPreprocessing
+    # The interpolation is that of gymnasium's AtariPreprocessing.
+    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def _cv2() -> Any:

@@ -16,8 +16,9 @@ from .types import Trajectory, Tree
 
 
 class SpecError(ValueError):
-    """Data that does not meet its spec; the message names the leaf, what was expected, what came,
-    and the fix.
+    """Raised for data that does not meet its spec.
+
+    The message names the leaf, the spec, what was found instead, and a remedy.
     """
 
 
@@ -49,8 +50,9 @@ def _as_bound(bound: Any, dtype: np.dtype) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class BoundedSpec(ArraySpec):
-    """An array with element-wise bounds, both included. `minimum` and `maximum` broadcast to
-    `shape`.
+    """An array with bounds for each element, both included.
+
+    `minimum` and `maximum` broadcast to `shape`.
     """
 
     minimum: Any = -math.inf
@@ -66,6 +68,11 @@ class BoundedSpec(ArraySpec):
             )
 
     @property
+    def is_finite(self) -> bool:
+        """True if every bound is finite."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    @property
     def low(self) -> np.ndarray:
         """`minimum` as an array of `shape`."""
         return np.broadcast_to(np.asarray(self.minimum, self.dtype), self.shape)
@@ -78,11 +85,12 @@ class BoundedSpec(ArraySpec):
 
 @dataclasses.dataclass(frozen=True)
 class DiscreteSpec:
-    """Integers 0 .. num_values - 1. A tuple of `num_values` makes it multi-discrete, of shape
-    `[len(num_values)]`.
+    """Integers 0 .. num_values - 1.
+
+    A tuple of `num_values` makes it multi-discrete, of shape `[len(num_values)]`.
     """
 
-    num_values: Any  # an int, or a tuple of ints
+    num_values: Any  # int | tuple[int, ...]: code that knows which one it has uses it as such
     dtype: Any = np.int32
 
     def __post_init__(self):
@@ -98,10 +106,12 @@ class DiscreteSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """`()`, or `(k,)` for k factors."""
         return () if isinstance(self.num_values, int) else (len(self.num_values),)
 
     def __str__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.shape))}] in 0..{np.subtract(self.num_values, 1)}"
+        highest = np.subtract(self.num_values, 1)
+        return f"{self.dtype}[{','.join(map(str, self.shape))}] in 0..{highest}"
 
 
 Spec = ArraySpec | DiscreteSpec
@@ -109,7 +119,10 @@ Spec = ArraySpec | DiscreteSpec
 
 @dataclasses.dataclass(frozen=True)
 class EnvironmentSpecs:
-    """Trees of specs of what an environment takes and gives, without batch axes."""
+    """The specs of an environment's observations, actions, rewards and discounts.
+
+    They are trees of specs without batch axes.
+    """
 
     observation: Tree
     action: Tree
@@ -118,8 +131,11 @@ class EnvironmentSpecs:
 
 
 def trajectory_spec(specs: EnvironmentSpecs, policy_info: Tree = ()) -> Trajectory:
-    """The spec of one row of experience; `policy_info` is a tree of specs of what the policy adds
-    to it.
+    """Returns the spec of one row of experience.
+
+    Args:
+      specs: Specs of the environment.
+      policy_info: Specs of the arrays that the policy adds to each row.
     """
     step_type = BoundedSpec((), np.int32, 0, 2)
     return Trajectory(
@@ -134,7 +150,7 @@ def trajectory_spec(specs: EnvironmentSpecs, policy_info: Tree = ()) -> Trajecto
 
 
 def leaf_name(path: tuple) -> str:
-    """A readable name for a leaf's path in a tree: `observation/camera`."""
+    """Returns a readable name for a leaf's path in a tree, such as `observation/camera`."""
     parts = [
         getattr(p, "name", None) or getattr(p, "key", None) or getattr(p, "idx", None) for p in path
     ]
@@ -145,15 +161,15 @@ def validate(tree: Tree, spec: Tree, *, batch_ndim: int | None = 0, values: bool
     """Checks a tree against its spec.
 
     Args:
-      tree: arrays whose leaves have `batch_ndim` leading axes, then the spec's shape (None: any
-        number of them).
-      spec: a tree of specs of the same structure.
-      batch_ndim: the number of leading axes.
-      values: also check that numbers are finite and within bounds (host arrays only).
+      tree: Arrays whose leaves have `batch_ndim` leading axes, then the spec's shape.
+      spec: Specs in a tree of the same structure.
+      batch_ndim: Number of leading axes; None allows any.
+      values: True to check too that numbers are finite and within bounds, which needs arrays on the
+        host.
 
     Raises:
-      SpecError: naming every leaf that is missing, superfluous or wrong, what was expected, what
-        came, and the fix.
+      SpecError: if a leaf is missing, superfluous or wrong. The message names every such leaf, its
+        spec, what was found instead, and a remedy.
     """
     want = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(spec)[0]}
     have = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
@@ -171,15 +187,14 @@ def validate(tree: Tree, spec: Tree, *, batch_ndim: int | None = 0, values: bool
 
 
 def zeros(spec: Tree, batch_shape: tuple[int, ...] = ()) -> Tree:
-    """A tree of NumPy zeros `[*batch_shape, *spec.shape]` that meets the spec's shapes and
-    dtypes.
-    """
+    """Returns NumPy zeros `[*batch_shape, *spec.shape]` of the spec's structure and dtypes."""
     return jax.tree.map(lambda s: np.zeros(tuple(batch_shape) + s.shape, s.dtype), spec)
 
 
 def sample(spec: Tree, key: jax.Array, batch_shape: tuple[int, ...] = ()) -> Tree:
-    """Draws a tree `[*batch_shape, *spec.shape]` uniformly within bounds; a normal draw where a
-    bound is infinite.
+    """Draws a tree `[*batch_shape, *spec.shape]` uniformly within the bounds.
+
+    Where a bound is infinite, the draw is normal, clipped to the other bound.
     """
     leaves: list[Spec]
     treedef: Any
@@ -198,16 +213,11 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
         return jax.random.randint(key, shape, 0, np.asarray(spec.num_values), spec.dtype)
     if spec.dtype == np.bool_:
         return jax.random.bernoulli(key, shape=shape)
-    if (
-        isinstance(spec, BoundedSpec)
-        and np.all(np.isfinite(spec.low))
-        and np.all(np.isfinite(spec.high))
-    ):
+    if isinstance(spec, BoundedSpec) and spec.is_finite:
         if np.issubdtype(spec.dtype, np.integer):
-            top = (
-                np.iinfo(np.int32).max - 1
-            )  # the draw is in int32, whose very last value is left out
-            low, high = spec.low.astype(np.int64), spec.high.astype(np.int64)
+            top = np.iinfo(np.int32).max - 1  # the draw is in int32, without its very last value
+            low = spec.low.astype(np.int64)
+            high = spec.high.astype(np.int64)
             return jax.random.randint(
                 key, shape, np.minimum(low, top), np.minimum(high, top) + 1, np.int32
             ).astype(spec.dtype)
@@ -219,10 +229,8 @@ def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Arra
 def _leaf_problems(
     name: str, value: Any, spec: Spec, batch_ndim: int | None, values: bool
 ) -> list[str]:
-    shape, dtype = (
-        np.shape(value),
-        value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype,
-    )
+    shape = np.shape(value)
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     rank = len(spec.shape)
     batch = len(shape) - rank if batch_ndim is None else batch_ndim
     expected = f"{name}: expected {'[batch] x ' * bool(batch)}{spec}, got {_describe(value)}"
@@ -234,14 +242,14 @@ def _leaf_problems(
 
 
 def _value_problems(name: str, value: np.ndarray, spec: Spec) -> list[str]:
-    low: Any
-    high: Any
-    if not isinstance(spec, (BoundedSpec, DiscreteSpec)):
-        low, high = -np.inf, np.inf
-    elif isinstance(spec, DiscreteSpec):
-        low, high = 0, np.subtract(spec.num_values, 1)
-    else:
-        low, high = spec.low, spec.high
+    low: Any = -np.inf
+    high: Any = np.inf
+    if isinstance(spec, DiscreteSpec):
+        low = 0
+        high = np.subtract(spec.num_values, 1)
+    elif isinstance(spec, BoundedSpec):
+        low = spec.low
+        high = spec.high
     if np.issubdtype(value.dtype, np.inexact) and not np.isfinite(value).all():
         count = int((~np.isfinite(value)).sum())
         return [

@@ -1,4 +1,4 @@
-"""How environments, on the host and on device, make their time steps.
+"""Makes the time steps of environments, on the host and on device.
 
 The constants are NumPy's, so that host environments touch no device and traced code sees literals.
 """
@@ -11,8 +11,11 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def restart(observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
-    """The FIRST time step of an episode: reward 0, discount 1; `observation` has leading axes
-    `batch_shape`.
+    """Returns the FIRST time step of an episode, with reward 0 and discount 1.
+
+    Args:
+      observation: Observation with the leading axes `batch_shape`.
+      batch_shape: Shape of the leading axes of every leaf.
     """
     return _time_step(StepType.FIRST, np.float32(0.0), np.float32(1.0), observation, batch_shape)
 
@@ -20,15 +23,22 @@ def restart(observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
 def transition(
     reward: Array, observation: Tree, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
 ) -> TimeStep:
-    """A MID time step; `reward` and `discount` are scalars or `[*batch_shape]` and become
-    float32.
+    """Returns a MID time step.
+
+    Args:
+      reward: Reward, a scalar or `[*batch_shape]`; it becomes float32.
+      observation: Observation with the leading axes `batch_shape`.
+      discount: Discount, a scalar or `[*batch_shape]`; it becomes float32.
+      batch_shape: Shape of the leading axes of every leaf.
     """
     return _time_step(StepType.MID, reward, discount, observation, batch_shape)
 
 
 def termination(reward: Array, observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
-    """The LAST time step of an episode whose task ended: discount 0, so nothing after it has any
-    value.
+    """Returns the LAST time step of an episode whose task ended.
+
+    Its discount is 0, so that nothing after it has any value. The arguments are those of
+    `transition`.
     """
     return _time_step(StepType.LAST, reward, np.float32(0.0), observation, batch_shape)
 
@@ -36,8 +46,9 @@ def termination(reward: Array, observation: Tree, batch_shape: tuple[int, ...] =
 def truncation(
     reward: Array, observation: Tree, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
 ) -> TimeStep:
-    """The LAST time step of an episode that was cut off, by a time limit say: discount 1, so that
-    its value is bootstrapped.
+    """Returns the LAST time step of an episode that was cut off, by a time limit for example.
+
+    Its discount is 1, so that its value is bootstrapped. The arguments are those of `transition`.
     """
     return _time_step(StepType.LAST, reward, discount, observation, batch_shape)
 
@@ -49,17 +60,16 @@ def _time_step(
     observation: Tree,
     batch_shape: tuple[int, ...],
 ) -> TimeStep:
-    reward, discount = _as_float32(reward), _as_float32(discount)
     if batch_shape:
         step_type = np.full(batch_shape, step_type, np.int32)
-        reward, discount = (
-            x if np.shape(x) == batch_shape else x + np.zeros(batch_shape, np.float32)
-            for x in (reward, discount)
-        )
-    return TimeStep(step_type, reward, discount, observation)
+    return TimeStep(
+        step_type, _as_float32(reward, batch_shape), _as_float32(discount, batch_shape), observation
+    )
 
 
-def _as_float32(value: Array) -> Array:
-    if getattr(value, "dtype", None) == _FLOAT32:
-        return value
-    return value.astype(np.float32) if hasattr(value, "astype") else np.float32(value)
+def _as_float32(value: Array, batch_shape: tuple[int, ...]) -> Array:
+    if getattr(value, "dtype", None) != _FLOAT32:
+        value = value.astype(np.float32) if hasattr(value, "astype") else np.float32(value)
+    if batch_shape and np.shape(value) != batch_shape:
+        value = value + np.zeros(batch_shape, np.float32)
+    return value

@@ -20,9 +20,7 @@ ACTION_MASK = "action_mask"
 
 
 class StepType:
-    """Where a time step stands in its episode (int32): the first, one in the middle, or the
-    last.
-    """
+    """The place of a time step in its episode, int32: the first, one in the middle, or the last."""
 
     FIRST = np.int32(0)
     MID = np.int32(1)
@@ -30,9 +28,9 @@ class StepType:
 
 
 class TimeStep(NamedTuple):
-    """What an environment returns, unbatched or with a leading `[n]` axis on every leaf.
+    """The answer of an environment, unbatched or with a leading `[n]` axis on every leaf.
 
-    `reward` is what the step into this observation earned; `discount` is 0 where the task
+    `reward` is the reward of the step into this observation. `discount` is 0 where the task
     terminated and 1 elsewhere, a time limit included. After a LAST time step, the next call of
     `step` resets and returns a FIRST one.
     """
@@ -43,18 +41,23 @@ class TimeStep(NamedTuple):
     observation: Tree
 
     def is_first(self) -> Array:
+        """True where an episode begins."""
         return self.step_type == StepType.FIRST
 
     def is_mid(self) -> Array:
+        """True between the first and the last time step of an episode."""
         return self.step_type == StepType.MID
 
     def is_last(self) -> Array:
+        """True where an episode ends."""
         return self.step_type == StepType.LAST
 
 
 class PolicyStep(NamedTuple):
-    """A policy's answer: `action` `[...]`, its recurrent `state` for the next call, and `info`, a
-    dict of what to store.
+    """The answer of a policy.
+
+    `action` is `[...]`, `state` is the recurrent state for the next call, and `info` is a dict of
+    arrays to store with the row.
     """
 
     action: Tree
@@ -63,7 +66,10 @@ class PolicyStep(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """One row, or with leading axes `[B, T]` a batch of B windows of T consecutive rows."""
+    """One row, or with leading axes `[B, T]` a batch of B windows of T consecutive rows.
+
+    The module's docstring says what a row consists of.
+    """
 
     step_type: Array
     observation: Tree
@@ -79,8 +85,9 @@ class Trajectory(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """A window reduced to one (n-step) transition `[B, ...]`; `discount` holds gamma^k times the
-    environment's discounts.
+    """A window reduced to one transition of one or several steps, `[B, ...]`.
+
+    `discount` is gamma^k times the environment's discounts over the k steps.
     """
 
     observation: Tree
@@ -92,7 +99,10 @@ class Transition(NamedTuple):
 
 
 class SampleInfo(NamedTuple):
-    """What replay knows about each sampled item, `[B]`. `key` is uint64 and stays on the host."""
+    """The records of a replay buffer on each sampled item, `[B]`.
+
+    `key` is uint64 and stays on the host.
+    """
 
     key: Array
     probability: Array
@@ -102,14 +112,14 @@ class SampleInfo(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a replay dataset yields: `experience` is a `Trajectory` `[B, T, ...]`."""
+    """One batch of a replay dataset; `experience` is a `Trajectory` `[B, T, ...]`."""
 
     experience: Trajectory
     info: SampleInfo
 
 
 def make_row(time_step: TimeStep, policy_step: PolicyStep, next_time_step: TimeStep) -> Trajectory:
-    """The row that joins a time step, the action taken there, and what the environment answered."""
+    """Joins a time step, the action taken there and the next time step into a row."""
     return Trajectory(
         step_type=time_step.step_type,
         observation=time_step.observation,
@@ -122,20 +132,21 @@ def make_row(time_step: TimeStep, policy_step: PolicyStep, next_time_step: TimeS
 
 
 def bootstrap_row(time_step: TimeStep, row: Trajectory) -> Trajectory:
-    """Row T of an on-policy segment: `time_step`'s step type and observation, zeros elsewhere.
+    """Returns row T of an on-policy segment, of which only the observation is read.
 
-    Only its observation is read (to bootstrap the value). `row` is any row of the stream, for
-    shapes and dtypes.
+    Args:
+      time_step: Time step that gives the step type and the observation; all else is zero.
+      row: Any row of the stream, for shapes and dtypes.
     """
     zeros = jax.tree.map(lambda x: (jnp if isinstance(x, jax.Array) else np).zeros_like(x), row)
     return zeros._replace(step_type=time_step.step_type, observation=time_step.observation)
 
 
 def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
-    """Splits a dict observation with an `"action_mask"` leaf into (what networks see, mask);
-    otherwise (observation, None).
+    """Splits an observation into the part that networks see and its action mask.
 
-    The mask is boolean `[..., num_actions]` (for multi-discrete actions, the factors' masks
+    A dict with the key `"action_mask"` is split; any other observation gets the mask None. The mask
+    is boolean `[..., num_actions]` (for multi-discrete actions, the factors' masks
     concatenated), True where an action is allowed. What remains is unwrapped if its only key is
     `"observation"`, the usual form in gymnasium.
     """
@@ -145,3 +156,13 @@ def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
     if set(rest) == {"observation"}:
         return rest["observation"], observation[ACTION_MASK]
     return rest, observation[ACTION_MASK]
+
+
+def join_action_mask(observation: Tree, mask: Array | None) -> Tree:
+    """Puts an action mask back to an observation without one; None leaves it without.
+
+    It is the inverse of `split_action_mask`, for networks that pass features on to others.
+    """
+    if mask is None:
+        return observation
+    return {"observation": observation, ACTION_MASK: jnp.asarray(mask)}

@@ -1,6 +1,4 @@
-"""`validate_environment`: does an environment keep the conventions that the rest of the library
-relies on?
-"""
+"""Validates that an environment keeps the conventions that the rest of the library relies on."""
 
 import copy
 from typing import Any, cast
@@ -24,22 +22,23 @@ def validate_environment(
 ) -> None:
     """Steps an environment with random actions and checks every time step.
 
-    Checked: specs; the structure, shapes, dtypes and values of what it returns; the order of step
-    types (FIRST after reset, and after LAST only); reward 0 and discount 1 on FIRST; discount in 0
-    .. 1, and 0 on LAST only; a mask that allows an action wherever one is taken; that arrays handed
-    out are not written to later; that a seed fixes the first observation; and, for a JAX
-    environment, that its state keeps its structure, shapes and dtypes.
+    It checks the specs; the structure, shapes, dtypes and values of all time steps; the order of
+    step types (FIRST after reset, and after LAST only); reward 0 and discount 1 on FIRST; discount
+    in 0 .. 1, and 0 on LAST only; a mask that allows an action wherever one is taken; arrays that
+    no later call writes to; a first observation that the seed fixes; and, for a JAX environment, a
+    state that keeps its structure, shapes and dtypes.
 
     Args:
-      env: a host environment, of any `num_envs`, or a JAX one. It is left in the middle of an
+      env: Host environment, of any `num_envs`, or JAX environment. It is left in the middle of an
         episode, and open.
-      num_steps: how many steps to take.
-      seed: seeds the environment and the actions.
-      allow_zero_discount: accept discount 0 before the LAST time step too, as where a life is lost
-        in an Atari game.
+      num_steps: Number of steps to take.
+      seed: Seed of the environment and of the actions.
+      allow_zero_discount: True to accept discount 0 before the LAST time step too, as where a life
+        is lost in an Atari game.
 
     Raises:
-      SpecError: saying what is wrong, at which step and where, and how to mend it.
+      SpecError: if a convention is broken; the message says which, at which step and where, and how
+        to mend it.
     """
     for name in ("specs", "reset", "step"):
         if not hasattr(env, name):
@@ -77,7 +76,8 @@ def _check_host(env: Environment, num_steps: int, seed: int, allow_zero_discount
             _check_discount(following, where)
         _check_order(np.asarray(before.step_type), following, where)
         time_step = following
-    before, again = copy.deepcopy(time_step), env.reset(seed)
+    before = copy.deepcopy(time_step)
+    again = env.reset(seed)
     _check_unchanged(before, time_step, "second reset")
     _check_time_step(again, env.specs, batch, "second reset")
     _check_order(last, again, "second reset")
@@ -103,15 +103,13 @@ def _check_state(env: JaxEnvironment) -> None:
         if structures[0] != structures[1]:
             raise SpecError(
                 f"{name}: step returns the structure {structures[1]}, reset returned "
-                f"{structures[0]}; "
-                "both have to be the same for lax.scan"
+                f"{structures[0]}; both have to be the same for lax.scan"
             )
         for path, a, b in _leaf_pairs(one, two):
             if (a.shape, a.dtype) != (b.shape, b.dtype):
                 raise SpecError(
                     f"{name}/{path}: step returns {b.dtype}{list(b.shape)}, reset returned "
-                    f"{a.dtype}{list(a.shape)}; "
-                    "both have to be the same for lax.scan"
+                    f"{a.dtype}{list(a.shape)}; both have to be the same for lax.scan"
                 )
 
 
@@ -120,8 +118,8 @@ def _check_time_step(
 ) -> None:
     if not isinstance(time_step, TimeStep):
         raise SpecError(
-            f"{where}: expected a TimeStep, got {type(time_step).__name__}; envs.restart and its "
-            "like make one"
+            f"{where}: expected a TimeStep, got {type(time_step).__name__}; make one with "
+            "envs.restart, transition, termination or truncation"
         )
     want = TimeStep(
         BoundedSpec((), np.int32, 0, 2), specs.reward, specs.discount, specs.observation
@@ -134,23 +132,33 @@ def _check_time_step(
         if np.shape(leaf)[: len(batch)] != batch:
             raise SpecError(
                 f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of "
-                f"num_envs={batch[0]}, "
-                f"got shape {np.shape(leaf)}; return one row for each environment"
+                f"num_envs={batch[0]}, got shape {np.shape(leaf)}; return one row for each "
+                "environment"
             )
-    discount, step_type = np.asarray(time_step.discount), np.asarray(time_step.step_type)
+    discount = np.asarray(time_step.discount)
     if np.any((discount < 0) | (discount > 1)):
         raise SpecError(
-            f"{where}: discount: expected numbers in 0..1, got {discount}; gamma and the like "
-            "belong to the agent"
+            f"{where}: discount: expected numbers in 0..1, got {discount}; gamma belongs to the "
+            "agent"
         )
     mask = split_action_mask(time_step.observation)[1]
     if mask is not None:
-        check_mask(np.asarray(mask), specs.action, step_type != StepType.LAST, where)
+        acting = np.asarray(time_step.step_type) != StepType.LAST
+        check_mask(np.asarray(mask), specs.action, acting, where)
 
 
 def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
-    """Raises a SpecError for a mask `[..., n]` that does not fit the action spec, or forbids all
-    where `acting` `[...]`.
+    """Checks that an action mask fits the action spec and allows an action where one is taken.
+
+    Args:
+      mask: Mask `[..., n]`, True where an action is allowed.
+      action_spec: Spec of the action.
+      acting: Boolean `[...]`, True where an action is taken.
+      where: Beginning of the message.
+
+    Raises:
+      SpecError: if the mask is of another shape or dtype, actions cannot be masked, or none is
+        allowed.
     """
     if not isinstance(action_spec, DiscreteSpec):
         raise SpecError(
@@ -163,9 +171,7 @@ def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: s
             f"{where}: action_mask: expected bool[{total}], True where allowed, got "
             f"{mask.dtype}{list(mask.shape)}"
         )
-    for i, part in enumerate(
-        np.split(mask, np.cumsum(action_spec.num_values)[:-1] if action_spec.shape else [], axis=-1)
-    ):
+    for i, part in enumerate(_factors(mask, action_spec)):
         if np.any(stuck := ~part.any(-1) & acting):
             which = f" in environments {np.flatnonzero(stuck).tolist()}" if np.ndim(stuck) else ""
             raise SpecError(
@@ -174,32 +180,37 @@ def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: s
             )
 
 
+def _factors(mask: np.ndarray, spec: DiscreteSpec) -> list[np.ndarray]:
+    """Splits a mask into those of the action's factors."""
+    return np.split(mask, np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1)
+
+
 def _check_discount(time_step: TimeStep, where: str) -> None:
-    if np.any(
-        (np.asarray(time_step.discount) == 0) & (np.asarray(time_step.step_type) != StepType.LAST)
-    ):
+    before_last = np.asarray(time_step.step_type) != StepType.LAST
+    if np.any((np.asarray(time_step.discount) == 0) & before_last):
         raise SpecError(
             f"{where}: discount is 0 before the episode's LAST time step; it is 0 only where the "
-            "task terminates "
-            "(allow_zero_discount=True where episodes have parts, such as lives)"
+            "task terminates (allow_zero_discount=True where episodes have parts, such as lives)"
         )
 
 
 def _check_order(before: np.ndarray, time_step: TimeStep, where: str) -> None:
-    now, should_be_first = np.asarray(time_step.step_type), before == StepType.LAST
+    now = np.asarray(time_step.step_type)
+    should_be_first = before == StepType.LAST
     if np.any(should_be_first & (now != StepType.FIRST)):
-        told = "reset" if "reset" in where else "the step after a LAST time step"
+        call = "reset" if "reset" in where else "the step after a LAST time step"
         raise SpecError(
-            f"{where}: {told} has to return a FIRST time step, got step type {now}; reset there, "
-            "ignore the action"
+            f"{where}: {call} has to return a FIRST time step, got step type {now}; reset there "
+            "and ignore the action"
         )
     if np.any(~should_be_first & (now == StepType.FIRST)):
         raise SpecError(
             f"{where}: FIRST without a LAST time step before it; return the final observation as "
-            "LAST, reset in the next step"
+            "LAST, and reset in the next step"
         )
     first = now == StepType.FIRST
-    reward, discount = np.asarray(time_step.reward), np.asarray(time_step.discount)
+    reward = np.asarray(time_step.reward)
+    discount = np.asarray(time_step.discount)
     if np.any(first & ((discount != 1) | (reward.reshape((*first.shape, -1)) != 0).any(-1))):
         raise SpecError(
             f"{where}: a FIRST time step has reward 0 and discount 1, got {reward} and "
@@ -211,7 +222,7 @@ def _check_unchanged(before: TimeStep, now: TimeStep, where: str) -> None:
     for path, one, two in _leaf_pairs(before, now):
         if not np.array_equal(one, two):
             raise SpecError(
-                f"{where}: {path} of the time step returned before has changed: the environment "
+                f"{where}: {path} of the previous time step has changed, since the environment "
                 "writes to it; return a copy"
             )
 
@@ -230,10 +241,10 @@ def _draw_action(
     mask = split_action_mask(observation)[1]
     if mask is None:
         return jax.tree.map(lambda leaf: _draw_leaf(leaf, rng, batch), spec)
-    factors = np.split(
-        np.asarray(mask), np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1
-    )
-    draws = [np.argmax(rng.random(factor.shape) * factor, axis=-1) for factor in factors]
+    draws = [
+        np.argmax(rng.random(factor.shape) * factor, axis=-1)
+        for factor in _factors(np.asarray(mask), spec)
+    ]
     return np.asarray(np.stack(draws, -1) if spec.shape else draws[0], spec.dtype)
 
 
@@ -243,12 +254,11 @@ def _draw_leaf(spec: Any, rng: np.random.Generator, batch: tuple[int, ...]) -> n
         return np.asarray(rng.integers(0, spec.num_values, shape), spec.dtype)
     if not isinstance(spec, BoundedSpec):
         return np.asarray(rng.normal(size=shape), spec.dtype)
-    low, high = spec.low, spec.high
     if np.issubdtype(spec.dtype, np.integer):
-        return np.asarray(rng.integers(low, high.astype(np.int64) + 1, shape), spec.dtype)
-    low, high = (
-        np.where(np.isfinite(low), low, np.minimum(high, 0) - 1),
-        np.where(np.isfinite(high), high, np.maximum(low, 0) + 1),
-    )
-    low, high = np.where(np.isfinite(low), low, -1), np.where(np.isfinite(high), high, 1)
+        return np.asarray(rng.integers(spec.low, spec.high.astype(np.int64) + 1, shape), spec.dtype)
+    # An infinite bound is replaced by one that is 1 beyond 0 or beyond the other bound.
+    low = np.where(np.isfinite(spec.low), spec.low, np.minimum(spec.high, 0) - 1)
+    high = np.where(np.isfinite(spec.high), spec.high, np.maximum(spec.low, 0) + 1)
+    low = np.where(np.isfinite(low), low, -1)
+    high = np.where(np.isfinite(high), high, 1)
     return np.asarray(low + (high - low) * rng.random(shape), spec.dtype).clip(spec.low, spec.high)

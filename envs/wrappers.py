@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from .environment import JaxEnvironment
+from .environment import JaxEnvironment, renderer
 from .specs import ArraySpec, BoundedSpec, EnvironmentSpecs
 from .types import Array, StepType, TimeStep, Tree
 
@@ -19,8 +19,10 @@ _CUT = np.int32(-1)
 
 @struct.dataclass
 class TimeLimitState:
-    """The wrapped environment's state, the key of the next reset, and this episode's steps (-1: it
-    was cut off).
+    """The state of a `TimeLimit`.
+
+    `inner` is the wrapped environment's state and `key` that of the next reset. `steps` (int32)
+    counts this episode's steps and is -1 once it was cut off.
     """
 
     inner: Any
@@ -30,10 +32,13 @@ class TimeLimitState:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TimeLimit:
-    """Cuts episodes off after `max_steps` steps: step type LAST, discount as it was (1 unless the
-    task ended there too).
+    """Cuts the episodes of an environment off after `max_steps` steps.
 
-    For environments of others; those of this library have a field `max_episode_steps`.
+    The step type becomes LAST and the discount stays as it was, 1 unless the task ended there too.
+    This library's own environments do not need it: they have a field `max_episode_steps`.
+
+    Raises:
+      ValueError: if max_steps < 1.
     """
 
     env: JaxEnvironment
@@ -45,17 +50,17 @@ class TimeLimit:
 
     @property
     def specs(self) -> EnvironmentSpecs:
-        """The wrapped environment's."""
+        """The specs of the wrapped environment."""
         return self.env.specs
 
     def reset(self, key: Array) -> tuple[TimeLimitState, TimeStep]:
-        """The start of the first episode."""
+        """Returns the state and the time step at the start of the first episode."""
         next_key, reset_key = jax.random.split(key)
         inner, time_step = self.env.reset(reset_key)
         return TimeLimitState(inner, next_key, jnp.zeros((), jnp.int32)), time_step
 
     def step(self, state: TimeLimitState, action: Tree) -> tuple[TimeLimitState, TimeStep]:
-        """One step, or after a cut the start of the next episode."""
+        """Takes a step, or starts the next episode after a cut."""
         cut = state.steps == _CUT
         fresh, fresh_step = self.reset(state.key)
         select = partial(jnp.where, cut)
@@ -67,19 +72,19 @@ class TimeLimit:
         time_step = time_step._replace(
             step_type=jnp.where(cut_now, StepType.LAST, time_step.step_type)
         )
-        return TimeLimitState(
-            inner, select(fresh.key, state.key), jnp.where(cut_now, _CUT, steps)
-        ), time_step
+        key = select(fresh.key, state.key)
+        return TimeLimitState(inner, key, jnp.where(cut_now, _CUT, steps)), time_step
 
     def render(self, state: TimeLimitState) -> np.ndarray:
-        """The wrapped environment's picture, uint8 `[H, W, 3]`."""
-        return _render(self.env, state.inner)
+        """Returns the wrapped environment's picture, uint8 `[H, W, 3]`."""
+        return renderer(self.env)(state.inner)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MapObservation:
-    """Applies `function` to every observation; `observation_spec` is the spec of what it
-    returns.
+    """Applies `function` to every observation of an environment.
+
+    `observation_spec` is the spec of the function's results.
     """
 
     env: JaxEnvironment
@@ -88,32 +93,36 @@ class MapObservation:
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
-        """The wrapped environment's, with the new observation spec."""
+        """The specs of the wrapped environment, with the new one of observations."""
         return dataclasses.replace(self.env.specs, observation=self.observation_spec)
 
     def reset(self, key: Array) -> tuple[Any, TimeStep]:
-        """The wrapped environment's reset, its observation mapped."""
+        """Resets the wrapped environment and maps its observation."""
         state, time_step = self.env.reset(key)
         return state, time_step._replace(observation=self.function(time_step.observation))
 
     def step(self, state: Any, action: Tree) -> tuple[Any, TimeStep]:
-        """The wrapped environment's step, its observation mapped."""
+        """Steps the wrapped environment and maps its observation."""
         state, time_step = self.env.step(state, action)
         return state, time_step._replace(observation=self.function(time_step.observation))
 
     def render(self, state: Any) -> np.ndarray:
-        """The wrapped environment's picture, uint8 `[H, W, 3]`."""
-        return _render(self.env, state)
+        """Returns the wrapped environment's picture, uint8 `[H, W, 3]`."""
+        return renderer(self.env)(state)
 
 
 def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObservation:
-    """The environment with only these entries of its observation vector: `(0, 2)` leaves CartPole
-    without its velocities.
+    """Returns the environment with only some entries of its observation vector.
+
+    Args:
+      env: Environment that observes one vector.
+      indices: Indices of the entries to keep; `(0, 2)` leaves CartPole without its velocities.
 
     Raises:
       ValueError: if the observation is not one vector, or an index lies outside it.
     """
-    spec, index = env.specs.observation, np.asarray(indices, np.int32)
+    spec = env.specs.observation
+    index = np.asarray(indices, np.int32)
     if not isinstance(spec, ArraySpec) or len(spec.shape) != 1:
         raise ValueError(
             f"select_observation: expected an observation of one vector, got {spec}; use "
@@ -130,11 +139,3 @@ def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObserv
     else:
         selected = ArraySpec(index.shape, spec.dtype)
     return MapObservation(env, lambda observation: observation[index], selected)
-
-
-def _render(env: Any, state: Any) -> np.ndarray:
-    if not hasattr(env, "render"):
-        raise NotImplementedError(
-            f"{type(env).__name__} has no render(state); add one that returns uint8 [H, W, 3]"
-        )
-    return env.render(state)

@@ -1,5 +1,8 @@
 """Evaluation: returns of a policy, videos of it, statistics over seeds, learning curves."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .plots import plot_learning_curve
 from .returns import EndlessEpisode, compute_avg_return, compute_returns, evaluate_on_device
 from .statistics import (

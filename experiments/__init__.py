@@ -1,5 +1,8 @@
 """Experiments: algorithms by name, the trainer, trained agents, checkpoints and sweeps."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from ..learners.checkpoints import Checkpointer, CheckpointError
 from ..learners.diagnose import diagnose
 from .configs.base import Config, OffPolicyConfig, OnPolicyConfig

@@ -1,5 +1,8 @@
 """Learners: an agent's update compiled for one device or several, and whole training loops."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .checkpoints import Checkpointer, CheckpointError
 from .evolution_scan import EvolutionScan
 from .group import LearnerError, LearnerGroup

@@ -2,6 +2,9 @@
 driver.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .metrics import (
     AverageEpisodeLength,
     AverageReturn,

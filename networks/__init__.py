@@ -1,4 +1,7 @@
-"""Networks by role: flax modules that take observations with any leading axes."""
+"""Networks by their roles: flax modules that take observations with any leading axes."""
+
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
 from .actor import ActorNetwork
 from .continuous import DeterministicActor, TanhNormalActor

@@ -1,4 +1,4 @@
-"""Actors: from observations to distributions over actions."""
+"""Actors map observations to distributions over actions."""
 
 import math
 from collections.abc import Sequence
@@ -17,26 +17,25 @@ orthogonal = nn.initializers.orthogonal(math.sqrt(2.0))
 
 
 class ActorNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to the distribution that suits the action spec, with batch
-    shape `[...]`.
+    """Maps observations `[..., *shape]` to the distribution that suits the action spec.
 
-    A `DiscreteSpec` gives `Categorical` or `MultiCategorical`, with the mask in the observation if
-    there is one (`split_action_mask`). Continuous actions give `Normal` with a standard deviation
-    that is a parameter by itself. It and the mean are in units of half the range between the
-    bounds, about its middle, if the bounds are finite. (`TanhNormalActor` is for actions squashed
-    to their bounds.)
+    Its batch shape is `[...]`. A `DiscreteSpec` gives `Categorical` or `MultiCategorical`, with the
+    mask in the observation if there is one (`split_action_mask`). Continuous actions give `Normal`
+    with a standard deviation that does not depend on the observation. If the bounds are finite,
+    mean and standard deviation are in units of half the range between them, about its middle.
+    (`TanhNormalActor` is for actions squashed to their bounds.)
 
     Initialisers are those usual for PPO: orthogonal, sqrt(2) for hidden layers and 0.01 for the
     last, so that at first all actions are about equally probable (Andrychowicz et al. 2021).
 
     Attributes:
-      spec: the actions', one spec.
-      hidden: sizes of hidden layers.
-      encoder: what turns an observation into features first; None for vectors.
-      activation: after each hidden layer.
-      kernel_init: of hidden layers.
-      output_kernel_init: of the last layer.
-      initial_log_std: logarithm of the standard deviation at the start.
+      spec: Spec of the action.
+      hidden: Sizes of the hidden layers.
+      encoder: Module that turns an observation into features first; None for vectors.
+      activation: Function after each hidden layer.
+      kernel_init: Initialiser of the hidden layers.
+      output_kernel_init: Initialiser of the last layer.
+      initial_log_std: Logarithm of the standard deviation at the start.
     """
 
     spec: Spec
@@ -53,14 +52,11 @@ class ActorNetwork(nn.Module):
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(encoded(self, inputs))
         spec = self.spec
         if isinstance(spec, DiscreteSpec):
-            logits = nn.Dense(int(np.sum(spec.num_values)), kernel_init=self.output_kernel_init)(
-                hidden
-            )
-            return (
-                MultiCategorical(logits, spec.num_values, mask)
-                if spec.shape
-                else Categorical(logits, mask)
-            )
+            head = nn.Dense(int(np.sum(spec.num_values)), kernel_init=self.output_kernel_init)
+            logits = head(hidden)
+            if spec.shape:
+                return MultiCategorical(logits, spec.num_values, mask)
+            return Categorical(logits, mask)
         if not isinstance(spec, ArraySpec) or not np.issubdtype(spec.dtype, np.floating):
             raise ValueError(
                 f"ActorNetwork: expected one spec of discrete or floating-point actions, got {spec}"
@@ -69,13 +65,8 @@ class ActorNetwork(nn.Module):
         loc = loc.reshape(*loc.shape[:-1], *spec.shape)
         log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), spec.shape)
         scale = jnp.broadcast_to(jnp.exp(log_std), loc.shape)
-        if not (
-            isinstance(spec, BoundedSpec)
-            and np.isfinite(spec.low).all()
-            and np.isfinite(spec.high).all()
-        ):
+        if not isinstance(spec, BoundedSpec) or not spec.is_finite:
             return Normal(loc, scale, len(spec.shape))
-        half = np.where(
-            spec.low < spec.high, half_range(spec), 1.0
-        )  # 1 where there is nothing to choose
+        # 1 where there is nothing to choose
+        half = np.where(spec.low < spec.high, half_range(spec), 1.0)
         return Normal(spec.low / 2 + spec.high / 2 + half * loc, half * scale, len(spec.shape))

@@ -1,6 +1,4 @@
-"""Actors for continuous actions within bounds, and the one place where actions are scaled and
-clipped to their spec.
-"""
+"""Actors of continuous actions within bounds; actions are scaled and clipped to their spec here."""
 
 import math
 from collections.abc import Sequence
@@ -16,18 +14,22 @@ from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal
 
 
 def half_range(spec: BoundedSpec) -> np.ndarray:
-    """Half the distance between the bounds, of the spec's shape: the unit of exploration noise."""
+    """Returns half the distance between the bounds, the unit of exploration noise.
+
+    It has the spec's shape.
+    """
     return spec.high / 2 - spec.low / 2  # not (high - low) / 2, which may be infinite
 
 
 def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
-    """Actions `[..., *shape]` within the spec's bounds from numbers in -1..1."""
+    """Scales numbers in -1..1 to actions `[..., *shape]` within the spec's bounds."""
     return clip_to_spec(spec.low / 2 + spec.high / 2 + half_range(spec) * unit, spec)
 
 
 def clip_to_spec(action: Array, spec: Spec) -> Array:
-    """Actions `[..., *shape]` in the spec's dtype, moved to the nearest bound where they lie
-    outside of what bounds it has.
+    """Moves actions `[..., *shape]` outside the spec's bounds to the nearest bound.
+
+    They come out in the spec's dtype. A spec without bounds changes nothing else.
     """
     if isinstance(spec, BoundedSpec):
         action = jnp.clip(action, spec.low, spec.high)
@@ -35,38 +37,39 @@ def clip_to_spec(action: Array, spec: Spec) -> Array:
 
 
 def check_continuous(owner: str, spec: Spec, instead: str) -> None:
-    """Raises a ValueError unless `spec` is one floating-point `BoundedSpec` with finite bounds;
-    `instead` names a remedy.
+    """Checks that a spec is one floating-point `BoundedSpec` with finite bounds.
+
+    Args:
+      owner: Name of the class that needs it, for the message.
+      spec: Spec to check.
+      instead: Advice for other specs, for the message.
+
+    Raises:
+      ValueError: if it is not.
     """
     if not isinstance(spec, BoundedSpec) or not np.issubdtype(spec.dtype, np.floating):
         raise ValueError(
             f"{owner}: expected one continuous action (a BoundedSpec of floats), got {spec}; "
             f"{instead}"
         )
-    if not (
-        np.isfinite(spec.low).all()
-        and np.isfinite(spec.high).all()
-        and (spec.low < spec.high).all()
-    ):
+    if not spec.is_finite or (spec.low >= spec.high).any():
         raise ValueError(
             f"{owner}: expected finite bounds with minimum < maximum, got "
-            f"{spec.minimum}..{spec.maximum}; give the environment "
-            "an action space that has them (gymnasium.wrappers.TransformAction), or use PPO, "
-            "which needs none"
+            f"{spec.minimum}..{spec.maximum}; give the environment an action space that has them "
+            "(gymnasium.wrappers.TransformAction), or use PPO, which needs none"
         )
 
 
 class DeterministicActor(nn.Module):
-    """Maps observations `[..., *shape]` to `Deterministic` actions `[..., *action_shape]`: a tanh,
-    scaled to the bounds.
+    """Maps observations `[..., *shape]` to `Deterministic` actions `[..., *action_shape]`.
 
-    An optional `encoder` comes first, then dense layers of the sizes `hidden`. The last layer
-    starts within +-3e-3, so that the first actions are in the middle of the range, where tanh has a
-    slope (Lillicrap et al. 2016, section 7).
+    An optional `encoder` comes first, then dense layers of the sizes `hidden`, then a tanh that is
+    scaled to the bounds. The last layer starts within +-3e-3, so that the first actions are in the
+    middle of the range, where tanh has a slope (Lillicrap et al. 2016, section 7).
 
     Raises:
-      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no
-        vector.
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are not
+        a vector.
     """
 
     spec: BoundedSpec
@@ -88,16 +91,15 @@ class DeterministicActor(nn.Module):
 
 
 class TanhNormalActor(nn.Module):
-    """Maps observations `[..., *shape]` to a `TanhNormal` over actions `[..., *action_shape]`, as
-    SAC needs.
+    """Maps observations `[..., *shape]` to a `TanhNormal` over actions, as SAC needs it.
 
-    Means and standard deviations depend on the observation. The log of the latter is clipped to
-    `log_std_bounds` (the bounds are those of the authors' code: Haarnoja et al. 2018b); it is that
-    before the tanh, where half the range is 1.
+    Actions are `[..., *action_shape]`; means and standard deviations depend on the observation. The
+    logarithm of the standard deviation before the tanh, where half the range is 1, is clipped to
+    `log_std_bounds` (by default those of the authors' code: Haarnoja et al. 2018b).
 
     Raises:
-      ValueError: on use, if the spec is not continuous with finite bounds, or the features are no
-        vector.
+      ValueError: on use, if the spec is not continuous with finite bounds, or the features are not
+        a vector.
     """
 
     spec: BoundedSpec
@@ -110,7 +112,7 @@ class TanhNormalActor(nn.Module):
     @nn.compact
     def __call__(self, observation: Tree) -> TanhNormal:
         check_continuous(
-            "TanhNormalActor", self.spec, "for discrete actions use QNetwork, of logits"
+            "TanhNormalActor", self.spec, "for discrete actions use a QNetwork of logits"
         )
         features = encoded(self, observation)
         hidden = MLP(self.hidden, self.activation, self.kernel_init)(features)

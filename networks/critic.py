@@ -13,11 +13,10 @@ from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal
 
 
 class CriticNetwork(nn.Module):
-    """Maps observations `[..., *shape]` and actions `[..., *action_shape]`, in the environment's
-    units, to values `[...]`.
+    """Maps observations `[..., *shape]` and actions `[..., *action_shape]` to values `[...]`.
 
-    Both are flattened and joined, after an optional `encoder` of the observation; then come dense
-    layers of the sizes `hidden` and a linear one.
+    Actions are in the environment's units. Both are flattened and joined, after an optional
+    `encoder` of the observation; then come dense layers of the sizes `hidden` and a linear one.
     """
 
     hidden: Sequence[int] = (256, 256)
@@ -37,13 +36,16 @@ class CriticNetwork(nn.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ensemble:
-    """`size` networks of one architecture, initialised apart and applied together: outputs
-    `[size, ...]`.
+    """Several networks of one architecture, initialised apart and applied together.
 
-    Variables are stacked on a first axis, so that n networks are one batched matrix product for
-    each layer. Dense networks with a matrix of 256 x 256 or more are apart instead: variables are a
-    tuple of the members', and a CPU computes these side by side. Anything with `init(key, *inputs)`
-    and `apply(variables, *inputs)` can be a member.
+    Outputs are `[size, ...]`. Variables are stacked on a first axis, so that n networks are one
+    batched matrix product for each layer. Dense networks with a matrix of 256 x 256 or more are
+    kept apart instead: variables are a tuple with those of each member, and a CPU computes the
+    members side by side. Anything with `init(key, *inputs)` and `apply(variables, *inputs)` can be
+    a member.
+
+    Raises:
+      ValueError: if size < 1.
     """
 
     network: Any
@@ -54,7 +56,7 @@ class Ensemble:
             raise ValueError(f"Ensemble: expected size >= 1, got {self.size}")
 
     def init(self, key: Array, *inputs: Tree) -> Tree:
-        """Variables of all members: stacked `[size, ...]`, or a tuple."""
+        """Returns fresh variables of all members: stacked `[size, ...]`, or a tuple."""
         keys = jax.random.split(key, self.size)
         member = jax.tree.leaves(jax.eval_shape(self.network.init, key, *inputs))
         if any(x.size >= 256 * 256 for x in member) and all(x.ndim <= 2 for x in member):
@@ -62,24 +64,23 @@ class Ensemble:
         return jax.vmap(lambda k: self.network.init(k, *inputs))(keys)
 
     def member(self, variables: Tree, index: int) -> Tree:
-        """One member's variables out of all."""
-        return (
-            variables[index]
-            if isinstance(variables, tuple)
-            else jax.tree.map(lambda x: x[index], variables)
-        )
+        """Returns one member's variables."""
+        if isinstance(variables, tuple):
+            return variables[index]
+        return jax.tree.map(lambda x: x[index], variables)
 
     def apply(self, variables: Tree, *inputs: Tree) -> Tree:
-        """Every member's output for the same inputs, `[size, ...]`."""
+        """Returns every member's output for the same inputs, `[size, ...]`."""
         if isinstance(variables, tuple):
             return jax.tree.map(
                 lambda *x: jnp.stack(x),
                 *(self.network.apply(member, *inputs) for member in variables),
             )
-        # A batch of vectors `[B, size]` is copied for each member: XLA would transpose activations
-        # around the product of what all share, a tenth of a SAC update with 64-wide networks on a
-        # CPU. What has more axes stays shared, as convolutions over images are faster so. (Vectors
-        # `[B, T, size]` too: they could be images, and no update has them.)
+        # A batch of vectors `[B, size]` is copied for each member, because XLA would transpose
+        # activations around a product of shared inputs: a tenth of a SAC update with 64-wide
+        # networks on a CPU. Inputs of more axes stay shared, since convolutions over images are
+        # faster that way. (Vectors `[B, T, size]` stay shared too: they could be images, and no
+        # update has them.)
         axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) <= 2 else None, inputs)
         copied = lambda x: (
             jnp.broadcast_to(x, (self.size, *jnp.shape(x))) if jnp.ndim(x) <= 2 else x

@@ -1,6 +1,4 @@
-"""Encoders: modules that turn an observation `[..., *shape]` into features `[..., size]`, whatever
-the leading axes.
-"""
+"""Encoders turn observations `[..., *shape]` into features `[..., size]`, for any leading axes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,26 +14,27 @@ from ..envs.types import Array, Tree, split_action_mask
 Activation = Callable[[Array], Array]
 Initializer = nn.initializers.Initializer
 
-# The initialiser of the tutorial's hidden layers: variance 2 / fan_in, truncated normal (He et al.
-# 2015).
+# The initialiser of hidden layers in TF-Agents' DQN tutorial: a truncated normal of variance
+# 2 / fan_in (He et al. 2015).
 he_truncated_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
 def uniform_within(bound: float) -> Initializer:
-    """Uniform in +-`bound`."""
+    """Returns the initialiser that draws uniformly in -bound .. bound."""
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound
     )
 
 
 def scale_bytes(values: Array) -> Array:
-    """Numbers in 0..1, float32, from uint8; anything else as it is."""
+    """Scales uint8 to float32 in 0..1; returns anything else unchanged."""
     return values / 255.0 if values.dtype == jnp.uint8 else values
 
 
 class MLP(nn.Module):
-    """Dense layers of the sizes `hidden`, each followed by `activation`. Maps `[..., size]` to
-    `[..., hidden[-1]]`.
+    """Dense layers of the sizes `hidden`, each followed by `activation`.
+
+    They map `[..., size]` to `[..., hidden[-1]]`.
     """
 
     hidden: Sequence[int]
@@ -88,7 +87,7 @@ class ConvEncoder(nn.Module):
 
 
 class OneHot(nn.Module):
-    """One-hot codes of integers: `[..., *shape]` to `[..., sum of the numbers of values]`."""
+    """Maps integers `[..., *shape]` to one-hot codes `[..., sum of num_values]`."""
 
     spec: DiscreteSpec
 
@@ -101,8 +100,9 @@ class OneHot(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Flattens the last `ndim` axes, and casts to float32: `[..., *shape]` to `[..., size]`. uint8
-    is scaled to 0..1.
+    """Flattens the last `ndim` axes, `[..., *shape]` to `[..., size]`, and casts to float32.
+
+    uint8 is scaled to 0..1.
     """
 
     ndim: int
@@ -114,11 +114,11 @@ class Flatten(nn.Module):
 
 
 class DictEncoder(nn.Module):
-    """Encodes each leaf of a dict or tuple observation, then combines the features by concatenating
-    them.
+    """Encodes each leaf of a dict or tuple observation, then combines the features.
 
-    `encoders` maps the names of leaves (indices, for a tuple) to modules; a leaf without one is
-    used as it is, and so must be a vector `[..., size]`.
+    `encoders` maps the names of leaves (indices, for a tuple) to modules. A leaf without one is
+    used unchanged, and so has to be a vector `[..., size]`. By default the features are
+    concatenated.
     """
 
     encoders: Mapping[str | int, nn.Module]
@@ -128,11 +128,8 @@ class DictEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Tree) -> Array:
-        items = (
-            dict(enumerate(observation))
-            if isinstance(observation, tuple | list)
-            else dict(observation)
-        )
+        is_tuple = isinstance(observation, tuple | list)
+        items = dict(enumerate(observation) if is_tuple else observation)
         unknown = set(self.encoders) - set(items)
         if unknown:
             raise ValueError(
@@ -140,49 +137,45 @@ class DictEncoder(nn.Module):
                 f"are {list(items)}"
             )
         order = sorted(items) if isinstance(observation, Mapping) else items
-        return self.combiner(
-            [
-                self.encoders[name](items[name]) if name in self.encoders else items[name]
-                for name in order
-            ]
-        )
+        features = [
+            self.encoders[name](items[name]) if name in self.encoders else items[name]
+            for name in order
+        ]
+        return self.combiner(features)
 
 
 def encoded(network: Any, observation: Tree) -> Array:
-    """`network.encoder`'s features `[..., size]` of an observation, float32, or the observation
-    itself if there is no encoder.
+    """Returns the features `[..., size]` of an observation, float32, by `network.encoder`.
+
+    Without an encoder they are the observation itself.
 
     Raises:
-      ValueError: if that is no vector.
+      ValueError: if they are not a vector.
     """
     features = observation if network.encoder is None else network.encoder(observation)
     if not hasattr(features, "ndim") or features.ndim == 0:
         raise ValueError(
             f"{type(network).__name__}: expected a vector observation [..., size], got "
-            f"{jax.tree.map(jnp.shape, features)}; "
-            "give it an encoder (networks.default_encoder(env.specs.observation) chooses one)"
+            f"{jax.tree.map(jnp.shape, features)}; give it an encoder "
+            "(networks.default_encoder(env.specs.observation) chooses one)"
         )
     return features.astype(jnp.float32)
 
 
 def default_encoder(spec: Tree) -> nn.Module | None:
-    """The encoder that suits an observation spec; None where the observation is a vector as it is.
+    """Returns the encoder that suits an observation spec; None for a vector, which needs none.
 
-    Discrete leaves become one-hot codes, images (rank 3, at least 36 pixels on each side) the
-    convolutions of `ConvEncoder`, other leaves flat vectors (those of uint8, as small images are,
-    scaled to 0..1); dicts and tuples a `DictEncoder` of these. An action mask is left out: networks
-    never see it.
+    Discrete leaves get one-hot codes, images (rank 3, at least 36 pixels on each side) the
+    convolutions of `ConvEncoder`, and other leaves are flattened (uint8, as of small images, is
+    scaled to 0..1). Dicts and tuples get a `DictEncoder` of these. An action mask is left out,
+    since networks never see it.
     """
     spec, _ = split_action_mask(spec)
-    if isinstance(spec, Mapping):
-        return DictEncoder(
-            {name: e for name, leaf in spec.items() if (e := default_encoder(leaf)) is not None}
-        )
-    if isinstance(spec, tuple | list):
-        return DictEncoder(
-            {i: e for i, leaf in enumerate(spec) if (e := default_encoder(leaf)) is not None}
-        )
-    return _leaf_encoder(spec)
+    if not isinstance(spec, Mapping | tuple | list):
+        return _leaf_encoder(spec)
+    items = spec.items() if isinstance(spec, Mapping) else enumerate(spec)
+    encoders = {name: default_encoder(leaf) for name, leaf in items}
+    return DictEncoder({name: one for name, one in encoders.items() if one is not None})
 
 
 def _leaf_encoder(spec: Spec) -> nn.Module | None:

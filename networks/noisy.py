@@ -1,4 +1,4 @@
-"""Noisy dense layers, and how a network is applied with noise."""
+"""Noisy dense layers, and the application of networks with noise."""
 
 import math
 from typing import Any
@@ -12,13 +12,12 @@ from .encoders import Initializer, uniform_within
 
 
 class NoisyDense(nn.Module):
-    """A dense layer whose weights are drawn anew for each call: mean + sigma x noise (Fortunato et
-    al. 2018, eq. 9 to 11).
+    """A dense layer with weights of mean + sigma x noise (Fortunato et al. 2018, eq. 9 to 11).
 
-    The noise is factorised. Applied with `rngs={"noise": key}`, one draw serves all leading axes of
-    the inputs `[..., size]`, as in the paper (`apply_network` draws for each example); without, the
-    weights are their means. At the start, means are uniform in +-1 / sqrt(size) and sigmas are
-    `sigma` / sqrt(size).
+    The noise is factorised and drawn again for each call. Applied with `rngs={"noise": key}`, one
+    draw serves all leading axes of the inputs `[..., size]`, as in the paper (`apply_network` can
+    draw for each example); without that key, the weights are their means. At the start, means are
+    uniform in +-1 / sqrt(size) and sigmas are `sigma` / sqrt(size).
     """
 
     features: int
@@ -29,10 +28,8 @@ class NoisyDense(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         size = inputs.shape[-1]
-        mean_init, sigma_init = (
-            uniform_within(1 / math.sqrt(size)),
-            nn.initializers.constant(self.sigma / math.sqrt(size)),
-        )
+        mean_init = uniform_within(1 / math.sqrt(size))
+        sigma_init = nn.initializers.constant(self.sigma / math.sqrt(size))
         kernel = self.param("kernel", self.kernel_init or mean_init, (size, self.features))
         bias = self.param("bias", self.bias_init or mean_init, (self.features,))
         kernel_sigma = self.param("kernel_sigma", sigma_init, (size, self.features))
@@ -41,21 +38,22 @@ class NoisyDense(nn.Module):
         if not self.has_rng("noise"):
             return outputs
         input_key, output_key = jax.random.split(self.make_rng("noise"))
-        input_noise, output_noise = _noise(input_key, (size,)), _noise(output_key, (self.features,))
+        input_noise = _noise(input_key, (size,))
+        output_noise = _noise(output_key, (self.features,))
         # The product of the inputs with sigma x outer(input noise, output noise), without a matrix
         # for each example.
         return outputs + ((inputs * input_noise) @ kernel_sigma + bias_sigma) * output_noise
 
 
 def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | None = None) -> Array:
-    """`network.apply(variables, inputs)`, with noise where `noise` is a key.
+    """Returns `network.apply(variables, inputs)`, with noise where `noise` is a key.
 
     Args:
-      network: anything with `apply`.
-      variables: the network's.
-      inputs: leaves `[..., *shape]`.
-      noise: None for none; one key for one draw for the whole batch; keys `[...]`, of the inputs'
-        leading axes, for a draw for each example.
+      network: Network, anything with `apply`.
+      variables: Variables of the network.
+      inputs: Inputs with leaves `[..., *shape]`.
+      noise: Key of one draw for the whole batch, or keys `[...]`, of the inputs' leading axes, of a
+        draw for each example; None for no noise.
     """
     if noise is None:
         return network.apply(variables, inputs)
@@ -66,8 +64,9 @@ def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | No
 
 
 def draws_noise(network: Any, inputs: Tree) -> bool:
-    """Whether a network's outputs depend on the key in `rngs={"noise": key}`: whether there is a
-    `NoisyDense` in it.
+    """True if a network's outputs depend on the key in `rngs={"noise": key}`.
+
+    They do if there is a `NoisyDense` in it.
     """
     if not isinstance(network, nn.Module):
         return False

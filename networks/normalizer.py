@@ -1,6 +1,4 @@
-"""Running mean and variance of trees of arrays, and how observations and rewards are normalised
-with them.
-"""
+"""Running mean and variance of trees of arrays, to normalise observations and rewards with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +12,11 @@ from ..envs.types import Array, Tree
 
 @struct.dataclass
 class RunningStatistics:
-    """The mean and (population) variance of all values seen so far, float32 trees; `count`
-    (float32) is how many those are.
+    """The mean and the population variance of all values so far, float32 trees.
 
-    With a count of 0 the mean is 0 and the variance 1, so that `normalize` changes nothing before
-    the first update. Leaves that are no floats (masks, images, discrete observations) are left
-    alone throughout.
+    `count` (float32) is their number. With a count of 0 the mean is 0 and the variance 1, so that
+    `normalize` changes nothing before the first update. Leaves that are not floats (masks, images,
+    discrete observations) are never changed.
     """
 
     count: Array
@@ -28,7 +25,7 @@ class RunningStatistics:
 
 
 def init_statistics(spec: Tree) -> RunningStatistics:
-    """Statistics of nothing yet, for values that meet `spec`."""
+    """Returns the statistics of no values, for values that meet `spec`."""
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape if _is_float(s) else (), jnp.float32), spec)
     return RunningStatistics(jnp.zeros(()), zeros, jax.tree.map(jnp.ones_like, zeros))
 
@@ -39,23 +36,22 @@ def update_statistics(
     weights: Array | None = None,
     axis_name: str | None = None,
 ) -> RunningStatistics:
-    """Merges in a batch, exactly: the result is that of all values at once (Chan, Golub and LeVeque
-    1979).
+    """Merges the statistics of a batch in, as exactly as if all values came at once.
 
-    There is no prior count, so after the first batch the statistics are that batch's own.
+    The formula is that of Chan, Golub and LeVeque 1979. There is no prior count, so that after the
+    first batch the statistics are that batch's own.
 
     Args:
-      statistics: of what came before.
-      values: a tree of arrays `[..., *spec.shape]`.
-      weights: `[...]`, 0 for values to leave out and 1 for others; None counts all.
-      axis_name: a mapped device axis whose batches are merged too.
+      statistics: Statistics of the values before.
+      values: Values, a tree of arrays `[..., *spec.shape]`.
+      weights: Weights `[...]`, 0 for values to leave out and 1 for others; None counts all.
+      axis_name: Name of a mapped axis of devices whose batches are merged too.
     """
-    leaves = [
-        (m, x)
-        for m, x in zip(jax.tree.leaves(statistics.mean), jax.tree.leaves(values), strict=True)
-    ]
+    means = jax.tree.leaves(statistics.mean)
+    leaves = list(zip(means, jax.tree.leaves(values), strict=True))
     batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_float(x)), 0)
-    shape, axes = jnp.shape(leaves[0][1])[:batch_ndim], tuple(range(batch_ndim))
+    shape = jnp.shape(leaves[0][1])[:batch_ndim]
+    axes = tuple(range(batch_ndim))
     weights = jnp.ones(shape) if weights is None else weights
     count = _all_devices(jnp.sum(weights), axis_name)
 
@@ -76,8 +72,10 @@ def update_statistics(
 
 
 def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
-    """One of several, given as one with leaves `[n, ...]`: the statistics of all values that any of
-    the n has seen, exactly.
+    """Merges n statistics into one, exactly: that of the values of all of them.
+
+    Args:
+      statistics: The n statistics as one with leaves `[n, ...]`.
     """
     total = jnp.sum(statistics.count)
     shares = statistics.count / jnp.maximum(total, 1.0)
@@ -95,8 +93,9 @@ def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
 
 
 def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -> Tree:
-    """(x - mean) / standard deviation, held within +-`clip`; leaves that are no floats as they are.
-    Any leading axes.
+    """Returns (x - mean) / standard deviation, clipped to -clip .. clip, for any leading axes.
+
+    Leaves that are not floats stay as they are.
     """
 
     def each(mean: Array, variance: Array, x: Array) -> Array:
@@ -108,8 +107,9 @@ def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -
 
 
 def normalize_observation(params: Mapping[str, Tree], observation: Tree) -> Tree:
-    """The observation as a policy's network sees it: normalised if the policy's parameters carry
-    `"observation_statistics"`.
+    """Returns the observation as a policy's network sees it.
+
+    It is normalised if the policy's parameters have `"observation_statistics"`.
     """
     if "observation_statistics" not in params:
         return observation

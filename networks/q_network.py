@@ -1,4 +1,4 @@
-"""Action values of discrete actions."""
+"""Networks of the values of discrete actions."""
 
 from collections.abc import Sequence
 
@@ -10,34 +10,34 @@ from .noisy import NoisyDense
 
 
 class QNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to the values of the actions, `[..., num_actions]`; with
-    atoms, to `[..., A, K]`.
+    """Maps observations `[..., *shape]` to the values of the A actions, `[..., A]`.
 
-    An optional `encoder` comes first (`ConvEncoder` for images, `DictEncoder` for dicts), then
-    dense layers of the sizes `hidden`, then the head: dense layers of the sizes `head_hidden` and a
-    linear one. The initialisers are those of the TF-Agents DQN tutorial: He truncated normal for
-    hidden layers; uniform in +-0.03 with bias -0.2 for the values.
+    With K atoms for each action, the outputs are `[..., A, K]`. An optional `encoder` comes first
+    (`ConvEncoder` for images, `DictEncoder` for dicts), then dense layers of the sizes `hidden`,
+    then the head: dense layers of the sizes `head_hidden` and a linear one. The initialisers are
+    those of the TF-Agents DQN tutorial: He truncated normal for hidden layers; uniform in +-0.03
+    with bias -0.2 for the values.
 
-    Applied with `mutable="intermediates"` it also gives its parts: `features`, which the heads see,
-    and if it is dueling `state_value` `[..., 1]` (with atoms `[..., 1, K]`) and `advantages`, of
-    the shape of the values.
+    Applied with `mutable="intermediates"` it returns its parts too: the `features` that the heads
+    see and, if it is dueling, `state_value` `[..., 1]` (with atoms `[..., 1, K]`) and `advantages`,
+    of the shape of the values.
 
     Args:
-      num_actions: A.
-      hidden: sizes of the dense layers that the heads share.
-      encoder: for observations that are not vectors.
-      activation: of all hidden layers.
-      kernel_init: of the hidden layers; He truncated normal where None (noisy layers: see
-        `NoisyDense`).
-      output_kernel_init: of the linear layers.
-      output_bias_init: of the linear layers.
-      head_hidden: sizes of the dense layers of each head.
-      dueling: two heads, the value of the state and the advantages of the actions, with V + A -
-        mean of A over actions (Wang et al. 2016, eq. 9); with atoms, for each atom (Hessel et al.
-        2018).
-      num_atoms: K logits (C51) or quantiles (QR-DQN) for each action; None for values.
-      noisy_sigma: makes all dense layers `NoisyDense` with this initial sigma (0.5 in the paper);
-        None for plain ones.
+      num_actions: Number A of actions.
+      hidden: Sizes of the dense layers that the heads share.
+      encoder: Module that encodes observations that are not vectors.
+      activation: Function after each hidden layer.
+      kernel_init: Initialiser of the hidden layers; None for He truncated normal, or for that of
+        `NoisyDense` in noisy layers.
+      output_kernel_init: Initialiser of the linear layers' kernels.
+      output_bias_init: Initialiser of the linear layers' biases.
+      head_hidden: Sizes of the dense layers of each head.
+      dueling: True for two heads, the value V of the state and the advantages of the actions, whose
+        sum is V + A - mean of A over actions (Wang et al. 2016, eq. 9); with atoms, for each atom
+        (Hessel et al. 2018).
+      num_atoms: Number K of logits (C51) or quantiles (QR-DQN) for each action; None for values.
+      noisy_sigma: Initial sigma of `NoisyDense` for all dense layers (0.5 in the paper); None for
+        plain layers.
     """
 
     num_actions: int
@@ -57,33 +57,33 @@ class QNetwork(nn.Module):
         features = self._dense_layers(self.hidden, encoded(self, observation))
         values = self._head(features, self.num_actions)
         if self.dueling:
-            advantages, value = values, self._head(features, 1)
-            self.sow("intermediates", "advantages", advantages)
+            value = self._head(features, 1)
+            self.sow("intermediates", "advantages", values)
             self.sow("intermediates", "state_value", value)
-            values = value + advantages - advantages.mean(axis=features.ndim - 1, keepdims=True)
+            values = value + values - values.mean(axis=features.ndim - 1, keepdims=True)
         self.sow("intermediates", "features", features)
         return values
 
     def _head(self, features: Array, num_outputs: int) -> Array:
-        """`[..., num_outputs]`, or `[..., num_outputs, num_atoms]`."""
+        """Returns `[..., num_outputs]`, or `[..., num_outputs, num_atoms]`."""
         hidden = self._dense_layers(self.head_hidden, features)
         size = num_outputs * (self.num_atoms or 1)
+        layer: nn.Module
         if self.noisy_sigma is None:
-            outputs = nn.Dense(
+            layer = nn.Dense(
                 size, kernel_init=self.output_kernel_init, bias_init=self.output_bias_init
-            )(hidden)
+            )
         else:
-            outputs = NoisyDense(
+            layer = NoisyDense(
                 size,
                 self.noisy_sigma,
                 kernel_init=self.output_kernel_init,
                 bias_init=self.output_bias_init,
-            )(hidden)
-        return (
-            outputs
-            if self.num_atoms is None
-            else outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
-        )
+            )
+        outputs = layer(hidden)
+        if self.num_atoms is None:
+            return outputs
+        return outputs.reshape(*features.shape[:-1], num_outputs, self.num_atoms)
 
     def _dense_layers(self, sizes: Sequence[int], features: Array) -> Array:
         if not sizes:

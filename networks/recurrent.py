@@ -1,11 +1,10 @@
-"""Memory that is unrolled over sequences, and forgets where an episode begins: recurrent cores, and
-networks around them.
+"""Recurrent cores and networks: memory that is unrolled over sequences and reset with episodes.
 
 All are called as `(inputs, resets, carry) -> (outputs, carry)`. Leading axes are any, then time,
 then features: inputs `[..., T, size]`, resets bool `[..., T]`, and a carry of leaves `[..., size]`,
 with which the sequence starts. Where a reset is True, the carry is set to zeros before that input
-is seen: give them `reductions.resets(rows)`, `step_type == FIRST`. So a sequence with an episode's
-start in the middle is two sequences.
+is seen: pass `reductions.resets(rows)`, which is `step_type == FIRST`. So a sequence with an
+episode's start in the middle is two sequences.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.specs import ArraySpec, zeros
-from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
+from ..envs.types import Array, Tree, join_action_mask, split_action_mask
 from .encoders import MLP, Activation, encoded
 from .q_network import QNetwork
 
 
 class LSTM(nn.Module):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997). Its carry is `(cell, hidden)`, its
-    outputs `[..., T, size]`.
+    """Long short-term memory (Hochreiter and Schmidhuber 1997).
+
+    Its carry is `(cell, hidden)`, and its outputs are `[..., T, size]`.
     """
 
     size: int
@@ -47,13 +47,16 @@ class LSTM(nn.Module):
         return _unroll(cell, projected, resets, carry)
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        """Zeros `(cell, hidden)`, each `[*batch_shape, size]`."""
+        """Returns zeros `(cell, hidden)`, each `[*batch_shape, size]`."""
         return (jnp.zeros((*batch_shape, self.size)), jnp.zeros((*batch_shape, self.size)))
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014, whose reset gate acts after the hidden kernel here,
-    as in cuDNN). Its carry is one array, its outputs `[..., T, size]`."""
+    """A gated recurrent unit (Cho et al. 2014).
+
+    The reset gate acts after the hidden kernel, as in cuDNN. Its carry is one array, and its
+    outputs are `[..., T, size]`.
+    """
 
     size: int
 
@@ -78,25 +81,25 @@ class GRU(nn.Module):
         return _unroll(cell, projected, resets, carry)
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        """Zeros `[*batch_shape, size]`."""
+        """Returns zeros `[*batch_shape, size]`."""
         return jnp.zeros((*batch_shape, self.size))
 
 
 class RecurrentQNetwork(nn.Module):
-    """Action values `[..., T, num_actions]` with memory: encoder, dense layers `hidden`, a core,
-    and the head of a `QNetwork`.
+    """Computes action values `[..., T, num_actions]` with memory.
 
-    Called as `(observations [..., T, *shape], resets [..., T], carry) -> (values, carry)`.
+    An encoder, dense layers `hidden`, a core and the head of a `QNetwork` follow each other. The
+    call is `(observations [..., T, *shape], resets [..., T], carry) -> (values, carry)`.
 
     Args:
-      num_actions: A.
-      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has
-        `initial_carry(batch_shape)`.
-      hidden: sizes of dense layers before the core.
-      head_hidden: sizes of dense layers after it; of each of the two streams, if dueling.
-      dueling: see `QNetwork`.
-      encoder: for observations that are not vectors.
-      activation: of the dense layers.
+      num_actions: Number of actions.
+      core: Memory: `LSTM(size)`, `GRU(size)`, or another module that is called in the same way and
+        has `initial_carry(batch_shape)`.
+      hidden: Sizes of the dense layers before the core.
+      head_hidden: Sizes of the dense layers after it; of each of the two streams, if dueling.
+      dueling: True for separate heads of state value and advantages; see `QNetwork`.
+      encoder: Module that encodes observations that are not vectors.
+      activation: Function after each dense layer.
     """
 
     num_actions: int
@@ -121,26 +124,32 @@ class RecurrentQNetwork(nn.Module):
         return head(features), carry
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        """The core's."""
+        """Returns the core's initial carry."""
         return self.core.initial_carry(batch_shape)
 
 
 class RecurrentActorValueNetwork(nn.Module):
-    """An actor and a value with memory: an encoder, a core or one for each of the two, then their
-    own layers.
+    """An actor and a value with memory.
 
-    Called as `(observations [..., T, *shape], resets [..., T], carry) -> ((distribution, values [..., T]), carry)`. What
-    follows a core is an `ActorNetwork` and a `ValueNetwork`:
+    An encoder comes first, then a core or one for each of the two, then an `ActorNetwork` and a
+    `ValueNetwork`:
 
-        RecurrentActorValueNetwork(ActorNetwork(spec, hidden=(64,)), ValueNetwork((64,)), core=LSTM(64), value_core=LSTM(64))
+        RecurrentActorValueNetwork(
+            ActorNetwork(spec, hidden=(64,)), ValueNetwork((64,)), core=LSTM(64),
+            value_core=LSTM(64)
+        )
+
+    The call is `(observations [..., T, *shape], resets [..., T], carry) -> (outputs, carry)`, with
+    the outputs `(distribution, values [..., T])`.
 
     Attributes:
-      actor: maps features `[..., size]` (with the action mask, if there is one) to a distribution.
-      value: maps features to values `[...]`.
-      core: `LSTM(size)` or `GRU(size)`, or a module of yours that is called so and has
-        `initial_carry(batch_shape)`.
-      value_core: the value's own, and the carry is then a pair; None: the two share `core`.
-      encoder: what comes before the memory; None for vectors as they are.
+      actor: Network from features `[..., size]`, with the action mask if there is one, to a
+        distribution.
+      value: Network from features to values `[...]`.
+      core: Memory: `LSTM(size)`, `GRU(size)`, or another module that is called in the same way and
+        has `initial_carry(batch_shape)`.
+      value_core: Memory of the value alone, with which the carry is a pair; None to share `core`.
+      encoder: Module before the memory; None for observations that are vectors.
     """
 
     actor: nn.Module
@@ -161,48 +170,47 @@ class RecurrentActorValueNetwork(nn.Module):
             acting, actor_carry = self.core(features, resets, carry[0])
             valuing, value_carry = self.value_core(features, resets, carry[1])
             carry = (actor_carry, value_carry)
-        seen = acting if mask is None else {"observation": acting, ACTION_MASK: jnp.asarray(mask)}
-        return (self.actor(seen), self.value(valuing)), carry
+        return (self.actor(join_action_mask(acting, mask)), self.value(valuing)), carry
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
-        """The core's, or both cores'."""
+        """Returns the initial carry of the core, or of both cores."""
         cores = [core for core in (self.core, self.value_core) if core is not None]
         carries = tuple(core.initial_carry(batch_shape) for core in cores)
         return carries if len(carries) == 2 else carries[0]
 
 
 def is_recurrent(network: Any) -> bool:
-    """Whether a network has memory, and is called as this module says: one that has
-    `initial_carry(batch_shape)`.
+    """True if a network has memory: if it has `initial_carry(batch_shape)`.
+
+    It is then called as the docstring of this module says.
     """
     return hasattr(network, "initial_carry")
 
 
 def carry_spec(network: Any) -> Tree:
-    """The spec of a recurrent network's carry."""
-    return jax.tree.map(
-        lambda x: ArraySpec(x.shape, x.dtype), jax.eval_shape(network.initial_carry)
-    )
+    """Returns the spec of a recurrent network's carry."""
+    carry = jax.eval_shape(network.initial_carry)
+    return jax.tree.map(lambda x: ArraySpec(x.shape, x.dtype), carry)
 
 
 def init(network: Any, key: Array, spec: Tree) -> Tree:
-    """Fresh variables of a network, recurrent or not, for observations that meet `spec`."""
+    """Returns fresh variables of a network, recurrent or not, for observations of a spec."""
     if not is_recurrent(network):
         return network.init(key, zeros(spec))
     return network.init(key, zeros(spec, (1,)), jnp.zeros((1,), bool), network.initial_carry())
 
 
 def initial_state(network: Any, batch_shape: tuple[int, ...] = ()) -> Tree:
-    """The carry of a network at the start of a stream; () for a network without memory."""
+    """Returns the carry of a network at the start of a stream; () for one without memory."""
     return network.initial_carry(batch_shape) if is_recurrent(network) else ()
 
 
 def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> Any:
-    """The outputs `[...]` of a network at the first step of an episode.
+    """Returns the outputs `[...]` of a network at the first step of an episode.
 
     Args:
-      network: Network with memory, or without, which is just applied.
-      variables: Its variables.
+      network: Network with or without memory.
+      variables: Variables of the network.
       observation: Observations `[..., *spec.shape]`.
       spec: Spec of one observation.
     """
@@ -217,11 +225,14 @@ def first_step(network: Any, variables: Tree, observation: Tree, spec: Tree) -> 
 
 
 def step(apply: Callable[..., Any], inputs: Tree, reset: Array, carry: Tree) -> tuple[Any, Tree]:
-    """One step of a recurrent network: inputs `[..., *shape]`, reset `[...]`; outputs
-    `[..., *shape]` and the next carry.
+    """Takes one step of a recurrent network; returns outputs `[..., *shape]` and the next carry.
 
-    `apply` is called as `(inputs [..., 1, *shape], resets [..., 1], carry)`:
-    `partial(network.apply, variables)`.
+    Args:
+      apply: Function of `(inputs [..., 1, *shape], resets [..., 1], carry)`, such as
+        `partial(network.apply, variables)`.
+      inputs: Inputs `[..., *shape]`.
+      reset: Boolean `[...]`, True where an episode begins.
+      carry: Carry before the step.
     """
     axis = jnp.ndim(reset)
     outputs, carry = apply(
@@ -243,9 +254,11 @@ def _check_shapes(inputs: Array, resets: Array) -> None:
 def _unroll(
     cell: Callable[[Tree, Array], tuple[Tree, Array]], projected: Array, resets: Array, carry: Tree
 ) -> tuple[Array, Tree]:
-    """Scans a cell over the time axis, the last but one of `projected`: inputs that already went
-    through their kernel, which is one large product for all steps instead of a small one in
-    each."""
+    """Scans a cell over the time axis, the last but one of `projected`.
+
+    These are inputs that have gone through their kernel already, in one large product for all steps
+    instead of a small one in each.
+    """
 
     def one(carry: Tree, xs: tuple[Array, Array]) -> tuple[Tree, Array]:
         x, reset = xs

@@ -10,13 +10,13 @@ from .encoders import Activation, he_truncated_normal, scale_bytes
 
 
 class ResNetEncoder(nn.Module):
-    """The deep network of IMPALA (Espeholt et al. 2018, figure 3), for images
-    `[..., height, width, channels]`.
+    """The deep network of IMPALA (Espeholt et al. 2018, figure 3).
 
-    Each of its stages is a convolution, a maximum over 3 x 3 that halves height and width (rounded
-    up), and `num_blocks` residual blocks of two convolutions; all kernels are 3 x 3. uint8 images
-    are scaled to 0..1. The features are flattened, `[..., size]`; the paper's dense layer of 256
-    units is left to the network that comes after. Images may be of any size.
+    It maps images `[..., height, width, channels]` to features `[..., size]`. Each of its stages is
+    a convolution, a maximum over 3 x 3 that halves height and width (rounded up), and `num_blocks`
+    residual blocks of two convolutions; all kernels are 3 x 3. uint8 images are scaled to 0..1. The
+    paper's dense layer of 256 units is left to the network that comes after. Images may be of any
+    size.
     """
 
     features: Sequence[int] = (16, 32, 32)

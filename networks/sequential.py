@@ -1,4 +1,4 @@
-"""`Sequential`: layers one after the other."""
+"""`Sequential` applies layers one after the other."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,8 +7,9 @@ import flax.linen as nn
 
 
 class Sequential(nn.Module):
-    """Applies `layers` (modules or plain functions) in turn; the tutorial's way of writing a
-    network.
+    """Applies `layers`, modules or plain functions, one after the other.
+
+    TF-Agents' tutorials write networks in this way.
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> network = Sequential([nn.Dense(100), nn.relu, nn.Dense(2)])

@@ -1,4 +1,4 @@
-"""A network's parameters, counted and tabulated."""
+"""Counts and tabulates the parameters of networks."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from ..envs.types import Tree, split_action_mask
 
 
 def num_params(params: Tree) -> int:
-    """The number of numbers in a tree of parameters."""
+    """Returns the number of numbers in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def tabulate(network: Any, observation_spec: Tree) -> str:
-    """A table of a network's parameters, one line each with its shape and count, and the total.
+    """Returns a table of a network's parameters: name, shape and count of each, and the total.
 
     >>> from jax_agents.envs.specs import ArraySpec
     >>> from jax_agents.networks import QNetwork
@@ -35,7 +35,7 @@ def tabulate(network: Any, observation_spec: Tree) -> str:
 
 
 def tabulate_params(params: Tree) -> str:
-    """The same table for parameters that exist already (arrays or their shapes)."""
+    """Returns the table of `tabulate` for parameters, arrays or their shapes."""
     rows = [
         (specs_lib.leaf_name(path), "x".join(map(str, leaf.shape)) or "scalar", str(leaf.size))
         for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]

@@ -1,18 +1,17 @@
-"""State values, and the pair of an actor and a value."""
+"""Networks of state values, and pairs of an actor and a value."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 
-from ..envs.types import ACTION_MASK, Array, Tree, split_action_mask
+from ..envs.types import Array, Tree, join_action_mask, split_action_mask
 from .actor import orthogonal
 from .encoders import MLP, Activation, Initializer, encoded
 
 
 class ValueNetwork(nn.Module):
-    """Maps observations `[..., *shape]` to values `[...]`; an action mask in them is not seen.
+    """Maps observations `[..., *shape]` to values `[...]`, without an action mask in them.
 
     Initialisers are orthogonal: sqrt(2) for hidden layers, 1 for the value.
     """
@@ -30,14 +29,15 @@ class ValueNetwork(nn.Module):
 
 
 class ActorValueNetwork(nn.Module):
-    """An actor and a value in one network: maps observations to (distribution over actions, values
-    `[...]`).
+    """Maps observations to a distribution over actions and values `[...]`.
 
-    Without a `trunk` the two share nothing. With one (an encoder, an `MLP`) both see its features;
-    give the heads what hidden layers they should have of their own:
+    Without a `trunk` the two share nothing. With one (an encoder, an `MLP`) both see its features,
+    and the hidden layers of the actor and the value come after it:
 
         ActorValueNetwork(ActorNetwork(env.specs.action), ValueNetwork())
-        ActorValueNetwork(ActorNetwork(spec, hidden=()), ValueNetwork(hidden=()), trunk=MLP((64, 64)))
+
+        actor = ActorNetwork(env.specs.action, hidden=())
+        ActorValueNetwork(actor, ValueNetwork(hidden=()), trunk=MLP((64, 64)))
     """
 
     actor: nn.Module
@@ -49,6 +49,4 @@ class ActorValueNetwork(nn.Module):
             return self.actor(observation), self.value(observation)
         inputs, mask = split_action_mask(observation)
         shared = self.trunk(inputs)
-        return self.actor(
-            shared if mask is None else {"observation": shared, ACTION_MASK: jnp.asarray(mask)}
-        ), self.value(shared)
+        return self.actor(join_action_mask(shared, mask)), self.value(shared)

@@ -1,5 +1,8 @@
 """Policies: ways to act. They hold no parameters; those that are compiled have pure methods."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 from .actor_policy import ActorPolicy, ReturnTrackingPolicy
 from .continuous import GaussianNoisePolicy, OrnsteinUhlenbeckPolicy
 from .greedy import EpsilonGreedyPolicy, GreedyPolicy

@@ -1,6 +1,9 @@
 """Replay: `HostReplay` in this process, `ReverbReplay` on a Reverb server, `DeviceReplay` inside a
 scan. Queues of on-policy experience: `HostQueue` and `ReverbQueue`."""
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 import importlib.util
 from typing import Any
 

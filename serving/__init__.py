@@ -5,6 +5,9 @@ their episodes.
 when it is first asked for.
 """
 
+if "." not in __name__:
+    raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

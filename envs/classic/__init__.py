@@ -1,4 +1,4 @@
-"""Classic control in JAX, each step by step the same as gymnasium's."""
+"""Classic control in JAX: each environment is, step by step, the same as gymnasium's."""
 
 from .acrobot import Acrobot
 from .cartpole import CartPole

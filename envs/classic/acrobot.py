@@ -15,12 +15,12 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Acrobot(EpisodicEnvironment):
-    """Swing the tip of two links above the bar by a torque of -1, 0 or +1 N m (actions 0, 1, 2) on
-    the joint between them.
+    """Swings the tip of two links above the bar by a torque on the joint between them.
 
-    Observation float32 `[6]`: cosine and sine of the first angle (0 hangs down), of the second
-    (relative to the first), and the two angular velocities (rad/s). Reward -1 per step, 0 for the
-    one that reaches the goal, which terminates the task.
+    Actions 0, 1 and 2 are torques of -1, 0 and 1 N m. Observation float32 `[6]`: cosine and sine of
+    the first angle (0 hangs down), of the second (relative to the first), and the two angular
+    velocities (rad/s). The reward is -1 per step, and 0 for the step that reaches the goal, which
+    terminates the task.
     """
 
     max_episode_steps: int | None = 500
@@ -37,15 +37,18 @@ class Acrobot(EpisodicEnvironment):
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
+        """The observation of six numbers, and three torques."""
         high = np.array([1.0, 1.0, 1.0, 1.0, self.max_speed_1, self.max_speed_2], np.float32)
         return EnvironmentSpecs(BoundedSpec((6,), np.float32, -high, high), DiscreteSpec(3))
 
     def initial_physics(self, key: Array) -> Array:
+        """Both links hang down, within 0.1 rad and rad/s: angles and velocities, `[4]`."""
         return jax.random.uniform(key, (4,), jnp.float32, -0.1, 0.1)
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Integrates the equations of motion by a Runge-Kutta step of order 4."""
         torque = (action - 1).astype(physics.dtype)
-        k1 = self._rates(physics, torque)  # Runge-Kutta of order 4
+        k1 = self._rates(physics, torque)
         k2 = self._rates(physics + self.dt / 2 * k1, torque)
         k3 = self._rates(physics + self.dt / 2 * k2, torque)
         k4 = self._rates(physics + self.dt * k3, torque)
@@ -59,6 +62,7 @@ class Acrobot(EpisodicEnvironment):
         return jnp.stack([angle_1, angle_2, speed_1, speed_2]), reward, terminated
 
     def observe(self, physics: Array) -> Array:
+        """Cosine and sine of both angles, and both angular velocities, `[6]`."""
         angle_1, angle_2, speed_1, speed_2 = physics
         return jnp.stack(
             [
@@ -72,7 +76,7 @@ class Acrobot(EpisodicEnvironment):
         )
 
     def render(self, state: EpisodeState) -> np.ndarray:
-        """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
+        """Returns gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
         return render_state("Acrobot-v1", {"state": np.asarray(state.physics, np.float64)})
@@ -80,7 +84,8 @@ class Acrobot(EpisodicEnvironment):
     def _rates(self, physics: Array, torque: Array) -> Array:
         angle_1, angle_2, speed_1, speed_2 = physics
         m2l1c2 = self.mass_2 * self.length_1 * self.center_2
-        cos_2, sin_2 = jnp.cos(angle_2), jnp.sin(angle_2)
+        cos_2 = jnp.cos(angle_2)
+        sin_2 = jnp.sin(angle_2)
         m2_inertia = self.mass_2 * self.center_2**2 + self.inertia
         d1 = (
             self.mass_1 * self.center_1**2
@@ -90,7 +95,7 @@ class Acrobot(EpisodicEnvironment):
             + self.inertia
         )
         d2 = m2_inertia + m2l1c2 * cos_2
-        # gymnasium writes cos(x - pi/2) for what is sin(x)
+        # gymnasium writes cos(x - pi/2) for sin(x).
         phi_2 = self.mass_2 * self.center_2 * self.gravity * jnp.sin(angle_1 + angle_2)
         weight = (
             (self.mass_1 * self.center_1 + self.mass_2 * self.length_1)

@@ -16,7 +16,7 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CartPole(EpisodicEnvironment):
-    """Balance a pole on a cart by pushing it left (0) or right (1); reward 1 per step.
+    """Balances a pole on a cart by pushing it left (0) or right (1); the reward is 1 per step.
 
     Observation float32 `[4]`: position (m), velocity (m/s), angle (rad), angular velocity (rad/s).
     The task terminates when the cart leaves +-`x_limit` or the pole +-`angle_limit`. Masses in kg,
@@ -35,16 +35,21 @@ class CartPole(EpisodicEnvironment):
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
+        """The observation of four numbers, and two pushes."""
         high = np.array([2 * self.x_limit, np.inf, 2 * self.angle_limit, np.inf], np.float32)
         return EnvironmentSpecs(BoundedSpec((4,), np.float32, -high, high), DiscreteSpec(2))
 
     def initial_physics(self, key: Array) -> Array:
+        """All four numbers are uniform in -0.05 .. 0.05, `[4]`."""
         return jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Integrates the equations of motion by an Euler step."""
         _, x_dot, angle, angle_dot = physics
-        mass, moment = self.cart_mass + self.pole_mass, self.pole_mass * self.half_length
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        mass = self.cart_mass + self.pole_mass
+        moment = self.pole_mass * self.half_length
+        cos = jnp.cos(angle)
+        sin = jnp.sin(angle)
         force = jnp.where(action == 1, self.force, -self.force)
         push = (force + moment * angle_dot**2 * sin) / mass
         angle_acc = (self.gravity * sin - cos * push) / (
@@ -56,11 +61,8 @@ class CartPole(EpisodicEnvironment):
         terminated = (jnp.abs(physics[0]) > self.x_limit) | (jnp.abs(physics[2]) > self.angle_limit)
         return physics, np.float32(1.0), terminated
 
-    def observe(self, physics: Array) -> Array:
-        return physics
-
     def render(self, state: EpisodeState) -> np.ndarray:
-        """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
+        """Returns gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
         attributes: dict[str, Any] = {

@@ -14,11 +14,10 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MountainCar(EpisodicEnvironment):
-    """Drive a weak car out of a valley: push left (0), coast (1) or push right (2); reward -1 per
-    step until the goal.
+    """Drives a weak car out of a valley; the reward is -1 per step until the goal.
 
-    Observation float32 `[2]`: position and velocity. Reaching `goal_position` at `goal_velocity` or
-    faster terminates.
+    Actions push left (0), coast (1) or push right (2). Observation float32 `[2]`: position and
+    velocity. Reaching `goal_position` at `goal_velocity` or faster terminates.
     """
 
     max_episode_steps: int | None = 200
@@ -32,31 +31,29 @@ class MountainCar(EpisodicEnvironment):
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
+        """Position and velocity, and three pushes."""
         low = np.array([self.min_position, -self.max_speed], np.float32)
         high = np.array([self.max_position, self.max_speed], np.float32)
         return EnvironmentSpecs(BoundedSpec((2,), np.float32, low, high), DiscreteSpec(3))
 
     def initial_physics(self, key: Array) -> Array:
+        """The car rests at a position in -0.6 .. -0.4; position and velocity, `[2]`."""
         return jnp.stack(
             [jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)]
         )
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Pushes the car, which the left wall stops."""
         position, speed = physics
         speed = speed + (action - 1) * self.force - self.gravity * jnp.cos(3 * position)
         speed = jnp.clip(speed, -self.max_speed, self.max_speed)
         position = jnp.clip(position + speed, self.min_position, self.max_position)
-        speed = jnp.where(
-            (position <= self.min_position) & (speed < 0), 0.0, speed
-        )  # the wall on the left stops it
+        speed = jnp.where((position <= self.min_position) & (speed < 0), 0.0, speed)
         terminated = (position >= self.goal_position) & (speed >= self.goal_velocity)
         return jnp.stack([position, speed]), np.float32(-1.0), terminated
 
-    def observe(self, physics: Array) -> Array:
-        return physics
-
     def render(self, state: EpisodeState) -> np.ndarray:
-        """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
+        """Returns gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
         return render_state("MountainCar-v0", {"state": np.asarray(state.physics, np.float64)})

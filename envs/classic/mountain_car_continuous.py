@@ -14,11 +14,11 @@ from ..types import Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MountainCarContinuous(EpisodicEnvironment):
-    """Drive a weak car out of a valley with a force in -1 .. 1 (float32 `[1]`; the engine clips it,
-    the price does not).
+    """Drives a weak car out of a valley with a force in -1 .. 1, float32 `[1]`.
 
-    Observation float32 `[2]`: position and velocity. The reward is -0.1 action^2, and 100 more for
-    reaching `goal_position` at `goal_velocity` or faster, which terminates the task.
+    The engine clips the force, the price does not. Observation float32 `[2]`: position and
+    velocity. The reward is -0.1 action^2, and 100 more for reaching `goal_position` at
+    `goal_velocity` or faster, which terminates the task.
     """
 
     max_episode_steps: int | None = 999
@@ -32,6 +32,7 @@ class MountainCarContinuous(EpisodicEnvironment):
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
+        """Position and velocity, and a force in -1 .. 1."""
         low = np.array([self.min_position, -self.max_speed], np.float32)
         high = np.array([self.max_position, self.max_speed], np.float32)
         return EnvironmentSpecs(
@@ -39,11 +40,13 @@ class MountainCarContinuous(EpisodicEnvironment):
         )
 
     def initial_physics(self, key: Array) -> Array:
+        """The car rests at a position in -0.6 .. -0.4; position and velocity, `[2]`."""
         return jnp.stack(
             [jax.random.uniform(key, (), jnp.float32, -0.6, -0.4), jnp.zeros((), jnp.float32)]
         )
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Pushes the car, which the left wall stops."""
         position, speed = physics
         force = jnp.clip(action[0], -1.0, 1.0)
         speed = jnp.clip(
@@ -52,18 +55,13 @@ class MountainCarContinuous(EpisodicEnvironment):
             self.max_speed,
         )
         position = jnp.clip(position + speed, self.min_position, self.max_position)
-        speed = jnp.where(
-            (position <= self.min_position) & (speed < 0), 0.0, speed
-        )  # the wall on the left stops it
+        speed = jnp.where((position <= self.min_position) & (speed < 0), 0.0, speed)
         terminated = (position >= self.goal_position) & (speed >= self.goal_velocity)
         reward = jnp.where(terminated, np.float32(100.0), np.float32(0.0)) - 0.1 * action[0] ** 2
         return jnp.stack([position, speed]), reward, terminated
 
-    def observe(self, physics: Array) -> Array:
-        return physics
-
     def render(self, state: EpisodeState) -> np.ndarray:
-        """gymnasium's picture of the state, uint8 `[H, W, 3]`."""
+        """Returns gymnasium's picture of the state, uint8 `[H, W, 3]`."""
         from ..gym import render_state
 
         return render_state(

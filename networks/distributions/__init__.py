@@ -1,8 +1,8 @@
-"""Distributions over actions: small pytrees with `sample`, `log_prob`, `entropy`, `mode` and
-`kl_divergence`.
+"""Distributions over actions: pytrees that are drawn from, compared and differentiated.
 
-Batch shapes are any; one key draws a whole batch. All of them may be returned from `jit`, mapped by
-`vmap` and carried through `scan`: what is not an array is a static field.
+All have `sample`, `log_prob`, `entropy`, `mode` and `kl_divergence`.
+They have any batch shape, and one key draws a whole batch. They may be returned from `jit`, mapped
+by `vmap` and carried through `scan`, since fields that are not arrays are static.
 """
 
 from .discrete import Categorical, MultiCategorical, epsilon_greedy

@@ -1,4 +1,4 @@
-"""What all distributions share."""
+"""The base of distributions."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ...envs.types import Array
 
 
 class Distribution:
-    """The base of all: subclasses have `sample` and `log_prob`."""
+    """The base of all distributions; a subclass has `sample` and `log_prob` at least."""
 
     event_ndim = 0
 
@@ -19,5 +19,5 @@ class Distribution:
 
 
 def sum_last(x: Array, ndim: int) -> Array:
-    """The sum over the last `ndim` axes."""
+    """Returns the sum over the last `ndim` axes."""
     return jnp.sum(x, axis=tuple(range(-ndim, 0))) if ndim else x

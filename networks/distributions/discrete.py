@@ -8,22 +8,22 @@ from flax import struct
 from ...envs.types import Array
 from .base import Distribution
 
-_FORBIDDEN = (
-    -1e30
-)  # its probability is exactly 0; finite, so that differences and gradients are not NaN
+# The logit of a forbidden action, whose probability is exactly 0. It is finite, so that differences
+# and gradients are not NaN.
+_FORBIDDEN = -1e30
 
 
 @struct.dataclass
 class Categorical(Distribution):
-    """Integers 0 .. n-1 in proportion to exp(logits), among those that a mask allows.
+    """Integers 0 .. n - 1 with probabilities in proportion to exp(logits), masked.
 
     A forbidden action has probability exactly 0 and log-probability about -1e30. Where a mask
     forbids everything, as it may on an episode's last observation, the distribution is uniform over
     all n, so that masked-out rows stay free of NaN.
 
     Attributes:
-      logits: `[..., n]`; need not be normalised.
-      mask: boolean `[..., n]`, True where allowed; None allows all.
+      logits: Logits `[..., n]`, which need not be normalised.
+      mask: Boolean `[..., n]`, True where an action is allowed; None allows all.
     """
 
     logits: Array
@@ -44,21 +44,22 @@ class Categorical(Distribution):
         return jax.random.categorical(key, self._masked_logits()).astype(jnp.int32)
 
     def log_prob(self, action: Array) -> Array:
-        """Log-probabilities `[...]` of integer actions `[...]`."""
+        """Returns the log-probabilities `[...]` of integer actions `[...]`."""
         chosen = jnp.arange(self.logits.shape[-1]) == jnp.asarray(action)[..., None]
         return jnp.sum(jnp.where(chosen, self.log_probs, 0.0), axis=-1)
 
     def mode(self) -> Array:
-        """The most probable actions `[...]`, int32; the first of equals."""
+        """Returns the most probable actions `[...]`, int32; the first of equals."""
         return jnp.argmax(self._masked_logits(), axis=-1).astype(jnp.int32)
 
     def entropy(self) -> Array:
-        """-sum p log p in nats, `[...]`, with 0 log 0 = 0."""
+        """Returns the entropy -sum p log p in nats, `[...]`, with 0 log 0 = 0."""
         return -jnp.sum(self.probs * self.log_probs, axis=-1)
 
     def kl_divergence(self, other: "Categorical") -> Array:
-        """KL(self || other) in nats, `[...]`; about 1e30 where `other` forbids what self does
-        not.
+        """Returns KL(self || other) in nats, `[...]`.
+
+        It is about 1e30 where `other` forbids an action that `self` allows.
         """
         return jnp.sum(self.probs * (self.log_probs - other.log_probs), axis=-1)
 
@@ -70,17 +71,16 @@ class Categorical(Distribution):
 
 @struct.dataclass
 class MultiCategorical(Distribution):
-    """Independent categorical factors, for multi-discrete actions `[..., k]` of factors with
-    `num_values` values each.
+    """Independent categorical factors, for multi-discrete actions `[..., k]`.
 
     Attributes:
-      logits: `[..., sum(num_values)]`, the factors' concatenated.
-      num_values: the number of values of each of the k factors.
-      mask: boolean, as `logits`, True where allowed; each factor as in `Categorical`. None allows
-        all.
+      logits: Logits of all factors, concatenated, `[..., sum(num_values)]`.
+      num_values: Number of values of each of the k factors.
+      mask: Boolean of the shape of `logits`, True where a value is allowed, with the meaning that
+        it has in `Categorical`; None allows all.
 
     Raises:
-      ValueError: on use, if `logits` do not have sum(num_values) entries.
+      ValueError: on use, if there are not sum(num_values) logits.
     """
 
     event_ndim = 1
@@ -90,7 +90,7 @@ class MultiCategorical(Distribution):
     mask: Array | None = None
 
     def factors(self) -> list[Categorical]:
-        """The k factors, each with batch shape `[...]`."""
+        """Returns the k factors, each with batch shape `[...]`."""
         width = self.logits.shape[-1]
         if width != sum(self.num_values):
             raise ValueError(
@@ -98,15 +98,10 @@ class MultiCategorical(Distribution):
                 f"logits, got {width}"
             )
         ends = np.cumsum(self.num_values)[:-1].tolist()
-        masks = (
-            [None] * len(self.num_values)
-            if self.mask is None
-            else jnp.split(self.mask, ends, axis=-1)
-        )
-        return [
-            Categorical(*pair)
-            for pair in zip(jnp.split(self.logits, ends, axis=-1), masks, strict=True)
-        ]
+        parts = jnp.split(self.logits, ends, axis=-1)
+        if self.mask is None:
+            return [Categorical(part) for part in parts]
+        return [*map(Categorical, parts, jnp.split(self.mask, ends, axis=-1))]
 
     def sample(self, key: Array) -> Array:
         """Draws actions `[..., k]`, int32."""
@@ -114,43 +109,39 @@ class MultiCategorical(Distribution):
         return jnp.stack([f.sample(k) for f, k in zip(self.factors(), keys, strict=True)], axis=-1)
 
     def log_prob(self, action: Array) -> Array:
-        """Log-probabilities `[...]` of actions `[..., k]`."""
+        """Returns the log-probabilities `[...]` of actions `[..., k]`."""
         return sum(f.log_prob(action[..., i]) for i, f in enumerate(self.factors()))
 
     def mode(self) -> Array:
-        """The most probable actions `[..., k]`, int32."""
+        """Returns the most probable actions `[..., k]`, int32."""
         return jnp.stack([f.mode() for f in self.factors()], axis=-1)
 
     def entropy(self) -> Array:
-        """The factors' entropies summed, in nats, `[...]`."""
+        """Returns the sum of the factors' entropies in nats, `[...]`."""
         return sum(f.entropy() for f in self.factors())
 
     def kl_divergence(self, other: "MultiCategorical") -> Array:
-        """KL(self || other) in nats, `[...]`."""
+        """Returns KL(self || other) in nats, `[...]`."""
         return sum(f.kl_divergence(g) for f, g in zip(self.factors(), other.factors(), strict=True))
 
 
 def epsilon_greedy(
     q_values: Array, epsilon: Array | float, mask: Array | None = None
 ) -> Categorical:
-    """The marginal distribution of the epsilon-greedy choice: (1 - epsilon) greedy + epsilon
-    uniform over allowed actions.
+    """Returns the marginal distribution of the epsilon-greedy choice.
 
-    Its log-probability is that of the action, however it came about; with epsilon 0 it is exactly 0
+    It is (1 - epsilon) greedy + epsilon uniform over the allowed actions. So a log-probability is
+    that of the action, whether it was chosen greedily or at random; with epsilon 0 it is exactly 0
     for the greedy action.
 
     Args:
-      q_values: `[..., n]`.
-      epsilon: in [0, 1]; a scalar or `[...]`, traced or not.
-      mask: boolean `[..., n]`, True where allowed. Where it forbids everything, the choice is
-        uniform over all n.
+      q_values: Action values `[..., n]`.
+      epsilon: Probability of a random action, a scalar or `[...]`; it may be traced.
+      mask: Boolean `[..., n]`, True where an action is allowed. Where it forbids everything, the
+        choice is uniform over all n.
     """
     q_values = jnp.asarray(q_values)
-    allowed = (
-        jnp.ones(q_values.shape, bool)
-        if mask is None
-        else jnp.broadcast_to(mask, q_values.shape).astype(bool)
-    )
+    allowed = jnp.broadcast_to(True if mask is None else mask, q_values.shape).astype(bool)
     best = jax.nn.one_hot(Categorical(q_values, allowed).mode(), q_values.shape[-1])
     epsilon = jnp.asarray(epsilon)[..., None]
     uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)

@@ -18,10 +18,10 @@ class Normal(Distribution):
     """Independent normal components.
 
     Attributes:
-      loc: means `[..., *event]`.
-      scale: standard deviations, positive, of the same shape or one that broadcasts.
-      event_ndim: how many last axes are one event's; log-probabilities are summed over them. 1 for
-        actions `[d]`, 0 for `[]`.
+      loc: Means `[..., *event]`.
+      scale: Standard deviations, positive, of the same shape or one that broadcasts.
+      event_ndim: Number of last axes that belong to one event, over which log-probabilities are
+        summed: 1 for actions `[d]`, 0 for `[]`.
     """
 
     loc: Array
@@ -34,7 +34,7 @@ class Normal(Distribution):
         return loc + scale * jax.random.normal(key, loc.shape, loc.dtype)
 
     def log_prob(self, value: Array) -> Array:
-        """Log-densities `[...]` of values `[..., *event]`."""
+        """Returns the log-densities `[...]` of values `[..., *event]`."""
         each = (
             -0.5 * jnp.square((value - self.loc) / self.scale)
             - jnp.log(self.scale)
@@ -43,19 +43,17 @@ class Normal(Distribution):
         return sum_last(each, self.event_ndim)
 
     def mode(self) -> Array:
-        """The mean, `[..., *event]`."""
+        """Returns the mean, `[..., *event]`."""
         return jnp.broadcast_arrays(self.loc, self.scale)[0]
 
     def entropy(self) -> Array:
-        """Differential entropy in nats, `[...]`."""
+        """Returns the differential entropy in nats, `[...]`."""
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
-        return sum_last(
-            jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e) + jnp.zeros_like(loc),
-            self.event_ndim,
-        )
+        each = jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e) + jnp.zeros_like(loc)
+        return sum_last(each, self.event_ndim)
 
     def kl_divergence(self, other: "Normal") -> Array:
-        """KL(self || other) in nats, `[...]`."""
+        """Returns KL(self || other) in nats, `[...]`."""
         ratio = jnp.square(self.scale / other.scale)
         each = 0.5 * (
             ratio + jnp.square((self.loc - other.loc) / other.scale) - 1.0 - jnp.log(ratio)
@@ -65,16 +63,17 @@ class Normal(Distribution):
 
 @struct.dataclass
 class TanhNormal(Distribution):
-    """tanh of independent normals, scaled to bounds; densities are those of the scaled action
-    (Haarnoja et al. 2018, app. C).
+    """The tanh of independent normals, scaled to bounds (Haarnoja et al. 2018, app. C).
+
+    Densities are those of the scaled action.
 
     Attributes:
-      loc: means before the tanh, `[..., *event]`.
-      scale: standard deviations before the tanh, positive.
-      minimum: finite lower bounds, a float or nested tuples of the event's shape, as in
+      loc: Means before the tanh, `[..., *event]`.
+      scale: Standard deviations before the tanh, positive.
+      minimum: Finite lower bounds, a float or nested tuples of the event's shape, as in
         `BoundedSpec`.
-      maximum: finite upper bounds.
-      event_ndim: as in `Normal`.
+      maximum: Finite upper bounds.
+      event_ndim: Number of last axes that belong to one event.
     """
 
     loc: Array
@@ -88,60 +87,60 @@ class TanhNormal(Distribution):
         return self._squash(self._base().sample(key))
 
     def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
-        """Draws actions `[..., *event]` and their log-densities `[...]`; without an inverse, so
-        exact near the bounds too.
+        """Draws actions `[..., *event]` and their log-densities `[...]`.
+
+        It needs no inverse of the tanh, and so is exact near the bounds too.
         """
         x = self._base().sample(key)
         return self._squash(x), self._log_prob_before_tanh(x)
 
     def log_prob(self, action: Array) -> Array:
-        """Log-densities `[...]` of actions `[..., *event]`, which are first moved inside by 1e-6 of
-        half the range.
+        """Returns the log-densities `[...]` of actions `[..., *event]`.
 
-        An action in float32 near a bound has lost digits: prefer `sample_and_log_prob` where
-        actions are drawn.
+        Actions are first moved inside the bounds by 1e-6 of half the range. In float32, an action
+        near a bound has lost digits: prefer `sample_and_log_prob` where actions are drawn.
         """
         low, high = self._bounds()
         least = 1e-6 * (high - low) / 2
-        above, below = (jnp.maximum(distance, least) for distance in (action - low, high - action))
-        return self._log_prob_before_tanh(
-            0.5 * (jnp.log(above) - jnp.log(below))
-        )  # arctanh, better rounded than of a ratio
+        above = jnp.maximum(action - low, least)
+        below = jnp.maximum(high - action, least)
+        # The arctanh, better rounded than that of a ratio.
+        return self._log_prob_before_tanh(0.5 * (jnp.log(above) - jnp.log(below)))
 
     def mode(self) -> Array:
-        """The squashed mean, `[..., *event]`: the median, and what a greedy policy does. (The
-        density may peak elsewhere.)
+        """Returns the squashed mean, `[..., *event]`, which a greedy policy takes.
+
+        It is the median; the density may have its peak elsewhere.
         """
         return self._squash(self._base().mode())
 
     def entropy(self) -> Array:
-        """Differential entropy in nats, `[...]`: that of the normals plus the mean logarithm of the
-        slope.
+        """Returns the differential entropy in nats, `[...]`.
 
-        The latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up
-        to 2, 3e-3 to 3, 0.1 to 7.4.
+        It is the entropy of the normals plus the mean logarithm of the slope of the tanh. The
+        latter has no closed form; Gauss-Hermite quadrature gives it within 2e-4 for scales up to 2,
+        within 3e-3 up to 3, and within 0.1 up to 7.4.
         """
         low, high = self._bounds()
         points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
         x = loc[..., None] + scale[..., None] * np.float32(points)
-        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum()) + np.log(
-            high / 2 - low / 2
-        )
+        log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum())
+        log_slope += np.log(high / 2 - low / 2)
         return self._base().entropy() + sum_last(log_slope, self.event_ndim)
 
     def kl_divergence(self, other: "TanhNormal") -> Array:
-        """KL(self || other) in nats, `[...]`, between distributions on the same bounds: that of the
-        normals.
+        """Returns KL(self || other) in nats, `[...]`, between distributions of the same bounds.
+
+        It is that of the normals.
 
         Raises:
-          ValueError: if the bounds differ, as then one may give weight where the other has none.
+          ValueError: if the bounds differ, since one may then be positive where the other is 0.
         """
         if (self.minimum, self.maximum) != (other.minimum, other.maximum):
             raise ValueError(
                 "TanhNormal.kl_divergence: expected equal bounds, got "
-                f"{(self.minimum, self.maximum)} and "
-                f"{(other.minimum, other.maximum)}"
+                f"{(self.minimum, self.maximum)} and {(other.minimum, other.maximum)}"
             )
         return self._base().kl_divergence(other._base())
 
@@ -149,20 +148,20 @@ class TanhNormal(Distribution):
         return Normal(self.loc, self.scale, self.event_ndim)
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        low, high = np.asarray(self.minimum, np.float32), np.asarray(self.maximum, np.float32)
+        low = np.asarray(self.minimum, np.float32)
+        high = np.asarray(self.maximum, np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(
                 f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} "
-                f"and {self.maximum}; "
-                "bound the action space (gymnasium.wrappers.TransformAction) or use Normal"
+                f"and {self.maximum}; bound the action space (gymnasium.wrappers.TransformAction) "
+                "or use Normal"
             )
         return low, high
 
     def _squash(self, x: Array) -> Array:
         low, high = self._bounds()
-        return jnp.clip(
-            low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x), low, high
-        )  # rounding may step outside
+        squashed = low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x)
+        return jnp.clip(squashed, low, high)  # rounding may step outside
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
         low, high = self._bounds()
@@ -171,5 +170,5 @@ class TanhNormal(Distribution):
 
 
 def _log_tanh_slope(x: Array) -> Array:
-    """log(1 - tanh(x)^2), stable for any x."""
+    """Returns log(1 - tanh(x)^2), stable for any x."""
     return 2.0 * (math.log(2.0) - x - jax.nn.softplus(-2.0 * x))

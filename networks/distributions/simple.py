@@ -1,4 +1,4 @@
-"""Distributions without parameters to learn: uniform ones, and one sure value."""
+"""Distributions without learned parameters: uniform ones, and those of a single value."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ class Uniform(Distribution):
     """Independent uniform components on [low, high).
 
     Attributes:
-      low: `[..., *event]`, finite.
-      high: `[..., *event]`, finite and above `low`.
-      event_ndim: as in `Normal`.
+      low: Lower bounds `[..., *event]`, finite.
+      high: Upper bounds `[..., *event]`, finite and above `low`.
+      event_ndim: Number of last axes that belong to one event.
     """
 
     low: Array
@@ -28,22 +28,21 @@ class Uniform(Distribution):
         return jax.random.uniform(key, low.shape, low.dtype, low, high)
 
     def log_prob(self, value: Array) -> Array:
-        """Log-densities `[...]` of values `[..., *event]`: -inf outside the bounds."""
+        """Returns the log-densities `[...]` of values `[..., *event]`: -inf outside the bounds."""
         inside = (value >= self.low) & (value <= self.high)
-        return sum_last(
-            jnp.where(inside, -jnp.log(self.high - self.low), -jnp.inf), self.event_ndim
-        )
+        each = jnp.where(inside, -jnp.log(self.high - self.low), -jnp.inf)
+        return sum_last(each, self.event_ndim)
 
     def mode(self) -> Array:
-        """The middle, `[..., *event]`; all values are as probable."""
+        """Returns the middle, `[..., *event]`; all values are equally probable."""
         return 0.5 * self.low + 0.5 * self.high
 
     def entropy(self) -> Array:
-        """Differential entropy in nats, `[...]`."""
+        """Returns the differential entropy in nats, `[...]`."""
         return sum_last(jnp.log(self.high - self.low), self.event_ndim)
 
     def kl_divergence(self, other: "Uniform") -> Array:
-        """KL(self || other) in nats, `[...]`: inf where self reaches outside of other."""
+        """Returns KL(self || other) in nats, `[...]`: inf where self reaches outside of other."""
         inside = (self.low >= other.low) & (self.high <= other.high)
         log_ratio = jnp.log(other.high - other.low) - jnp.log(self.high - self.low)
         return sum_last(jnp.where(inside, log_ratio, jnp.inf), self.event_ndim)
@@ -54,29 +53,30 @@ class Deterministic(Distribution):
     """All probability on one value.
 
     Attributes:
-      value: `[..., *event]`. A tree may be drawn, but has no log-probability.
-      event_ndim: how many last axes are one event's: 0 for a discrete action, 1 for actions `[d]`.
+      value: Value `[..., *event]`. A tree can be drawn, but has no log-probability.
+      event_ndim: Number of last axes that belong to one event: 0 for a discrete action, 1 for
+        actions `[d]`.
     """
 
     value: Array
     event_ndim: int = struct.field(pytree_node=False, default=0)
 
     def sample(self, key: Array | None = None) -> Array:
-        """The value; needs no key."""
+        """Returns the value; it needs no key."""
         return self.value
 
     def log_prob(self, value: Array) -> Array:
-        """0 where `value` is the value, in all components, and -inf elsewhere, `[...]`."""
+        """Returns 0 where `value` is the value, in all components, and -inf elsewhere, `[...]`."""
         return sum_last(jnp.where(value == self.value, 0.0, -jnp.inf), self.event_ndim)
 
     def mode(self) -> Array:
-        """The value."""
+        """Returns the value."""
         return self.value
 
     def entropy(self) -> Array:
-        """0, of shape `[...]`."""
+        """Returns zeros `[...]`."""
         return jnp.zeros(jnp.shape(self.value)[: jnp.ndim(self.value) - self.event_ndim])
 
     def kl_divergence(self, other: "Deterministic") -> Array:
-        """0 where the values are equal, inf elsewhere, `[...]`."""
+        """Returns 0 where the values are equal, inf elsewhere, `[...]`."""
         return -other.log_prob(self.value)

@@ -1,6 +1,7 @@
 import pytest
 
 from jax_agents import envs
+from jax_agents.envs.environment import renderer
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,10 @@ def test_jax_environments_meet_theirs_and_not_the_host_one(env):
     with pytest.raises(AttributeError):  # frozen
         env.specs = None
     assert hash(env) == object.__hash__(env)  # by identity, so that it is a static argument of jit
+
+
+def test_the_renderer_of_an_environment():
+    env = envs.classic.CartPole()
+    assert renderer(env) == env.render
+    with pytest.raises(NotImplementedError, match=r"OneState has no render\(state\); add one"):
+        renderer(envs.probes.OneState())

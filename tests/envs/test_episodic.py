@@ -98,3 +98,11 @@ def test_other_kinds_of_keys():
     state, _ = jax.jit(Count(1).step)(state, 0)
     state, time_step = jax.jit(Count(1).step)(state, 0)
     assert int(time_step.step_type) == 0
+
+
+def test_physics_are_observed_as_they_are_by_default():
+    class Drift(Count):
+        observe = envs.EpisodicEnvironment.observe
+
+    state, time_step = Drift().reset(jax.random.key(0))
+    assert time_step.observation is state.physics

@@ -166,6 +166,6 @@ def test_spaces_without_a_spec(space):
 def test_an_observation_of_another_shape_than_promised():
     with pytest.raises(
         SpecError,
-        match=r"observation: the environment's space promises shape \[2\], it returned \[3\]",
+        match=r"observation: the environment's space promises shape \[2\], but it returned \[3\]",
     ):
         observations(spaces.Box(-1, 1, (2,)), None).convert(np.zeros(3))

@@ -15,8 +15,12 @@ def test_is_the_jax_environment_step_by_step():
     state, theirs = envs.reset_batch(CARTPOLE, jax.random.key(5), 3)
     step = jax.jit(jax.vmap(CARTPOLE.step))
     for i in range(40):
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs._replace(step_type=np.broadcast_to(theirs.step_type, 3),
-                     reward=np.broadcast_to(theirs.reward, 3), discount=np.broadcast_to(theirs.discount, 3)))  # fmt: skip
+        theirs = theirs._replace(
+            step_type=np.broadcast_to(theirs.step_type, 3),
+            reward=np.broadcast_to(theirs.reward, 3),
+            discount=np.broadcast_to(theirs.discount, 3),
+        )
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
         action = np.array([0, 1, i % 2], np.int32)
         ours = host.step(action)
         state, theirs = step(state, action)

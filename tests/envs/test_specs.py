@@ -161,7 +161,22 @@ def test_a_tree_of_specs_has_specs_as_leaves():
     row = trajectory_spec(specs, {"log_prob": ArraySpec(())})
     names = [leaf_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(row)[0]]
     assert names == [
-        "step_type", "observation/camera", "observation/gear", "observation/speed", "action", "policy_info/log_prob",
-        "next_step_type", "reward", "discount",
-    ]  # fmt: skip
+        "step_type",
+        "observation/camera",
+        "observation/gear",
+        "observation/speed",
+        "action",
+        "policy_info/log_prob",
+        "next_step_type",
+        "reward",
+        "discount",
+    ]
     assert leaf_name(jax.tree_util.tree_flatten_with_path((1, 2))[0][0][0]) == "0"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "finite"),
+    [(-1.0, 1.0, True), ((-1.0, 0.0), (1.0, np.inf), False), (-np.inf, 1.0, False)],
+)
+def test_bounds_are_finite_if_each_one_is(low, high, finite):
+    assert BoundedSpec((2,), np.float32, low, high).is_finite is finite

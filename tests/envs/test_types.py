@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_agents.envs import StepType, TimeStep, bootstrap_row, make_row, split_action_mask
+from jax_agents.envs import (
+    StepType,
+    TimeStep,
+    bootstrap_row,
+    join_action_mask,
+    make_row,
+    split_action_mask,
+)
 from jax_agents.envs.types import PolicyStep, Trajectory
 
 
@@ -79,3 +86,11 @@ def test_split_action_mask():
     assert rest == 5 and found is mask
     rest, found = split_action_mask({"a": 1, "b": 2, "action_mask": mask})
     assert rest == {"a": 1, "b": 2} and found is mask
+
+
+def test_join_action_mask_is_the_inverse():
+    features = np.ones(3, np.float32)
+    assert join_action_mask(features, None) is features
+    rest, mask = split_action_mask(join_action_mask(features, np.array([True, False])))
+    assert rest is features
+    assert mask.tolist() == [True, False]

@@ -188,7 +188,7 @@ def test_masks_are_obeyed():
         (ZeroDiscountInTheMiddle(), "step 0: discount is 0 before"),
         (BigDiscount(), "step 0: discount: .*outside"),
         (Unseeded(), "second reset: observation/value differs although the seed, 0"),
-        (Aliased(), "step 0: observation of the time step returned before has changed"),
+        (Aliased(), "step 0: observation of the previous time step has changed"),
         (ForbidsAll(), "reset: action_mask forbids every action"),
         (NoBatch(), r"reset: .*\[batch\]"),
         (WrongBatch(), "reset: step_type: expected a leading axis of num_envs=2"),
