@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from ..envs.specs import EnvironmentSpecs
-from ..envs.types import StepType, TimeStep, Trajectory, Tree, bootstrap_row
+from ..envs.types import TimeStep, Trajectory, Tree, bootstrap_row
+from ..metrics import EpisodeLog
 from ..policies.policy import Policy
 from ..policies.simple import RandomPolicy
 from ..policies.versioned import VERSION, VersionedPolicy
@@ -106,7 +107,7 @@ class Collector:
         self._row_versions = row_versions
         self._replay = None if make_replay is None else make_replay()
         self._rows: list[Trajectory] = []
-        self._episodes = _Episodes(self.env.num_envs or 1)
+        self._episodes = EpisodeLog()
         seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
         self._key, random_key = jax.random.split(jax.random.key(int(seeds[0])))
         observers: list[Any] = [
@@ -204,45 +205,3 @@ class Collector:
                     "agent.policy_params(state)) first"
                 )
             time.sleep(0.05)
-
-
-class _Episodes:
-    """An observer that gives the returns and lengths of the episodes that ended since they were
-    last taken.
-
-    It keeps what it needs of the rows, and looks at all of them at once: to sum row by row takes
-    several times as long.
-    """
-
-    def __init__(self, num_envs: int) -> None:
-        self._rows: list[tuple[Any, Any, Any]] = []
-        self._return, self._length = (
-            np.zeros(num_envs),
-            np.zeros(num_envs, np.int64),
-        )  # of the episodes under way
-
-    def __call__(self, row: Trajectory) -> None:
-        self._rows.append((row.step_type, row.next_step_type, row.reward))
-
-    def take(self) -> tuple[np.ndarray, np.ndarray]:
-        shape = (len(self._rows), len(self._return))
-        step_type, next_step_type, reward = (
-            np.reshape(leaves, shape) for leaves in zip(*self._rows, strict=True)
-        )
-        self._rows.clear()
-        live = step_type != StepType.LAST
-        earned = np.where(live, reward, 0.0).astype(np.float64)
-        begin = np.zeros(shape[1], np.int64)
-        ended: list[tuple[float, int]] = []
-        for t, i in np.argwhere(live & (next_step_type == StepType.LAST)):
-            rows = slice(begin[i], t + 1)
-            ended.append(
-                (self._return[i] + earned[rows, i].sum(), self._length[i] + live[rows, i].sum())
-            )
-            self._return[i], self._length[i], begin[i] = 0.0, 0, t + 1
-        under_way = np.arange(shape[0])[:, None] >= begin
-        self._return += np.sum(earned, axis=0, where=under_way)
-        self._length += np.sum(live, axis=0, where=under_way)
-        return np.array([r for r, _ in ended], np.float64), np.array(
-            [n for _, n in ended], np.int64
-        )

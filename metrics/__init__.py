@@ -1,7 +1,7 @@
-"""Metrics of a stream of rows: pure ones for scans, and an observer that hosts them beside a
-driver.
-"""
+"""Metrics of a stream of rows: pure ones for scans, and observers of drivers on the host."""
 
+from .counting import RowCounts, count_rows
+from .episode_log import EpisodeLog
 from .metrics import (
     AverageEpisodeLength,
     AverageReturn,
@@ -18,10 +18,13 @@ __all__ = [
     "AverageEpisodeLength",
     "AverageReturn",
     "EnvironmentSteps",
+    "EpisodeLog",
     "EpisodeRecord",
     "MaxReturn",
     "Metric",
     "MetricObserver",
     "MinReturn",
     "NumberOfEpisodes",
+    "RowCounts",
+    "count_rows",
 ]

@@ -11,7 +11,7 @@ from ...envs.environment import Environment
 from ...envs.types import Tree
 from ...learners.off_policy_loop import OffPolicyLoop
 from ...learners.on_policy_loop import OnPolicyLoop
-from ...metrics import AverageReturn, MetricObserver
+from ...metrics import EpisodeLog
 from ...replay.replay import Replay
 from .protocol import Episodes, Progress
 
@@ -27,7 +27,7 @@ class LoopRunner:
     def __init__(self, config: Any, agent: Any, env: Environment, buffer: Replay | None, seed: int):
         self._config, self._agent, self._env = config, agent, env
         self.replay = buffer
-        self._episodes = _EpisodeLog()
+        self._episodes = EpisodeLog(max_episodes=10_000)
         common: dict[str, Any] = {
             "observers": (self._episodes,),
             "key": jax.random.key(seed),
@@ -92,7 +92,11 @@ class LoopRunner:
             iterations = math.ceil(num_steps / self._config.steps_per_iteration)
             metrics = self._loop.run(iterations)
             updates = iterations * self._config.updates_per_iteration
-        return Progress(updates, metrics, self._episodes.take())
+        returns, lengths = self._episodes.take()
+        episodes: list[Episodes] = [
+            (float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)
+        ]
+        return Progress(updates, metrics, episodes)
 
     def _warm_up(self, num_steps: int) -> None:
         if (
@@ -127,25 +131,3 @@ class LoopRunner:
         if self.replay is not None:
             self.replay.close()
         self._env.close()
-
-
-class _EpisodeLog:
-    """An observer that keeps the episodes that ended since the last `take`."""
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        self._observer, self._taken = MetricObserver(AverageReturn(buffer_size=10_000)), 0
-
-    def __call__(self, row: Any) -> None:
-        self._observer(row)
-
-    def take(self) -> list[Episodes]:
-        episodes = int(self._observer.record(1).episodes)
-        new, self._taken = min(episodes - self._taken, 10_000), episodes
-        record = self._observer.record(max(1, new))
-        return [
-            (float(r), float(n), 1)
-            for r, n in zip(record.returns[:new], record.lengths[:new], strict=True)
-        ]

@@ -54,7 +54,9 @@ class Ragged:
         self.rng, self.step_type = np.random.default_rng(0), np.zeros(3, np.int32)
 
     def reset(self, seed=None):
-        return self.step(None)._replace(step_type=self.step_type * 0)
+        time_step = self.step(None)
+        self.step_type = np.zeros(3, np.int32)
+        return time_step._replace(step_type=self.step_type)
 
     def step(self, action):
         ended = np.where(self.rng.random(3) < 0.3, 2, 1)
