@@ -1,13 +1,12 @@
-"""Drivers: a Python loop over a host environment, the same step scanned on device, whole episodes
-there, and Ray actors.
-"""
+"""Drivers: loops that step environments, in Python, scanned on device, and on Ray actors."""
 
-from .actor import Answer, Failure
+from .actor import Answer, Failure, Supervision
 from .balance import Balance
-from .collector import Block, Collector
+from .block import Block, BlockWriter
+from .collector import Collector
 from .driver import Driver
 from .episodes import Episodes, play_episodes
-from .parallel import BlockWriter, ParallelDriver
+from .parallel import ParallelDriver
 from .parameter_server import ParameterServer, RemoteParameterServer
 from .rollout import RolloutState, rollout, start_rollout
 from .supervision import ActorError, Supervisor
@@ -26,6 +25,7 @@ __all__ = [
     "ParameterServer",
     "RemoteParameterServer",
     "RolloutState",
+    "Supervision",
     "Supervisor",
     "play_episodes",
     "rollout",
