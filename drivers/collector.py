@@ -14,7 +14,7 @@ from ..metrics import EpisodeLog
 from ..policies.policy import Policy
 from ..policies.simple import RandomPolicy
 from ..policies.versioned import VERSION, VersionedPolicy
-from ..replay.replay import Replay
+from ..replay.replay import Observer, Replay
 from .block import Block
 from .driver import Driver
 from .parameter_server import ParameterServer, RemoteParameterServer
@@ -85,8 +85,8 @@ class Collector:
         if self._warmup_steps:
             policy = self._versioned(RandomPolicy(self.env.specs.action), row_versions)
             key = random_key
-        write = self._rows.append if self._replay is None else self._replay.add
-        observers = [self._episodes, write]
+        write: Observer = self._rows.append if self._replay is None else self._replay.add
+        observers: list[Observer] = [self._episodes, write]
         self._driver = Driver(self.env, policy, observers, key=key, seed=int(seeds[1] >> 1))
 
     @property
