@@ -1,16 +1,15 @@
-"""Drivers: a Python loop over a host environment, the same step scanned on device, whole episodes
-there, and Ray actors.
-"""
+"""Drivers: loops that step environments, in Python, scanned on device, and on Ray actors."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
-from .actor import Answer, Failure
+from .actor import Answer, Failure, Supervision
 from .balance import Balance
-from .collector import Block, Collector
+from .block import Block, BlockWriter
+from .collector import Collector
 from .driver import Driver
 from .episodes import Episodes, play_episodes
-from .parallel import BlockWriter, ParallelDriver
+from .parallel import ParallelDriver
 from .parameter_server import ParameterServer, RemoteParameterServer
 from .rollout import RolloutState, rollout, start_rollout
 from .supervision import ActorError, Supervisor
@@ -29,6 +28,7 @@ __all__ = [
     "ParameterServer",
     "RemoteParameterServer",
     "RolloutState",
+    "Supervision",
     "Supervisor",
     "play_episodes",
     "rollout",

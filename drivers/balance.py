@@ -1,32 +1,35 @@
-"""How fast a learner and its actors may go, compared with each other."""
+"""The pace of a learner and of its actors, each held to the other's."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Balance:
-    """Holds a learner to `updates_per_step` optimizer updates for each environment step, and actors
-    to the learner's pace.
+    """Holds a learner to a ratio of updates to environment steps, and actors to its pace.
 
     Whoever is ahead waits: the learner for experience, and the actors once the learner is `slack`
     updates behind. Actors that run far ahead fill the buffer with what an older policy did, and
     more so the slower the learner is: a result that should not depend on the machine needs a small
     `slack`.
 
-        for block in driver.poll(0.0 if balance.owed(steps, updates) else 0.1, start=balance.may_act(steps, updates)): ...
+        timeout = 0.0 if balance.owed(steps, updates) else 0.1
+        for block in driver.poll(timeout, start=balance.may_act(steps, updates)):
+            ...
 
     Args:
-      updates_per_step: the ratio.
-      warmup_steps: steps before the first update, which bring none.
-      slack: how many updates the learner may be behind when actors begin another slice. What they
-        have begun already comes on top: `max_in_flight` slices of each.
+      updates_per_step: Number of updates for each environment step.
+      warmup_steps: Number of steps before the first update, which bring none.
+      slack: Number of updates that the learner may be behind when actors begin another slice. What
+        they have begun already comes on top: `max_in_flight` slices of each.
 
     Raises:
-      ValueError: for a number out of range.
+      ValueError: if a number is out of range.
 
     >>> balance = Balance(0.5, warmup_steps=100, slack=10)
-    >>> balance.owed(steps=140, updates=0), balance.may_act(steps=140, updates=0), balance.may_act(steps=140, updates=10)
-    (20, False, True)
+    >>> balance.owed(steps=140, updates=0)
+    20
+    >>> balance.may_act(steps=140, updates=0), balance.may_act(steps=140, updates=10)
+    (False, True)
     """
 
     updates_per_step: float
@@ -40,9 +43,14 @@ class Balance:
             )
 
     def owed(self, steps: int, updates: int) -> int:
-        """How many updates the learner may make now, at least 0."""
+        """Returns the number of updates that the learner may make now, at least 0.
+
+        Args:
+          steps: Number of environment steps so far.
+          updates: Number of updates so far.
+        """
         return max(0, int((steps - self.warmup_steps) * self.updates_per_step) - updates)
 
     def may_act(self, steps: int, updates: int) -> bool:
-        """Whether actors may go on."""
+        """Returns True if actors may go on; the arguments are those of `owed`."""
         return self.owed(steps, updates) <= self.slack

@@ -1,6 +1,4 @@
-"""Drivers on Ray actors: each steps environments of its own with the newest parameters, a bounded
-slice at a time.
-"""
+"""Drivers on Ray actors: each steps environments of its own, a bounded slice at a time."""
 
 import collections
 import pickle
@@ -11,74 +9,79 @@ from typing import Any
 
 import numpy as np
 
+from ..envs.environment import Environment
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..policies.policy import Policy
-from ..replay.replay import Observer, Replay, break_row
-from .actor import Failure
-from .collector import Block, Collector
+from ..replay.replay import Replay
+from .actor import Supervision
+from .block import Block
+from .collector import Collector
 from .parameter_server import ParameterServer, RemoteParameterServer
 from .supervision import Supervisor
 
+_SUPERVISION = Supervision()
+
 
 class ParallelDriver:
-    """n actors, each with its own environments, policy and `Driver`, which make rows in slices of
-    `num_rows`.
+    """n actors, each with its own environments, policy and `Driver`, which make rows in slices.
 
     At the start of a slice an actor pulls the newest parameters, if they are newer than its own.
     (It does not ask for them if this driver had published no newer ones when the slice was ordered,
     and it asked less than 0.1 s ago.) At the end the rows come back as a `Block`; or, with
     `make_replay`, the actor writes them to a replay server itself, and the block only counts them.
-    An actor that raises, dies or hangs is made anew, with other seeds (`Supervisor`); the rows of
+    An actor that raises, dies or hangs is recreated with other seeds (`Supervisor`); the rows of
     its unfinished slice are lost, and those of a block come once.
 
     With 0 actors there is one in this process, and no Ray.
 
-        with ParallelDriver(make_env, lambda specs: make_agent(specs).collect_policy, num_actors=8) as driver:
+        make_policy = lambda specs: make_agent(specs).collect_policy
+        with ParallelDriver(make_env, make_policy, num_actors=8) as driver:
             driver.publish(0, agent.policy_params(state))
             for block in driver.run(num_steps=100_000):
                 ...
 
-    What is given to make things is sent by cloudpickle: it should build what it needs rather than
+    Functions that make things are sent by cloudpickle: they should build what they need rather than
     refer to it, and hold no JAX arrays.
 
     Args:
-      make_env: builds an actor's host environment, of n environments (they act in one call) or
-        unbatched.
-      make_policy: builds its policy from the environment's specs: the agent's collect policy,
-        usually.
-      num_actors: 0, or the number of actors.
-      num_rows: rows of a slice, in each environment; it should take an actor 10 ms at least.
-      make_replay: builds the buffer that rows are written to, in the actor:
-        `lambda: RemoteReplay(spec, address)`.
-      actor_params: a dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
-      warmup_steps: environment steps that each actor makes with random actions first.
-      row_versions: have each row's `policy_info` say the `"version"` of the parameters that acted,
+      make_env: Function that builds an actor's host environment, of n environments (they act in one
+        call) or unbatched.
+      make_policy: Function that builds its policy from the environment's specs: the agent's collect
+        policy, usually.
+      num_actors: Number of actors; 0 runs in this process.
+      num_rows: Number of rows of a slice, in each environment; it should take an actor 10 ms at
+        least.
+      make_replay: Function that builds the buffer that rows are written to, in the actor:
+        `lambda: RemoteReplay(spec, address)`. None sends the rows here.
+      actor_params: Dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
+      warmup_steps: Number of environment steps that each actor makes with random actions first.
+      row_versions: Store in each row's `policy_info` the `"version"` of the parameters that acted,
         int32, wherever rows go; their tables then have the spec
         `policies.with_version(agent.collect_data_spec)`.
-      parameters: where they are published; None: a server of the driver's own, which it closes.
-      max_in_flight: slices of an actor that may be unfinished or queued. 1 for `gather`, 2 so that
-        no actor idles.
-      max_staleness: blocks whose parameters are more versions behind the published ones are
-        dropped; None: none are.
-      timeout: seconds for a slice, after which an actor hangs; compilation counts.
-      max_restarts, backoff, options, on_failure: as for `Supervisor`.
-      seed: of environments and draws; actors have different ones, and so has each that is made
-        anew.
+      parameters: Server where parameters are published; None makes one, which the driver closes.
+      max_in_flight: Number of slices of an actor that may be unfinished or queued. 1 for `gather`,
+        2 so that no actor idles.
+      max_staleness: Greatest number of versions by which a block's parameters may be behind the
+        published ones; others are dropped. None drops none.
+      supervision: Rules by which actors that fail are recreated; the timeout is for a slice.
+      seed: Seed of environments and draws; actors have different ones, and so has each that is
+        recreated.
 
     Attributes:
-      num_actors: as given.
-      parameters: as given, or its own.
-      version: the last published.
-      num_steps, num_episodes: of all blocks, those dropped included.
+      num_actors: Number of actors, as given.
+      parameters: Server where parameters are published.
+      version: Version that was published last.
+      num_steps: Number of environment steps of all blocks, those dropped included.
+      num_episodes: Number of episodes of all blocks, those dropped included.
 
     Raises:
-      ValueError: for a number out of range, or parameters that actors cannot reach.
+      ValueError: if a number is out of range, or actors cannot reach `parameters`.
     """
 
     def __init__(
         self,
-        make_env: Callable[[], Any],
+        make_env: Callable[[], Environment],
         make_policy: Callable[[EnvironmentSpecs], Policy],
         *,
         num_actors: int = 0,
@@ -90,36 +93,25 @@ class ParallelDriver:
         parameters: ParameterServer | RemoteParameterServer | None = None,
         max_in_flight: int = 2,
         max_staleness: int | None = None,
-        timeout: float = 60.0,
-        max_restarts: int = 5,
-        backoff: float = 0.5,
-        options: Mapping[str, Any] | None = None,
-        on_failure: Callable[[Failure], None] | None = None,
+        supervision: Supervision = _SUPERVISION,
         seed: int = 0,
     ):
-        actors = max(1, num_actors)
         if num_rows < 1 or warmup_steps < 0:
             raise ValueError(
                 f"expected num_rows >= 1 and warmup_steps >= 0, got {num_rows=}, {warmup_steps=}"
             )
-        if actor_params is not None and len(actor_params) != actors:
+        if actor_params is not None and len(actor_params) != max(1, num_actors):
             raise ValueError(
-                f"actor_params: expected one dict for each of {actors} actors, got "
+                f"actor_params: expected one dict for each of {max(1, num_actors)} actors, got "
                 f"{len(actor_params)}"
-            )
-        if num_actors and isinstance(parameters, ParameterServer):
-            raise ValueError(
-                "parameters: actors cannot reach a ParameterServer in this process; use "
-                "RemoteParameterServer"
             )
         self.num_actors = num_actors
         self._own_parameters = parameters is None
-        self.parameters: ParameterServer | RemoteParameterServer = parameters or (
-            RemoteParameterServer() if num_actors else ParameterServer()
-        )
+        self.parameters = _parameters(parameters, num_actors)
         self.version = -1
         self.max_staleness = max_staleness
-        self.num_steps = self.num_episodes = 0
+        self.num_steps = 0
+        self.num_episodes = 0
         self._num_dropped = 0
         self._early: list[Block] = []  # ended while something else was waited for
         self._returns: collections.deque[float] = collections.deque(maxlen=100)
@@ -136,16 +128,10 @@ class ParallelDriver:
             row_versions=row_versions,
             seed=seed,
         )
+        most = max_in_flight if num_actors else 1
         try:
             self.supervisor = Supervisor(
-                make,
-                num_actors,
-                max_in_flight=max_in_flight if num_actors else 1,
-                timeout=timeout,
-                max_restarts=max_restarts,
-                backoff=backoff,
-                options=options,
-                on_failure=on_failure,
+                make, num_actors, max_in_flight=most, supervision=supervision
             )
         except BaseException:
             self._close_parameters()
@@ -158,37 +144,45 @@ class ParallelDriver:
         self.close()
 
     def publish(self, version: int, params: Tree, *, wait: bool = False) -> None:
-        """Has the next slices act with these parameters; versions grow. Without `wait` it may be
-        left out, if the last one is still on its way: then the next one is published."""
+        """Publishes parameters, with which the next slices act.
+
+        Args:
+          version: Version of the parameters; versions grow.
+          params: Parameters of the policy, `agent.policy_params(state)`.
+          wait: Wait until they are published. Without it they may be left out, if the last ones are
+            still on their way: then the next ones are published.
+        """
         if self.parameters.push(version, params, wait=wait or self.version < 0):
             self.version = version
 
     def poll(self, timeout: float = 0.0, *, start: bool = True) -> list[Block]:
-        """Starts slices on all actors that take one, and returns the blocks that are there; none,
-        after `timeout` seconds.
+        """Starts slices on all actors that take one, and returns the blocks that are there.
 
         Args:
-          timeout: seconds to wait for the first.
-          start: False only collects, so that actors that have nothing to do wait: for a learner
-            that is behind.
+          timeout: Seconds to wait for the first block; then there is none.
+          start: Start slices. With False actors that have nothing to do wait, for a learner that is
+            behind.
 
         Raises:
-          ActorError: an actor failed too often in a row; all are ended.
+          ActorError: if an actor failed too often in a row; all are ended.
         """
         if start:
             self._start()
         early, self._early = self._early, []
         answers = self.supervisor.collect(0.0 if early else timeout)
         blocks = early + [answer.value for answer in answers if answer.failure is None]
-        if (
-            start and self.num_actors
-        ):  # in this process a slice is made at once: not before it is asked for
+        if start and self.num_actors:  # in this process a slice is made when it is asked for
             self._start()
         return [block for block in blocks if self._count(block)]
 
     def run(self, num_steps: int) -> Iterator[Block]:
-        """Blocks in the order in which they come, until they make up `num_steps` more environment
-        steps of all actors.
+        """Yields blocks in the order in which they come.
+
+        Args:
+          num_steps: Number of environment steps, of all actors together, after which to end.
+
+        Raises:
+          ValueError: if `num_steps` is less than 1.
         """
         if num_steps < 1:
             raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
@@ -197,8 +191,9 @@ class ParallelDriver:
             yield from self.poll(timeout=1.0)
 
     def gather(self) -> list[Block]:
-        """One block of each actor, in their order, all of the parameters published last: for
-        synchronous learning.
+        """Returns one block of each actor, in their order, all made with the newest parameters.
+
+        This is for synchronous learning.
 
         A slice that is lost to a failure is made again. Needs `max_in_flight=1`, and no slices left
         over from `run` or `poll`.
@@ -212,9 +207,8 @@ class ParallelDriver:
             for answer in self.supervisor.collect(timeout=1.0):
                 if answer.failure is not None:
                     waiting.add(answer.actor)
-                elif (
-                    answer.value.version < self.version
-                ):  # the server has lost the newest, and Ray has made it anew
+                elif answer.value.version < self.version:
+                    # The server has lost the newest, and Ray has recreated it.
                     if isinstance(self.parameters, RemoteParameterServer):
                         self.parameters.repeat()
                     waiting.add(answer.actor)
@@ -223,14 +217,19 @@ class ParallelDriver:
         return [blocks[actor] for actor in sorted(blocks)]
 
     def foreach_actor(self, function: Callable[[Collector], Any]) -> list[Any]:
-        """Calls a function with each actor's `Collector`, between two slices, and returns what it
-        gives, in the actors' order.
+        """Calls a function with each actor's `Collector`, between two slices.
 
         Parameters must have been published. An actor that is lost meanwhile is asked again when it
-        was made anew.
+        was recreated.
+
+        Args:
+          function: Function to call, which is sent by cloudpickle.
+
+        Returns:
+          The results, in the actors' order.
 
         Raises:
-          RuntimeError: the function has raised in an actor, or what it gives cannot be sent; the
+          RuntimeError: if the function has raised in an actor, or its result cannot be sent; the
             message has the traceback.
         """
         send = partial(_pickled, function) if self.num_actors else function
@@ -256,8 +255,12 @@ class ParallelDriver:
         return [pickle.loads(values[actor][0]) for actor in sorted(values)]
 
     def report(self) -> dict[str, float]:
-        """What all actors did: steps, episodes, the mean return of the last 100 of them, staleness
-        (published version minus a block's, of the last 1000 blocks), and what was lost."""
+        """Returns numbers about all actors.
+
+        They are steps, episodes, the mean return of the last 100 episodes, staleness (published
+        version minus a block's, of the last 1000 blocks), and the numbers of blocks and actors that
+        were lost.
+        """
         failures = self.supervisor.num_failures
         staleness = np.array(self._staleness) if self._staleness else np.zeros(1)
         return {
@@ -274,9 +277,7 @@ class ParallelDriver:
         }
 
     def close(self) -> None:
-        """Ends the actors, and the parameter server if it is the driver's own; may be called
-        twice.
-        """
+        """Ends the actors, and the parameter server if it is the driver's. May be called twice."""
         self.supervisor.close()
         self._close_parameters()
 
@@ -287,7 +288,7 @@ class ParallelDriver:
 
     @property
     def _newest(self) -> int | None:
-        """The newest version, unless others than this driver may publish."""
+        """The newest version; None where others than this driver may publish."""
         return self.version if self._own_parameters else None
 
     def _start(self) -> None:
@@ -296,7 +297,7 @@ class ParallelDriver:
                 self.supervisor.submit(actor, "run", self._newest)
 
     def _count(self, block: Block) -> bool:
-        """Counts a block; whether it is fresh enough."""
+        """Counts a block; returns True if it is fresh enough."""
         self.num_steps += block.num_steps
         self.num_episodes += len(block.returns)
         self._returns.extend(block.returns.tolist())
@@ -307,11 +308,26 @@ class ParallelDriver:
         return fresh
 
 
+def _parameters(
+    given: ParameterServer | RemoteParameterServer | None, num_actors: int
+) -> ParameterServer | RemoteParameterServer:
+    """Returns the server given, or a fresh one that the actors can reach."""
+    if num_actors and isinstance(given, ParameterServer):
+        raise ValueError(
+            "parameters: actors cannot reach a ParameterServer in this process; use "
+            "RemoteParameterServer"
+        )
+    if given is not None:
+        return given
+    return RemoteParameterServer() if num_actors else ParameterServer()
+
+
 def _pickled(
     function: Callable[[Collector], Any], collector: Collector
 ) -> tuple[bytes, str | None]:
-    """In an actor: what a function gives, pickled, or the traceback of what it raised, which is no
-    failure of the actor.
+    """Returns, in an actor, the pickled result of a function or the traceback of its error.
+
+    Such an error is no failure of the actor.
     """
     from ray import cloudpickle
 
@@ -319,35 +335,3 @@ def _pickled(
         return cloudpickle.dumps(function(collector)), None
     except Exception:
         return b"", traceback.format_exc()
-
-
-class BlockWriter:
-    """An observer of blocks: each actor's rows go to writers of their own, as streams that other
-    actors do not interrupt.
-
-    Args:
-      make_writer: a writer for the n streams of one actor: `partial(buffer.writer, num_envs=n)`, or
-        `queue.writer`.
-    """
-
-    def __init__(self, make_writer: Callable[[], Observer]):
-        self._make_writer = make_writer
-        self._writers: dict[int, Observer] = {}
-        self._last: dict[
-            int, tuple[int, int]
-        ] = {}  # by actor, generation and number of its last block
-
-    def __call__(self, block: Block) -> None:
-        """Writes a block's rows, in their order; where the actor's last block is not the one
-        before, rows begin new windows.
-        """
-        writer = self._writers.get(block.actor)
-        if writer is None:
-            writer = self._writers[block.actor] = self._make_writer()
-        elif block.number and self._last[block.actor] != (block.generation, block.number - 1):
-            writer(
-                break_row(next(iter(block)))
-            )  # number 0 begins with FIRST, which continues no episode
-        self._last[block.actor] = (block.generation, block.number)
-        for row in block:
-            writer(row)

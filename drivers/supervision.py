@@ -1,57 +1,52 @@
-"""Ray actors that are made anew from their specification when they raise, die or hang."""
+"""Ray actors that are recreated when they raise, die or hang."""
 
 import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from .actor import Answer, Failure, Slot, host_class, told
+from .actor import Answer, Failure, Slot, Supervision, describe_failure, host_class
 from .ray_runtime import cpu_environment, import_ray
 
 _MOST_BACKOFF = 30.0  # seconds
+_DEFAULTS = Supervision()
 
 
 class ActorError(RuntimeError):
-    """An actor failed again and again; the message has the last account."""
+    """Raised if an actor failed again and again; the message has its last failure."""
 
 
 class Supervisor:
-    """n actors, made by `make(actor, generation)` each in a process of its own, and the calls that
-    they have not answered.
+    """n actors, each in a process of its own, and the calls that they have not answered.
 
     `ray.util.ActorPool` hands calls to whichever actor is idle, takes a dead actor for an idle one,
     waits for a hung one for ever, and queues without bound. Here each call goes to an actor by its
-    number, unanswered calls are bounded, and an actor that fails is made anew, of the next
+    number, unanswered calls are bounded, and an actor that fails is recreated, as the next
     generation, after a pause that doubles with each failure in a row. Its unanswered calls are
-    lost, and are told as answers with a `failure`: who needs them submits them again.
+    lost, and come back as answers with a `failure`: who needs them submits them again.
 
     With 0 actors there is one object in this process, and no Ray: `submit` runs the call, and what
     it raises is raised there.
 
     Args:
-      make: builds what the actor is to be; sent there by cloudpickle, so it should build what it
-        needs rather than refer to it. If what it builds has a method `close`, that is called at the
-        end.
-      num_actors: n. Ray is started on this machine if `ray.init` was not called before.
-      max_in_flight: calls of an actor that may be unanswered.
-      timeout: seconds in which a call must be answered, once those before it are; else the actor
-        hangs.
-      start_timeout: seconds for an actor to start.
-      max_restarts: how often in a row, without an answer, an actor is made anew.
-      backoff: seconds before the first time.
-      options: of Ray, for each actor: {"num_cpus": 1}, say. Without one, actors reserve nothing,
-        and any number fits.
-      on_failure: takes each `Failure`; None: a warning.
+      make: Function of (actor, generation) that builds the object of an actor. It is sent there by
+        cloudpickle, so it should build what it needs rather than refer to it. If the object has a
+        method `close`, that is called at the end.
+      num_actors: Number n of actors. Ray is started on this machine if `ray.init` was not called
+        before.
+      max_in_flight: Number of calls of an actor that may be unanswered.
+      supervision: Rules by which actors are recreated.
 
     Attributes:
-      num_answers, num_lost: calls answered, and lost to failures.
-      num_failures: by cause; each is followed by a restart.
+      num_answers: Number of calls answered.
+      num_lost: Number of calls lost to failures.
+      num_failures: Number of failures by cause; each is followed by a restart.
 
     Raises:
-      ValueError: for a number out of range.
+      ValueError: if a number is out of range.
     """
 
     def __init__(
@@ -60,32 +55,19 @@ class Supervisor:
         num_actors: int,
         *,
         max_in_flight: int = 2,
-        timeout: float = 60.0,
-        start_timeout: float = 120.0,
-        max_restarts: int = 5,
-        backoff: float = 0.5,
-        options: Mapping[str, Any] | None = None,
-        on_failure: Callable[[Failure], None] | None = None,
+        supervision: Supervision = _DEFAULTS,
     ):
-        if (
-            num_actors < 0
-            or max_in_flight < 1
-            or max_restarts < 0
-            or min(timeout, start_timeout) <= 0
-        ):
+        if num_actors < 0 or max_in_flight < 1:
             raise ValueError(
-                "expected num_actors >= 0, max_in_flight >= 1, max_restarts >= 0 and timeouts "
-                "above 0, got "
-                f"{num_actors=}, {max_in_flight=}, {max_restarts=}, {timeout=}, {start_timeout=}"
+                f"expected num_actors >= 0 and max_in_flight >= 1, got {num_actors=}, "
+                f"{max_in_flight=}"
             )
-        self.num_answers = self.num_lost = 0
+        self.num_answers = 0
+        self.num_lost = 0
         self.num_failures = {"error": 0, "died": 0, "hung": 0}
-        self._make, self._max_in_flight = make, max_in_flight
-        self._timeout, self._start_timeout = timeout, start_timeout
-        self._max_restarts, self._backoff = max_restarts, backoff
-        self._on_failure = on_failure or (
-            lambda failure: warnings.warn(told(failure), RuntimeWarning, stacklevel=4)
-        )
+        self._make = make
+        self._max_in_flight = max_in_flight
+        self._rules = supervision
         self._calls = 0
         self._closed = False
         self._answers: list[Answer] = []  # not collected yet
@@ -94,15 +76,14 @@ class Supervisor:
         if num_actors:
             ray = import_ray()
             # By value, so that an actor imports only what `make` needs.
-            given = {
+            options = {
                 "num_cpus": 0,
                 "runtime_env": {"env_vars": cpu_environment()},
-                **(options or {}),
+                **(supervision.options or {}),
             }
-            self._actor_class: Any = ray.remote(host_class()).options(**given)
-            self._folder = Path(
-                tempfile.mkdtemp(prefix="jax_agents_")
-            )  # hanging actors say there where they are
+            self._actor_class: Any = ray.remote(host_class()).options(**options)
+            # Actors that hang write there where they are.
+            self._folder = Path(tempfile.mkdtemp(prefix="jax_agents_"))
             for slot in self._slots:
                 self._start(slot)
 
@@ -116,7 +97,7 @@ class Supervisor:
         self.close()
 
     def free(self) -> list[int]:
-        """The actors that take another call now, those with the fewest unanswered calls first."""
+        """Returns the actors that take another call now, those with the fewest calls first."""
         if self._closed:
             return []
         if self._local is not None:
@@ -127,11 +108,18 @@ class Supervisor:
         return [slot.index for slot in sorted(slots, key=lambda slot: len(slot.pending))]
 
     def submit(self, actor: int, method: str, *args: Any) -> int:
-        """Calls a method of an actor that is `free`; the call's number, which its `Answer` will
-        have.
+        """Calls a method of an actor that is `free`.
+
+        Args:
+          actor: Number of the actor.
+          method: Name of the method.
+          args: Arguments of the method.
+
+        Returns:
+          The number of the call, which its `Answer` will have.
 
         Raises:
-          RuntimeError: the actor is not free, or all are closed.
+          RuntimeError: if the actor is not free, or all are closed.
         """
         if actor not in self.free():
             raise RuntimeError(
@@ -147,15 +135,17 @@ class Supervisor:
         return self._calls
 
     def collect(self, timeout: float | None = None) -> list[Answer]:
-        """Waits until there is an answer, at most `timeout` seconds (None: for ever), and returns
-        all there are.
+        """Waits until there is an answer, and returns all there are.
 
-        It also finds actors that failed, and makes them anew when their time has come: call it
+        It also finds actors that failed, and recreates them when their time has come: call it
         often.
 
+        Args:
+          timeout: Seconds to wait at most; None waits for ever.
+
         Raises:
-          ActorError: an actor failed more than `max_restarts` times in a row. All actors are ended
-            then, as they are if this call is interrupted.
+          ActorError: if an actor failed more than `max_restarts` times in a row. All actors are
+            ended then, as they are if this call is interrupted.
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         try:
@@ -174,16 +164,18 @@ class Supervisor:
         return answers
 
     def pids(self) -> list[int | None]:
-        """The processes of the actors; None where one is not running yet."""
+        """Returns the ids of the actors' processes; None where one is not running yet."""
         return [slot.pid for slot in self._slots]
 
     def generations(self) -> list[int]:
-        """How often each actor was made anew."""
+        """Returns the number of times that each actor was recreated."""
         return [slot.generation for slot in self._slots]
 
     def close(self, grace: float = 5.0) -> None:
-        """Ends all actors; those that answer get `grace` seconds to end what they do and close. May
-        be called twice.
+        """Ends all actors. May be called twice.
+
+        Args:
+          grace: Seconds that actors which answer get to finish and to close.
         """
         if self._closed:
             return
@@ -203,14 +195,14 @@ class Supervisor:
                 self._end(slot)
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    # Private.
-
     def _start(self, slot: "Slot") -> None:
         slot.handle = self._actor_class.remote()
         where = str(self._folder / f"{slot.index}-{slot.generation}")
         slot.add(
             0,
-            slot.handle.build.remote(self._make, slot.index, slot.generation, where, self._timeout),
+            slot.handle.build.remote(
+                self._make, slot.index, slot.generation, where, self._rules.timeout
+            ),
         )
 
     def _end(self, slot: "Slot") -> None:
@@ -223,7 +215,7 @@ class Supervisor:
         slot.pending.clear()
 
     def _next_event(self) -> float:
-        """When an actor hangs, or is to be made anew, if nothing else happens before."""
+        """Returns the time at which the next actor hangs or is to be recreated."""
         return min(
             (slot.since if slot.handle is None else self._limit(slot) for slot in self._slots),
             default=0.0,
@@ -232,10 +224,10 @@ class Supervisor:
     def _limit(self, slot: "Slot") -> float:
         if not slot.pending:
             return float("inf")
-        return slot.since + (self._timeout if slot.ready else self._start_timeout)
+        return slot.since + (self._rules.timeout if slot.ready else self._rules.start_timeout)
 
     def _wait(self, seconds: float) -> None:
-        """Takes the answers that are there, or the first that comes."""
+        """Takes the answers that are there, or waits for the first that comes."""
         import ray
         from ray import exceptions
 
@@ -273,9 +265,12 @@ class Supervisor:
             if time.monotonic() < self._limit(slot):
                 continue
             if slot.ready:
-                message = f"no answer in {self._timeout:g} s. It was at:\n{self._where(slot)}"
+                message = f"no answer in {self._rules.timeout:g} s. It was at:\n{self._where(slot)}"
             else:
-                message = f"not started in {self._start_timeout:g} s: its process waits for resources, or `make` hangs"
+                message = (
+                    f"not started in {self._rules.start_timeout:g} s: its process waits for "
+                    "resources, or `make` hangs"
+                )
             self._fail(slot, "hung", message)
 
     def _where(self, slot: "Slot") -> str:
@@ -293,10 +288,15 @@ class Supervisor:
         self._end(slot)
         slot.generation += 1
         slot.in_a_row += 1
-        slot.since = time.monotonic() + min(_MOST_BACKOFF, self._backoff * 2 ** (slot.in_a_row - 1))
-        if slot.in_a_row > self._max_restarts:
+        pause = self._rules.backoff * 2 ** (slot.in_a_row - 1)
+        slot.since = time.monotonic() + min(_MOST_BACKOFF, pause)
+        described = describe_failure(failure)
+        if slot.in_a_row > self._rules.max_restarts:
             times = "once" if slot.in_a_row == 1 else f"{slot.in_a_row} times in a row"
             raise ActorError(
-                f"failed {times}, and max_restarts={self._max_restarts}. {told(failure)}"
+                f"failed {times}, and max_restarts={self._rules.max_restarts}. {described}"
             )
-        self._on_failure(failure)
+        if self._rules.on_failure is None:
+            warnings.warn(described, RuntimeWarning, stacklevel=3)
+        else:
+            self._rules.on_failure(failure)

@@ -24,6 +24,7 @@ from jax_agents.drivers import (
     ParallelDriver,
     ParameterServer,
     RemoteParameterServer,
+    Supervision,
     Supervisor,
 )
 from jax_agents.envs import gym
@@ -129,7 +130,9 @@ def main(
             parameters=parameters,
             seed=seed + steps_before,
         ) as driver,
-        Supervisor(tests, min(1, num_actors), max_in_flight=1, timeout=300.0) as testers,
+        Supervisor(
+            tests, min(1, num_actors), max_in_flight=1, supervision=Supervision(timeout=300.0)
+        ) as testers,
     ):
         driver.publish(updates, agent.policy_params(state))
         tested = updates

@@ -5,7 +5,8 @@ if "." not in __name__:
 
 from .checkpoints import Checkpointer, CheckpointError
 from .evolution_scan import EvolutionScan
-from .group import LearnerError, LearnerGroup
+from .group import LearnerGroup
+from .group_actor import LearnerError
 from .learner import Learner
 from .off_policy_loop import OffPolicyLoop
 from .off_policy_scan import OffPolicyScan, OffPolicyState

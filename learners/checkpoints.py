@@ -1,10 +1,8 @@
-"""Checkpoints of a state and of replay, in folders that are whole or not there at all."""
+"""Checkpoints: folders of a state and a replay buffer, which are whole or not there at all."""
 
 import contextlib
 import errno
-import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -13,25 +11,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from ..envs.specs import leaf_name
 from ..envs.types import Tree
 from ..replay.replay import Replay
+from . import checkpoint_files as files
 from .formats import STAMP, FormatError, check_format
 
 _STATE = "state"
 _REPLAY = "replay"
 _MANIFEST = "checkpoint.json"
 _NAME = re.compile(r"checkpoint_(\d{8,})")
-_LEFTOVERS = (".writing-", ".deleting-")
+_WRITING = ".writing-"
+_DELETING = ".deleting-"
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be read, or does not fit; the message names the file and what to
-    do.
+    """Raised for a checkpoint that cannot be read or does not fit.
+
+    The message names the file and says what to do.
     """
 
 
@@ -43,8 +39,8 @@ class Checkpointer:
     behind is removed by the next `save`. One process may save at a time; any number may restore.
 
     Args:
-      folder: made by the first `save`.
-      keep: how many to keep, at least 1.
+      folder: Folder of the checkpoints, made by the first `save`.
+      keep: Number of checkpoints to keep, at least 1.
 
     Raises:
       ValueError: if `keep` is less than 1.
@@ -57,7 +53,7 @@ class Checkpointer:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """The steps of the checkpoints that are there, ascending."""
+        """Returns the steps of the checkpoints that are there, ascending."""
         names = (
             [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
             if self.folder.is_dir()
@@ -66,11 +62,11 @@ class Checkpointer:
         return sorted(int(match[1]) for match in names if match)
 
     def latest(self) -> int | None:
-        """The newest checkpoint's step; None if there is none."""
+        """Returns the step of the newest checkpoint; None if there is none."""
         return max(self.steps(), default=None)
 
     def path(self, step: int) -> Path:
-        """The folder of the checkpoint of a step, whether or not it is there."""
+        """Returns the folder of the checkpoint of a step, which need not be there."""
         return self.folder / f"checkpoint_{step:08d}"
 
     def save(
@@ -80,53 +76,57 @@ class Checkpointer:
         replay: Replay | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Writes a checkpoint, in place of one of the same step; returns its folder.
+        """Writes a checkpoint, in place of one of the same step.
 
         Args:
-          step: what to call it.
-          state: a tree of arrays; typed random keys may be among them. The entries of a dict are
-            written apart, so that some of them can be restored without the others.
-          replay: saved in a folder of its own inside the checkpoint.
-          metadata: anything that JSON can hold.
+          step: Number of the checkpoint.
+          state: Tree of arrays; typed random keys may be among them. The entries of a dict are
+            written apart, so that each can be read without the others.
+          replay: Buffer that is saved in a folder of its own inside the checkpoint; None for none.
+          metadata: Mapping of anything that JSON can hold.
+
+        Returns:
+          The folder of the checkpoint.
 
         Raises:
-          OSError: it could not be written (a full disk, say); the earlier checkpoints are as they
-            were.
+          OSError: if it could not be written, because of a full disk, say; the earlier checkpoints
+            are as they were.
         """
-        target, draft = self.path(step), self.folder / f"{_LEFTOVERS[0]}{uuid.uuid4().hex}"
+        target = self.path(step)
+        draft = self._unused(_WRITING)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
             draft.mkdir()
             for name, part in _parts(state).items():
-                _write_state(draft / _STATE / name, part)
+                files.write_state(draft / _STATE / name, part)
             if replay is not None:
                 replay.save(draft / _REPLAY)
             manifest = {
                 **STAMP,
                 "step": step,
                 "metadata": dict(metadata or {}),
-                "leaves": _describe(state),
-                "files": _digests(draft),
+                "leaves": files.describe_leaves(state),
+                "files": files.digests(draft, hashed=_STATE),
             }
             (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
-            _sync(draft)
+            files.sync(draft)
             if target.exists():
                 self._delete(target)
             os.rename(draft, target)
-            _sync_folder(self.folder)
+            files.sync_folder(self.folder)
         except Exception as error:
             shutil.rmtree(draft, ignore_errors=True)
-            if not _is_disk_error(error):
+            if not files.is_disk_error(error):
                 raise
-            whole = (
-                f"those of steps {self.steps()} are whole"
-                if self.steps()
-                else "there is no earlier one"
-            )
+            steps = self.steps()
+            whole = f"those of steps {steps} are whole" if steps else "there is no earlier one"
             number = getattr(error, "errno", None) or errno.ENOSPC
-            told = f"{target} could not be written: {os.strerror(number)}; {whole}. Free space, then resume"
-            raise OSError(number, told, str(target)) from error
+            message = (
+                f"{target} could not be written: {os.strerror(number)}; {whole}. Free space, then "
+                "resume"
+            )
+            raise OSError(number, message, str(target)) from error
         for old in self.steps()[: -self.keep]:
             self._delete(self.path(old))
         return target
@@ -134,34 +134,36 @@ class Checkpointer:
     def restore(
         self, template: Tree, replay: Replay | None = None, step: int | None = None
     ) -> tuple[Tree, dict[str, Any]]:
-        """Reads a checkpoint: the state, and the metadata that was saved with it.
+        """Reads a checkpoint.
 
         Args:
-          template: a tree with the structure, shapes and dtypes of the state that was saved; or a
-            dict with some of its entries, which are then the ones that are read.
-          replay: a buffer whose contents to replace by those saved; None leaves them.
-          step: which one; None: the newest.
+          template: Tree with the structure, shapes and dtypes of the state that was saved; or a
+            dict with some of its entries, which are then all that is read.
+          replay: Buffer whose contents are replaced by those saved; None reads none.
+          step: Number of the checkpoint; None reads the newest.
+
+        Returns:
+          The state, and the metadata that was saved with it.
 
         Raises:
-          FileNotFoundError: there is no such checkpoint.
-          CheckpointError: it is damaged, or of another kind of state or replay; nothing but
+          FileNotFoundError: if there is no such checkpoint.
+          CheckpointError: if it is damaged, or of another kind of state or replay; nothing but
             `replay` can have changed.
         """
         step = self.latest() if step is None else step
         if step is None or not self.path(step).is_dir():
             have = f"steps {self.steps()}" if self.steps() else "none"
-            which = "" if step is None else f" of step {step}"
-            raise FileNotFoundError(f"no checkpoint{which} in {self.folder}; there are {have}")
+            wanted = "" if step is None else f" of step {step}"
+            raise FileNotFoundError(f"no checkpoint{wanted} in {self.folder}; there are {have}")
         path = self.path(step)
         with self._explained(step, path):
             manifest = self.read_manifest(step)
-            _check_digests(path, manifest["files"])
-            wanted = _parts(template)
-            saved = manifest["leaves"]
+            files.check_digests(path, manifest["files"], hashed=_STATE)
+            wanted, saved = _parts(template), manifest["leaves"]
             if "" not in wanted:
                 saved = {name: saved[name] for name in saved if name.split("/")[0] in wanted}
-            _check_leaves(path, saved, _describe(template))
-            state = {name: _read_state(path / _STATE / name, wanted[name]) for name in wanted}
+            _check_leaves(path, saved, files.describe_leaves(template))
+            state = {name: files.read_state(path / _STATE / name, wanted[name]) for name in wanted}
             state = state.get("", state)
         if replay is not None:
             with self._explained(step, path / _REPLAY):
@@ -169,20 +171,25 @@ class Checkpointer:
         return state, manifest["metadata"]
 
     def adopt(self, source: str | os.PathLike[str]) -> int:
-        """Copies a checkpoint from elsewhere into the folder, in place of one of its step; returns
-        that step.
+        """Copies a checkpoint from elsewhere into the folder, in place of one of the same step.
+
+        Args:
+          source: Folder of the checkpoint.
+
+        Returns:
+          The step of the checkpoint.
 
         Raises:
-          CheckpointError: it is none.
+          CheckpointError: if `source` is not a checkpoint.
         """
         try:
             step = json.loads((Path(source) / _MANIFEST).read_text())["step"]
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"{source} is no checkpoint: it has no {_MANIFEST} that could be read"
+                f"{source} is not a checkpoint: it has no {_MANIFEST} that could be read"
             ) from error
         if self.path(step).resolve() != Path(source).resolve():
-            draft = self.folder / f"{_LEFTOVERS[0]}{uuid.uuid4().hex}"
+            draft = self._unused(_WRITING)
             shutil.copytree(source, draft)
             if self.path(step).exists():
                 self._delete(self.path(step))
@@ -190,11 +197,13 @@ class Checkpointer:
         return step
 
     def read_manifest(self, step: int) -> dict[str, Any]:
-        """What is known of a checkpoint without its arrays: `step`, `metadata`, `leaves` and
-        `files`.
+        """Reads the description of a checkpoint: `step`, `metadata`, `leaves` and `files`.
+
+        Args:
+          step: Number of the checkpoint.
 
         Raises:
-          CheckpointError: it is damaged.
+          CheckpointError: if it is damaged.
         """
         path = self.path(step) / _MANIFEST
         with self._explained(step, path):
@@ -206,14 +215,13 @@ class Checkpointer:
             return manifest
 
     def discard_after(self, step: int) -> None:
-        """Deletes the checkpoints that are newer than `step`, as when going on from an older
-        one.
-        """
+        """Deletes the checkpoints that are newer than `step`, to go on from an older one."""
         for newer in [other for other in self.steps() if other > step]:
             self._delete(self.path(newer))
 
     @contextlib.contextmanager
     def _explained(self, step: int, path: Path) -> Iterator[None]:
+        """Turns errors into a `CheckpointError` that names the file and the checkpoint before."""
         try:
             yield
         except CheckpointError:
@@ -232,80 +240,24 @@ class Checkpointer:
             ) from error
 
     def _delete(self, path: Path) -> None:
-        doomed = (
-            self.folder / f"{_LEFTOVERS[1]}{uuid.uuid4().hex}"
-        )  # never half a checkpoint under its own name
+        doomed = self._unused(_DELETING)  # never half a checkpoint under its own name
         os.rename(path, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
+    def _unused(self, prefix: str) -> Path:
+        return self.folder / f"{prefix}{uuid.uuid4().hex}"
+
     def _clean(self) -> None:
+        """Removes what dead processes left behind."""
         for path in self.folder.iterdir():
-            if path.name.startswith(_LEFTOVERS):
+            if path.name.startswith((_WRITING, _DELETING)):
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _parts(state: Tree) -> dict[str, Tree]:
-    """The parts of a state that are written apart: a dict's entries, or the whole, called ""."""
+    """Returns the parts of a state that are written apart: a dict's entries, or "" for the whole."""
     named = isinstance(state, dict) and all(str(name).isidentifier() for name in state)
     return dict(state) if named and state else {"": state}
-
-
-def _write_state(path: Path, state: Tree) -> None:
-    if not jax.tree.leaves(state):
-        return
-    import orbax.checkpoint as ocp  # takes two seconds
-
-    with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        checkpointer.save(path, args=ocp.args.StandardSave(jax.tree.map(_to_file, state)))
-
-
-def _read_state(path: Path, template: Tree) -> Tree:
-    if not jax.tree.leaves(template):
-        return template
-    import orbax.checkpoint as ocp
-
-    with _no_log(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        saved = checkpointer.restore(
-            path, args=ocp.args.StandardRestore(jax.tree.map(_to_file, template))
-        )
-    return jax.tree.map(_from_file, template, saved)
-
-
-@contextlib.contextmanager
-def _no_log() -> Iterator[None]:
-    """Keeps orbax from logging the tracebacks of errors that it raises anyhow, once for each of its
-    threads.
-    """
-    logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _is_key(leaf: Any) -> bool:
-    dtype: Any = getattr(leaf, "dtype", None)
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _to_file(leaf: Any) -> np.ndarray:
-    # As key data, since not every orbax knows typed keys; and none stores an array of size 0.
-    array = np.asarray(jax.device_get(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
-    return array if array.size else np.zeros(1, array.dtype)
-
-
-def _from_file(template: Any, saved: np.ndarray) -> jax.Array:
-    if _is_key(template):
-        return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(template))
-    return jnp.asarray(saved) if np.size(template) else jnp.asarray(template)
-
-
-def _describe(state: Tree) -> dict[str, str]:
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {
-        leaf_name(path): f"{jnp.asarray(leaf).dtype}{list(np.shape(leaf))}" for path, leaf in leaves
-    }
 
 
 def _check_leaves(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
@@ -318,56 +270,8 @@ def _check_leaves(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> 
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise CheckpointError(
             f"{path} holds another kind of state ({'; '.join(differ[:5])}{more}); restore it with "
-            "the configuration and the "
-            "environment that it was saved with"
+            "the configuration and the environment that it was saved with"
         )
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """The size of each file, and for the state's also its SHA-256; replay files are large and have
-    check sums of their own.
-    """
-    return {str(path.relative_to(folder)): _digest(path, folder) for path in _files(folder)}
-
-
-def _digest(path: Path, folder: Path) -> str:
-    hashed = path.is_relative_to(folder / _STATE)
-    return f"{path.stat().st_size} {hashlib.sha256(path.read_bytes()).hexdigest() if hashed else ''}".strip()
-
-
-def _check_digests(folder: Path, digests: dict[str, str]) -> None:
-    for name, digest in digests.items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(f"{path} is missing")
-        if _digest(path, folder) != digest:
-            raise ValueError(f"{path} is damaged: it is not what was written")
-
-
-def _sync(folder: Path) -> None:
-    for path in _files(folder):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _is_disk_error(error: Exception) -> bool:
-    # orbax reports what its C++ code met as a ValueError or RuntimeError with the system's words in
-    # it.
-    return isinstance(error, OSError) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,34 +1,56 @@
-"""Which of the four loops trains which agent where."""
+"""Checks of what a loop is made of: its agent, its environment and its numbers."""
 
-from typing import Any
-
-_LOOPS = {
-    (True, True): "OnPolicyScan",
-    (True, False): "OnPolicyLoop",
-    (False, True): "OffPolicyScan",
-    (False, False): "OffPolicyLoop",
-}
+from collections.abc import Mapping
 
 
-def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> None:
-    """Raises a TypeError that names the loop to use, where an agent or an environment is of the
-    other kind.
+def check_loop(agent: object, env: object, *, on_policy: bool, on_device: bool) -> None:
+    """Checks that an agent and an environment are of the kinds that a loop is for.
 
-    What is no environment of this library is left to drivers, which say what makes one; on device
-    it is a TypeError, too.
+    There are four loops: `OffPolicyScan`, `OnPolicyScan`, `OffPolicyLoop` and `OnPolicyLoop`. A
+    scan is for environments in JAX, a loop for those on the host.
+
+    Args:
+      agent: Agent that was given to the loop.
+      env: Environment that was given to it.
+      on_policy: True for a loop of on-policy agents.
+      on_device: True for a scan.
+
+    Raises:
+      TypeError: if another of the four is for them; the message names it. On device also for what
+        is no environment; on the host this is left to drivers, which explain what makes one.
     """
-    if on_device and not hasattr(env, "specs"):
+    if not hasattr(env, "specs"):
+        if on_device:
+            raise TypeError(
+                "expected an environment in JAX, such as envs.classic.CartPole(), got "
+                f"{type(env).__name__}"
+            )
+        in_jax = False
+    else:
+        in_jax = not hasattr(env, "num_envs")
+    learns_on_policy = hasattr(agent, "prepare")
+    given, wanted = _name(on_policy, on_device), _name(learns_on_policy, in_jax)
+    if given != wanted:
+        learns = "from rows of its own policy" if learns_on_policy else "from replay"
+        lives = "is in JAX" if in_jax else "is on the host"
         raise TypeError(
-            "expected an environment in JAX, such as envs.classic.CartPole(), got "
-            f"{type(env).__name__}"
+            f"{given}: {type(agent).__name__} learns {learns}, and {type(env).__name__} {lives}; "
+            f"learners.{wanted} is for them"
         )
-    in_jax = hasattr(env, "specs") and not hasattr(env, "num_envs")
-    kind = hasattr(agent, "prepare"), in_jax if hasattr(env, "specs") else on_device
-    if kind != (on_policy, on_device):
-        learns = "from rows of its own policy" if kind[0] else "from replay"
-        lives = "is in JAX" if kind[1] else "is on the host"
-        raise TypeError(
-            f"{_LOOPS[on_policy, on_device]}: {type(agent).__name__} learns {learns}, and "
-            f"{type(env).__name__} {lives}; "
-            f"learners.{_LOOPS[kind]} is for them"
-        )
+
+
+def _name(on_policy: bool, on_device: bool) -> str:
+    return f"{'On' if on_policy else 'Off'}Policy{'Scan' if on_device else 'Loop'}"
+
+
+def check_at_least(owner: str, least: int, numbers: Mapping[str, int]) -> None:
+    """Raises a ValueError unless all numbers, which are given by name, are at least `least`.
+
+    Args:
+      owner: Name of the class whose arguments they are, for the message.
+      least: Smallest number allowed.
+      numbers: Numbers by the names of the arguments.
+    """
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{owner}: expected {name} >= {least}, got {number}")

@@ -38,7 +38,7 @@ class EvolutionScan(Scan[ScanState]):
     max_steps: int = 1_000
 
     def __post_init__(self):
-        self._check_at_least(num_episodes=1, max_steps=1)
+        self._check_at_least(1, "num_episodes", "max_steps")
 
     @property
     def num_envs(self) -> int:

@@ -1,37 +1,29 @@
-"""Learners in Ray actors that share each update's batch, or one learner in this process, by the
-same methods.
-"""
+"""A group of learners in Ray actors that share each update's batch, or one in this process."""
 
 import collections
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from ..drivers.ray_runtime import import_ray, learner_environment
 from ..envs.types import Array, Tree
-from .sharding import Part, split_batch, weighted_average
-from .stateful import StatefulLearner, restore, result, save
-
-_ADVICE = "The group cannot go on: build another one, and restore_from_path what was saved last"
-
-
-class LearnerError(RuntimeError):
-    """A learner's process has died, or does not answer; the message says which, why, and what to
-    do.
-    """
+from .components import restore, save
+from .group_actor import LearnerActor, LearnerError, PendingUpdate, get_results
+from .sharding import Part, split_batch
+from .stateful import StatefulLearner, result
 
 
 class LearnerGroup:
-    """n equal learners, each of which computes the gradient of its part of a batch and applies the
-    mean over all parts.
+    """n equal learners that share the batch of each update.
 
+    Each computes the gradient of its part of a batch, and applies the mean over all parts.
     Each holds the whole state, and each update is the same in all, so that the states stay equal.
     The mean is weighted by the parts' sizes and taken before the optimizer, which clips, sees it:
-    an update is that of the whole batch on one learner, but for the order in which floats are
+    an update is that of the whole batch on one learner, except for the order in which floats are
     added. The learners hand their gradients to each other through Ray's object store, and batches
     and states travel as NumPy. What raises in a learner is raised here, with its traceback there.
 
@@ -39,21 +31,25 @@ class LearnerGroup:
     machine.
 
     Args:
-      make_learner: builds a learner, in the process that it is to be in:
+      make_learner: Function that builds a learner, in its process:
         `lambda: StatefulLearner(agent(), key=key(0))`. It is sent there by cloudpickle, so it
         should build what it needs rather than refer to it.
-      num_learners: 0, or the number of Ray actors. Ray is started on this machine if `ray.init` was
-        not called before.
-      num_cpus_per_learner: what Ray reserves for each.
-      num_gpus_per_learner: what Ray reserves for each; a fraction shares one, and its memory. With
-        0 a learner sees no GPU.
-      max_in_flight: how many asynchronous updates may be unfinished, at least 1; batches beyond are
-        dropped.
-      timeout: seconds to wait for a learner, to start or to answer, compilation included.
+      num_learners: Number of Ray actors; 0 has one learner in this process. Ray is started on this
+        machine if `ray.init` was not called before.
+      num_cpus_per_learner: Number of CPUs that Ray reserves for each.
+      num_gpus_per_learner: Number of GPUs that Ray reserves for each; a fraction shares one, and
+        its memory. With 0 a learner sees no GPU.
+      max_in_flight: Number of asynchronous updates that may be unfinished, at least 1; batches
+        beyond are dropped.
+      timeout: Seconds to wait for a learner, to start or to answer, compilation included.
+
+    Attributes:
+      num_dropped: Number of batches that asynchronous updates dropped.
 
     Raises:
-      ValueError: for a number out of range.
-      LearnerError: the learners could not be started; with the traceback, if `make_learner` raised.
+      ValueError: if a number is out of range.
+      LearnerError: if the learners could not be started; with the traceback, if `make_learner`
+        raised.
     """
 
     def __init__(
@@ -71,9 +67,10 @@ class LearnerGroup:
                 f"expected num_learners >= 0 and max_in_flight >= 1, got {num_learners=}, "
                 f"{max_in_flight=}"
             )
-        self.num_dropped = 0  # batches that asynchronous updates did not take
-        self._timeout, self._max_in_flight = timeout, max_in_flight
-        self._in_flight: collections.deque[_Update] = collections.deque()
+        self.num_dropped = 0
+        self._timeout = timeout
+        self._max_in_flight = max_in_flight
+        self._in_flight: collections.deque[PendingUpdate] = collections.deque()
         self._local = None if num_learners else make_learner()
         self._actors: list[Any] = []
         self._closed = False
@@ -81,7 +78,7 @@ class LearnerGroup:
             ray = import_ray()
             resources = {"num_cpus": num_cpus_per_learner, "num_gpus": num_gpus_per_learner}
             runtime_env = {"env_vars": learner_environment(num_gpus_per_learner)}
-            actor = ray.remote(_Actor).options(**resources, runtime_env=runtime_env)
+            actor = ray.remote(LearnerActor).options(**resources, runtime_env=runtime_env)
             self._actors = [actor.remote(make_learner) for _ in range(num_learners)]
             try:
                 self._get(
@@ -101,24 +98,28 @@ class LearnerGroup:
         self.close()
 
     def close(self) -> None:
-        """Ends the learners' processes; unfinished updates are lost. The group is of no use
-        afterwards.
-        """
+        """Ends the learners' processes, and with them the group; unfinished updates are lost."""
         for actor in self._actors:
             import ray
 
             ray.kill(actor)
         self._in_flight.clear()
-        self._local, self._actors, self._closed = None, [], True
+        self._local = None
+        self._actors = []
+        self._closed = True
 
     @property
     def num_in_flight(self) -> int:
-        """Asynchronous updates whose results were not returned yet."""
+        """The number of asynchronous updates whose results were not returned yet."""
         return len(self._in_flight)
 
     def prepare(self, experience: Tree) -> Tree:
-        """`StatefulLearner.prepare`, of the whole batch in all learners, so that the states stay
-        equal.
+        """Makes the batch of an on-policy agent's `update`, as `StatefulLearner.prepare` does.
+
+        All learners prepare the whole batch, so that their states stay equal.
+
+        Args:
+          experience: Rows `[B, T + 1, ...]`.
         """
 
         def prepare(learner: StatefulLearner, rows: Tree, index: int) -> Tree:
@@ -130,21 +131,20 @@ class LearnerGroup:
     def update(
         self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None
     ) -> dict[str, Any]:
-        """One update on a batch `[B, ...]`, of any B; parts that are smaller than others, or empty,
-        are padded.
+        """Trains once on a batch of any size; parts that are smaller than others are padded.
 
         Args:
-          batch: what the agent's `train` takes, leaves `[B, ...]`; of an on-policy agent what
-            `prepare` gave.
-          timesteps: as for `StatefulLearner.update`.
-          weights: of the examples, `[B]`.
+          batch: Argument of the agent's `train`, leaves `[B, ...]`; for an on-policy agent the
+            result of `prepare`.
+          timesteps: As for `StatefulLearner.update`.
+          weights: Weights of the examples, `[B]`.
 
         Returns:
-          What `StatefulLearner.update` returns, of the whole batch.
+          The result of `StatefulLearner.update`, of the whole batch.
 
         Raises:
-          ValueError: an empty batch.
-          LearnerError: a learner has died, or does not answer.
+          ValueError: if the batch is empty.
+          LearnerError: if a learner has died, or does not answer.
         """
         if self._local is not None:
             return self._local.update(batch, timesteps, weights)
@@ -153,15 +153,22 @@ class LearnerGroup:
     def async_update(
         self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None
     ) -> list[dict[str, Any]]:
-        """`update` that does not wait for its end: returns the results of earlier ones that are
-        done, in their order.
+        """Begins an `update` and does not wait for its end.
 
-        If `max_in_flight` are unfinished, this batch is dropped, and counted in `num_dropped`. What
-        is asked of the group next finds all updates made that were taken.
+        If `max_in_flight` are unfinished, this batch is dropped, and counted in `num_dropped`. Any
+        later call of the group finds all updates made that were not dropped.
+
+        Args:
+          batch: As for `update`.
+          timesteps: As for `update`.
+          weights: As for `update`.
+
+        Returns:
+          The results of earlier updates that are done, in their order.
 
         Raises:
-          ValueError: there are no actors, or an empty batch.
-          LearnerError: a learner has died.
+          ValueError: if there are no actors, or the batch is empty.
+          LearnerError: if a learner has died.
         """
         if self._local is not None:
             raise ValueError(
@@ -177,51 +184,54 @@ class LearnerGroup:
         return results
 
     def flush(self) -> list[dict[str, Any]]:
-        """Waits for all asynchronous updates; returns the results that were not returned yet."""
+        """Waits for all asynchronous updates, and returns the results that were not returned yet."""
         results = []
         while self._in_flight:
             results.append(self._result(self._in_flight.popleft()))
         return results
 
     def foreach_learner(self, function: Callable[[StatefulLearner], Any]) -> list[Any]:
-        """What `function(learner)` returns, of each learner in order; what it changes must be the
-        same in all.
+        """Returns the results of a function of each learner, in order.
+
+        Args:
+          function: Function of a learner; its changes must be the same in all.
         """
         if self._local is not None:
             return [function(self._local)]
         return self._get([actor.call.remote(function) for actor in self._open()])
 
     def get_state(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """`StatefulLearner.get_state` of the first learner, whom all equal."""
+        """Returns `StatefulLearner.get_state` of the first learner; all are equal."""
         return self._first(lambda learner: learner.get_state(components))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """`StatefulLearner.set_state` of all learners."""
+        """Calls `StatefulLearner.set_state` of all learners."""
         state = jax.device_get(dict(state))
         self._send(lambda learner, state, _: learner.set_state(state), state)
 
     def get_weights(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """`StatefulLearner.get_weights` of the first learner, whom all equal."""
+        """Returns `StatefulLearner.get_weights` of the first learner; all are equal."""
         return self._first(lambda learner: learner.get_weights(components))
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
-        """`StatefulLearner.set_weights` of all learners."""
+        """Calls `StatefulLearner.set_weights` of all learners."""
         self._send(
             lambda learner, weights, _: learner.set_weights(weights), jax.device_get(dict(weights))
         )
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the first learner's state, whom all equal, to the folder `path` of this machine;
-        returns the folder.
-        """
+        """Writes the state to the folder `path` of this machine, and returns the folder."""
         return save(self.get_state(), path)
 
     def restore_from_path(self, path: str | os.PathLike[str]) -> None:
-        """Reads what `save_to_path` wrote, of any number of learners, into all of these.
+        """Reads the state that `save_to_path` of any number of learners wrote, into all of these.
+
+        Args:
+          path: Folder.
 
         Raises:
-          FileNotFoundError: there is nothing in `path`.
-          CheckpointError: it is damaged, or of another kind of agent.
+          FileNotFoundError: if there is nothing in `path`.
+          CheckpointError: if it is damaged, or of another kind of agent.
         """
         self.set_state(restore(self.get_state(), path))
 
@@ -231,17 +241,14 @@ class LearnerGroup:
         return self._get([self._open()[0].call.remote(function)])[0]
 
     def _send(self, function: Callable[[StatefulLearner, Any, int], Any], value: Any) -> Any:
-        """Calls `function(learner, value, index)` in each learner; returns what the first one's
-        gives.
-        """
+        """Calls `function(learner, value, index)` in each learner; returns the first result."""
         if self._local is not None:
             return function(self._local, value, 0)
         import ray
 
-        actors, shared = self._open(), ray.put(value)  # once, for all
-        return self._get(
-            [actor.call.remote(function, shared, index) for index, actor in enumerate(actors)]
-        )[0]
+        shared = ray.put(value)  # once, for all
+        actors = enumerate(self._open())
+        return self._get([actor.call.remote(function, shared, index) for index, actor in actors])[0]
 
     def _open(self) -> list[Any]:
         if self._closed:
@@ -251,29 +258,29 @@ class LearnerGroup:
     def _split(self, batch: Tree, weights: Array | None) -> list[Part]:
         return split_batch(batch, weights, len(self._open()))
 
-    def _submit(self, parts: list[Part], timesteps: Mapping[str, int]) -> "_Update":
-        timesteps, pairs = dict(timesteps), zip(self._actors, parts, strict=True)
+    def _submit(self, parts: list[Part], timesteps: Mapping[str, int]) -> PendingUpdate:
+        timesteps = dict(timesteps)
         halves = [
-            actor.gradients.options(num_returns=2).remote(part, timesteps) for actor, part in pairs
+            actor.gradients.options(num_returns=2).remote(part, timesteps)
+            for actor, part in zip(self._actors, parts, strict=True)
         ]
-        sizes, gradients = [part.size for part in parts], [gradient for gradient, _ in halves]
+        sizes = [part.size for part in parts]
+        gradients = [gradient for gradient, _ in halves]
         # Ray runs an actor's calls in their order: what is submitted next finds this update
         # applied.
         metrics = [actor.apply.remote(timesteps, sizes, *gradients) for actor in self._actors]
-        return _Update([per_example for _, per_example in halves], metrics, sizes, timesteps)
+        return PendingUpdate([per_example for _, per_example in halves], metrics, sizes, timesteps)
 
-    def _result(self, update: "_Update") -> dict[str, Any]:
-        per_example = self._get(
-            update.per_example
-        )  # first, since here an error is that learner's own
+    def _result(self, update: PendingUpdate) -> dict[str, Any]:
+        # First, since here an error is that learner's own.
+        per_example = self._get(update.per_example)
         metrics = self._get(update.metrics)[0]
         cut = [
             jax.tree.map(lambda x, n=n: x[:n], part)
             for part, n in zip(per_example, update.sizes, strict=True)
         ]
-        return result(
-            metrics, jax.tree.map(lambda *parts: np.concatenate(parts), *cut), update.timesteps
-        )
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts), *cut)
+        return result(metrics, whole, update.timesteps)
 
     def _finished(self) -> list[dict[str, Any]]:
         import ray
@@ -287,63 +294,4 @@ class LearnerGroup:
         return results
 
     def _get(self, refs: list[Any], starting: bool = False) -> list[Any]:
-        import ray
-        from ray import exceptions
-
-        values, dead = [], (exceptions.RayActorError, exceptions.ObjectLostError)
-        for index, ref in enumerate(refs):
-            name = f"learner {index} of {len(self._actors)}"
-            try:
-                values.append(ray.get(ref, timeout=self._timeout))
-            except exceptions.GetTimeoutError as error:
-                if not starting:
-                    raise LearnerError(
-                        f"{name} did not answer in {self._timeout} s. {_ADVICE}, or raise timeout"
-                    ) from error
-                have = ray.cluster_resources()
-                raise LearnerError(
-                    f"{name} did not start in {self._timeout} s: each takes num_cpus_per_learner "
-                    "and num_gpus_per_learner of "
-                    f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs in all, and "
-                    "waits for room. Lower these, "
-                    "call ray.init with more, or raise timeout"
-                ) from error
-            except dead as error:
-                told = "could not be built" if starting else f"has died. {_ADVICE}"
-                raise LearnerError(f"{name} {told}.\n{error}") from error
-            except exceptions.RayTaskError as error:
-                if isinstance(
-                    error.cause, dead
-                ):  # what another learner's death makes of this one's call
-                    raise LearnerError(f"a learner has died. {_ADVICE}.\n{error}") from error
-                raise  # what was raised in the learner, with its traceback there
-        return values
-
-
-class _Update(NamedTuple):
-    """What an update's result is made of, when it is there: references, and what is known
-    already.
-    """
-
-    per_example: list[Any]
-    metrics: list[Any]
-    sizes: list[int]
-    timesteps: Mapping[str, int]
-
-
-class _Actor:
-    """A learner in a process of its own."""
-
-    def __init__(self, make_learner: Callable[[], StatefulLearner]):
-        self._learner = make_learner()
-
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        return function(self._learner, *args)
-
-    def gradients(self, part: Part, timesteps: Mapping[str, int]) -> tuple[Tree, Tree]:
-        return self._learner.gradients(part.batch, timesteps, part.weights, part.first)
-
-    def apply(
-        self, timesteps: Mapping[str, int], sizes: Sequence[int], *gradients: Tree
-    ) -> dict[str, Any]:
-        return self._learner.apply(weighted_average(gradients, sizes), timesteps)
+        return get_results(refs, len(self._actors), self._timeout, starting)

@@ -1,9 +1,7 @@
-"""The tutorial's loop - act, store, sample, train - with training and the next action in one
-compiled call.
-"""
+"""The loop of an off-policy agent over a host environment: act, store, sample, train."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,18 +10,21 @@ import numpy as np
 
 from ..agents.agent import Agent, TrainState
 from ..drivers.driver import Driver
-from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
+from ..envs.environment import Environment
+from ..envs.types import Array, PolicyStep, Sample, TimeStep, Trajectory, Tree
 from ..policies.policy import act
 from ..policies.schedule import Schedule
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay
-from .checks import check_loop
+from .checks import check_at_least, check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .packed import PackedTree
 from .prioritised import replay_update
 from .sharding import split_evenly
 
 _Packed = tuple[list[Array], list[Array]]  # the training state, and the sums of its metrics
+_Draws = tuple[Array, Array] | None  # probabilities and table sizes of prioritised draws
+_LARGEST = 16_384  # elements of a leaf that is packed
 
 
 class OffPolicyLoop:
@@ -34,23 +35,28 @@ class OffPolicyLoop:
     vectors, and one call trains and chooses the next action.
 
     Args:
-      agent: an off-policy agent.
-      env: a host environment, unbatched or of n environments.
-      buffer: replay of `agent.train_sequence_length` rows; the driver's rows are added to it.
-      batch_size: windows in a batch.
-      steps_per_iteration: environment steps before the updates of an iteration (summed over
-        environments).
-      updates_per_iteration: optimizer updates of an iteration, each on a batch of its own; all are
+      agent: Off-policy agent.
+      env: Host environment, unbatched or of n environments.
+      buffer: Replay of `agent.train_sequence_length` rows, which gets the driver's rows.
+      batch_size: Number of windows in a batch.
+      steps_per_iteration: Number of environment steps, summed over environments, before the updates
+        of an iteration.
+      updates_per_iteration: Number of updates of an iteration, each on a batch of its own; all are
         drawn before the first.
-      importance_exponent: beta of the importance weights where the buffer is prioritised; a float,
-        or a schedule of the update count.
-      observers: see each row, after the buffer.
-      metrics: names of the agent's metrics that `run` returns, None for all. What is not asked for
-        is not computed: without "grad_norm" an update of SAC with 256-256 networks takes 3 % less
-        time.
-      key: typed key of the run; `state` brings its own training key.
-      seed: of the environment's first reset.
-      state: to continue with; None starts afresh.
+      importance_exponent: Exponent beta of the importance weights where the buffer is prioritised;
+        a float, or a schedule of the update count.
+      observers: Functions that see each row, after the buffer.
+      metrics: Names of the agent's metrics that `run` returns; None for all. A metric that is left
+        out is not computed: without "grad_norm" an update of SAC with 256-256 networks takes 3 %
+        less time.
+      key: Typed key of the run; `state` brings its own training key.
+      seed: Seed of the environment's first reset.
+      state: State to continue from; None starts afresh.
+
+    Attributes:
+      agent: The agent.
+      buffer: The replay buffer.
+      driver: The driver, which steps the environment and counts.
 
     Raises:
       TypeError: if another loop is for this agent or environment.
@@ -60,7 +66,7 @@ class OffPolicyLoop:
     def __init__(
         self,
         agent: Agent,
-        env: Any,
+        env: Environment,
         buffer: Replay,
         *,
         batch_size: int = 64,
@@ -74,47 +80,32 @@ class OffPolicyLoop:
         state: TrainState | None = None,
     ):
         check_loop(agent, env, on_policy=False, on_device=False)
-        if min(batch_size, steps_per_iteration, updates_per_iteration) < 1:
-            raise ValueError(
-                f"expected at least 1: {batch_size=}, {steps_per_iteration=}, "
-                f"{updates_per_iteration=}"
-            )
+        numbers = {
+            "batch_size": batch_size,
+            "steps_per_iteration": steps_per_iteration,
+            "updates_per_iteration": updates_per_iteration,
+        }
+        check_at_least("OffPolicyLoop", 1, numbers)
         train_key, self._act_key, self._warm_up_key = jax.random.split(key, 3)
         self.agent = agent
         self.buffer = buffer
-        self.driver = Driver(
-            env, agent.collect_policy, (buffer.add, *observers), key=self._act_key, seed=seed
-        )
-        self._steps, self._updates, self._batch_size = (
-            steps_per_iteration,
-            updates_per_iteration,
-            batch_size,
-        )
+        observers = (buffer.add, *observers)
+        self.driver = Driver(env, agent.collect_policy, observers, key=self._act_key, seed=seed)
+        self._batch_size = batch_size
+        self._steps = steps_per_iteration
+        self._updates = updates_per_iteration
         self._beta = importance_exponent
         self._prioritised = buffer.priority_exponent is not None
-        like = jax.eval_shape(agent.init, train_key) if state is None else state
-        self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
-        computed = jax.eval_shape(self._train, like, self._batch(batch_size), None)[1].metrics
-        wanted = tuple(computed if metrics is None else metrics)
-        if unknown := set(wanted) - set(computed):
-            raise ValueError(
-                f"metrics: expected some of {', '.join(computed)}, got {', '.join(sorted(unknown))}"
-            )
-        self._packing, self._totals = (
-            PackedTree(like, largest=16_384),
-            PackedTree({name: computed[name] for name in wanted}),
-        )
-        # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates
-        # its own.
-        self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
-        self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
-        options = compiler_options(like.params, batch_size)
-        self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
-        self._act = jax.jit(self._act_packed, **options)
-        self._compiling = self._compile(like)
-        self.state = initial_state(agent, train_key) if state is None else state
-        self._dataset: Any = None
+        self._dataset: Iterator[Sample] | None = None
         self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
+        self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
+        like = jax.eval_shape(agent.init, train_key) if state is None else state
+        self._packing = PackedTree(like, largest=_LARGEST)
+        self._totals = PackedTree(self._metrics_like(like, metrics))
+        self._make_calls(like)
+        compiling = self._compile(like)
+        self.state = initial_state(agent, train_key) if state is None else state
+        self._compiling = compiling
 
     @property
     def state(self) -> TrainState:
@@ -126,12 +117,19 @@ class OffPolicyLoop:
         self._packed = (self._pack(state), jax.device_put(self._totals.zeros()))
 
     def warm_up(self, num_steps: int) -> None:
-        """Fills the buffer with `num_steps` environment steps of uniformly random actions."""
+        """Fills the buffer with environment steps of uniformly random actions.
+
+        Args:
+          num_steps: Number of environment steps, summed over environments.
+        """
         self.driver.set_policy(self._random_policy, self._warm_up_key)
         self.driver.run(num_steps=num_steps)
 
     def run(self, num_iterations: int) -> dict[str, float]:
         """Runs iterations, and returns the means of the agent's metrics over them.
+
+        Args:
+          num_iterations: Number of iterations.
 
         Raises:
           ValueError: if `num_iterations` is less than 1.
@@ -142,89 +140,89 @@ class OffPolicyLoop:
         driver = self.driver
         if driver.policy is not self.agent.collect_policy:
             driver.set_policy(self.agent.collect_policy, self._act_key)
-        time_step, policy_state = driver.start()
+        driver.start()
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size * self._updates)
-        policy_step = self._act(self._packed[0], time_step, policy_state, np.int32(driver.num_rows))
+        policy_step = self._act(self._packed[0], *self._place())
         self._compiling.join()
         for _ in range(num_iterations):
             stop = driver.num_steps + self._steps
             driver.take(policy_step)
             while driver.num_steps < stop:
-                policy_step = self._act(
-                    self._packed[0],
-                    driver.time_step,
-                    driver.policy_state,
-                    np.int32(driver.num_rows),
-                )
-                driver.take(policy_step)
+                driver.take(self._act(self._packed[0], *self._place()))
             experience, info = next(self._dataset)
             draws = (info.probability, info.table_size) if self._prioritised else None
             self._packed, policy_step, priorities = self._train_and_act(
-                self._packed,
-                experience,
-                draws,
-                driver.time_step,
-                driver.policy_state,
-                np.int32(driver.num_rows),
+                self._packed, experience, draws, *self._place()
             )
             if priorities is not None:
                 self.buffer.update_priorities(info.key, np.asarray(priorities))
         state, totals = self._packed
         self._packed = (state, jax.device_put(self._totals.zeros()))
-        totals = self._totals.unpack(jax.device_get(totals))
-        return {
-            name: float(total) / (num_iterations * self._updates) for name, total in totals.items()
-        }
+        sums = self._totals.unpack(jax.device_get(totals))
+        num_updates = num_iterations * self._updates
+        return {name: float(total) / num_updates for name, total in sums.items()}
 
-    def _rows(self, *leading: int) -> Trajectory:
+    def _place(self) -> tuple[TimeStep, Tree, np.int32]:
+        """Returns what to act on: the time step, the policy's state, the number of the row."""
+        driver = self.driver
+        return driver.time_step, driver.policy_state, np.int32(driver.num_rows)
+
+    def _rows_like(self, *leading: int) -> Trajectory:
         return jax.tree.map(
             lambda s: jax.ShapeDtypeStruct((*leading, *s.shape), s.dtype),
             self.agent.collect_data_spec,
         )
 
-    def _batch(self, size: int) -> Trajectory:
-        return self._rows(size, self.agent.train_sequence_length or 2)
+    def _batch_like(self, size: int) -> Trajectory:
+        return self._rows_like(size, self.agent.train_sequence_length or 2)
+
+    def _metrics_like(self, state: TrainState, wanted: Sequence[str] | None) -> dict[str, Any]:
+        """Returns the shapes of the metrics that are wanted, by name."""
+        batch = self._batch_like(self._batch_size)
+        computed = jax.eval_shape(self._train, state, batch, None)[1].metrics
+        names = tuple(computed if wanted is None else wanted)
+        if unknown := set(names) - set(computed):
+            raise ValueError(
+                f"metrics: expected some of {', '.join(computed)}, got {', '.join(sorted(unknown))}"
+            )
+        return {name: computed[name] for name in names}
+
+    def _make_calls(self, state: TrainState) -> None:
+        # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates
+        # its own.
+        self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
+        self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
+        options = compiler_options(state.params, self._batch_size)
+        self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
+        self._act = jax.jit(self._act_packed, **options)
 
     def _compile(self, state: TrainState) -> threading.Thread:
-        """Begins to compile the call that trains, for which the first iteration would wait, while
-        the state is made.
-        """
+        """Begins to compile the call that trains, for which the first iteration would wait."""
         packed = (jax.eval_shape(self._pack, state), self._totals.zeros())
-        num_drawn, num_envs = self._batch_size * self._updates, self.driver.env.num_envs
+        num_drawn = self._batch_size * self._updates
+        num_envs = self.driver.env.num_envs
         shape = () if num_envs is None else (num_envs,)
-        row = self._rows(*shape)
+        row = self._rows_like(*shape)
         time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
         policy_state = self.agent.collect_policy.initial_state(shape)
         draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if self._prioritised else None
-        return compile_ahead(
-            self._train_and_act,
-            packed,
-            self._batch(num_drawn),
-            draws,
-            time_step,
-            policy_state,
-            np.int32(0),
-        )
+        place = (time_step, policy_state, np.int32(0))
+        batch = self._batch_like(num_drawn)
+        return compile_ahead(self._train_and_act, packed, batch, draws, *place)
 
     def _act_packed(
         self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array
     ) -> PolicyStep:
-        state = self._packing.unpack(packed)
-        return act(
-            self.agent.collect_policy,
-            self.agent.policy_params(state),
-            time_step,
-            policy_state,
-            self._act_key,
-            row,
-        )
+        policy = self.agent.collect_policy
+        params = self.agent.policy_params(self._packing.unpack(packed))
+        return act(policy, params, time_step, policy_state, self._act_key, row)
 
     def _train_and_act_packed(
         self,
         packed: _Packed,
         experience: Trajectory,
-        draws: Any,
+        draws: _Draws,
         time_step: TimeStep,
         policy_state: Tree,
         row: Array,
@@ -235,7 +233,8 @@ class OffPolicyLoop:
         else:
             batches = split_evenly((experience, draws), self._updates)
             carry, priorities = jax.lax.scan(self._update, carry, batches)
-        state, totals = self._packing.pack(carry[0]), self._totals.pack(carry[1])
+        state = self._packing.pack(carry[0])
+        totals = self._totals.pack(carry[1])
         step = self._act_packed(state, time_step, policy_state, row)
         return (state, totals), step, None if priorities is None else priorities.reshape(-1)
 

@@ -82,7 +82,7 @@ class OffPolicyScan(Scan[OffPolicyState]):
     def __post_init__(self):
         check_loop(self.agent, self.env, on_policy=False, on_device=True)
         self._check_at_least(
-            num_envs=1, rows_per_iteration=1, updates_per_iteration=1, batch_size=1
+            1, "num_envs", "rows_per_iteration", "updates_per_iteration", "batch_size"
         )
         if self.warmup_rows < self.buffer.sequence_length:
             raise ValueError(

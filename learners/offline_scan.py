@@ -39,7 +39,7 @@ class OfflineScan(Scan[ScanState]):
         shape = jnp.shape(self.rows.step_type)
         if len(shape) != 2 or shape[0] < 1:
             raise ValueError(f"OfflineScan: expected rows [N, T] with N >= 1, got {list(shape)}")
-        self._check_at_least(batch_size=1)
+        self._check_at_least(1, "batch_size")
 
     def init(self, key: Array) -> ScanState:
         """Returns the state with a fresh agent."""

@@ -69,7 +69,8 @@ class OnPolicyScan(Scan[OnPolicyState]):
 
     def __post_init__(self):
         check_loop(self.agent, self.env, on_policy=True, on_device=True)
-        self._check_at_least(num_envs=1, num_rows=1, num_epochs=1, num_minibatches=1, policy_lag=0)
+        self._check_at_least(1, "num_envs", "num_rows", "num_epochs", "num_minibatches")
+        self._check_at_least(0, "policy_lag")
 
     @property
     def rows_per_iteration(self) -> int:

@@ -12,6 +12,7 @@ from ..agents.agent import Agent, TrainState
 from ..agents.es import EsAgent
 from ..envs.environment import Environment, JaxEnvironment
 from ..envs.types import Array
+from .checks import check_at_least
 
 
 @struct.dataclass
@@ -138,12 +139,10 @@ class Scan(abc.ABC, Generic[State]):
         """
         return self.run(self.init(key), num_iterations, num_reports)
 
-    def _check_at_least(self, **least: int) -> None:
-        """Raises a ValueError unless each of the fields named is at least the number given."""
-        for name, number in least.items():
-            value = getattr(self, name)
-            if value < number:
-                raise ValueError(f"{type(self).__name__}: expected {name} >= {number}, got {value}")
+    def _check_at_least(self, least: int, *names: str) -> None:
+        """Raises a ValueError unless the fields named are at least `least`."""
+        numbers = {name: getattr(self, name) for name in names}
+        check_at_least(type(self).__name__, least, numbers)
 
 
 def _iterations_per_report(num_iterations: int | Array, num_reports: int) -> int | Array:

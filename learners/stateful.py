@@ -1,8 +1,8 @@
-"""A learner that holds its state: one of a `LearnerGroup`, or alone."""
+"""A learner that holds its state, alone or as one of a `LearnerGroup`."""
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,19 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..agents.agent import Agent, Shard, TrainState
-from ..envs.specs import leaf_name
 from ..envs.types import Array, Tree
-from .checkpoints import Checkpointer
+from .components import COMPONENTS, check_names, chosen, like, restore, save, to_numpy
 from .learner import Learner
-
-COMPONENTS = ("params", "target_params", "opt_state", "step", "key", "extra")
 
 
 class StatefulLearner:
-    """An agent, its compiled update, and its state, which comes out and goes in as NumPy.
+    """An agent, its compiled update, and its state, which is read and set as NumPy.
 
     Derive from it to do something before or after each update. In a group the hooks run in every
-    learner: what they do to `state` must follow from the state and the time steps alone, so that
+    learner: their changes of `state` must follow from the state and the time steps alone, so that
     the learners stay equal.
 
     Custom losses are agents: an `init`, and a `train` that hands `shards` on to `apply_loss`.
@@ -33,30 +30,34 @@ class StatefulLearner:
     >>> import dataclasses, optax
     >>> from jax_agents import networks
     >>> from jax_agents.agents.agent import LossInfo, apply_loss, init_state, weighted_mean
-    >>> from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sample, trajectory_spec, zeros
+    >>> from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
+    >>> from jax_agents.envs.specs import sample, trajectory_spec, zeros
     >>> @dataclasses.dataclass(frozen=True, eq=False)
     ... class Cloning:
     ...     specs: EnvironmentSpecs
     ...     network: networks.ActorNetwork
     ...     def init(self, key):
-    ...         return init_state({"actor": self.network.init(key, zeros(self.specs.observation))}, optax.adam(0.01), key)
+    ...         params = {"actor": self.network.init(key, zeros(self.specs.observation))}
+    ...         return init_state(params, optax.adam(0.01), key)
     ...     def train(self, state, rows, weights=None, *, shards=None):
     ...         def loss(params, key):
-    ...             nll = -self.network.apply(params["actor"], rows.observation).log_prob(rows.action).mean(axis=1)
+    ...             actions = self.network.apply(params["actor"], rows.observation)
+    ...             nll = -actions.log_prob(rows.action).mean(axis=1)
     ...             return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll})
     ...         return apply_loss(state, loss, optax.adam(0.01), shards=shards)
     >>> specs = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
-    >>> learner = StatefulLearner(Cloning(specs, networks.ActorNetwork(specs.action, (8,))), key=jax.random.key(0))
+    >>> agent = Cloning(specs, networks.ActorNetwork(specs.action, (8,)))
+    >>> learner = StatefulLearner(agent, key=jax.random.key(0))
     >>> rows = sample(trajectory_spec(specs), jax.random.key(1), (16, 1))
-    >>> losses = [learner.update(rows, timesteps={"env_steps": 16 * i})["metrics"]["loss"] for i in range(30)]
-    >>> losses[-1] < losses[0]
+    >>> results = [learner.update(rows, timesteps={"env_steps": 16 * i}) for i in range(30)]
+    >>> results[-1]["metrics"]["loss"] < results[0]["metrics"]["loss"]
     True
 
     Args:
-      agent: what to train.
-      key: typed key of the first state.
-      devices: as for `Learner`.
-      method: as for `Learner`.
+      agent: Agent to train.
+      key: Typed key of the first state.
+      devices: As for `Learner`.
+      method: As for `Learner`.
     """
 
     def __init__(
@@ -94,14 +95,14 @@ class StatefulLearner:
     def update(
         self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None = None
     ) -> dict[str, Any]:
-        """One update on a batch `[B, ...]`: what the agent's `train` takes, of an on-policy agent
-        what `prepare` gave.
+        """Trains once on a batch.
 
         Args:
-          batch: leaves `[B, ...]`.
-          timesteps: how far the run is, by names of your choice (`{"env_steps": 250}`): for the
-            hooks, and in the result.
-          weights: of the examples, `[B]`.
+          batch: Argument of the agent's `train`, leaves `[B, ...]`; for an on-policy agent the
+            result of `prepare`.
+          timesteps: Counts of how far the run is, by names of your choice (`{"env_steps": 250}`):
+            for the hooks, and in the result.
+          weights: Weights of the examples, `[B]`.
 
         Returns:
           `metrics` (floats; `loss` and `grad_norm` among them), `per_example` (arrays `[B]`) and
@@ -113,13 +114,16 @@ class StatefulLearner:
         return result(info.metrics, jax.device_get(info.per_example), timesteps)
 
     def prepare(self, experience: Tree) -> Tree:
-        """What an on-policy agent's `update` takes, as NumPy, from rows `[B, T + 1, ...]`: the
-        agent's own `prepare`.
+        """Makes the batch of an on-policy agent's `update`, as NumPy, by the agent's `prepare`.
 
-        What that changes of the state (running statistics, a penalty's coefficient) stays here.
+        The changes that it makes to the state (running statistics, a penalty's coefficient) stay
+        here.
+
+        Args:
+          experience: Rows `[B, T + 1, ...]`.
 
         Raises:
-          ValueError: the agent is off-policy: `update` takes its batches as they are.
+          ValueError: if the agent is off-policy: `update` takes its batches as they are.
         """
         if self._prepare is None:
             raise ValueError(
@@ -129,19 +133,22 @@ class StatefulLearner:
         self.state, examples = self._prepare(self.state, experience)
         return jax.device_get(examples)
 
-    # -- the two halves of an update, for groups
-
     def gradients(
         self, batch: Tree, timesteps: Mapping[str, int], weights: Array | None, first: int
     ) -> tuple[Tree, Tree]:
-        """The first half, on a part of a batch: (gradients, loss, metrics), which are to be
-        averaged, and `per_example`.
+        """Computes the first half of an update, on a part of a batch.
 
         Args:
-          batch: leaves `[S, ...]`.
-          timesteps: as for `update`.
-          weights: `[S]`.
-          first: the index in the whole batch of the part's first example.
+          batch: Leaves `[S, ...]`.
+          timesteps: As for `update`.
+          weights: Weights of the examples, `[S]`.
+          first: Index in the whole batch of the part's first example.
+
+        Returns:
+          (gradients, loss, metrics), which are to be averaged, and `per_example`.
+
+        Raises:
+          ValueError: if the learner's method is not "jit".
         """
         if self.learner.method != "jit":
             raise ValueError(
@@ -153,82 +160,76 @@ class StatefulLearner:
         return jax.device_get(self._gradients(self._state, *self._part))
 
     def apply(self, mean: Tree, timesteps: Mapping[str, int]) -> dict[str, Array]:
-        """The second half: the update with the mean over all parts of what `gradients` gave;
-        returns the metrics.
+        """Makes the second half of an update, and returns the metrics.
+
+        Args:
+          mean: Mean over all parts of the results of `gradients`.
+          timesteps: As for `update`.
         """
-        part, self._part = self._part, ()
+        part = self._part
+        self._part = ()
         self._state, metrics = self._apply(self._state, mean, *part)
         self.after_gradient_based_update(timesteps)
         return jax.device_get(metrics)
 
-    # -- state and weights
-
     def get_state(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """The state's components by name, as NumPy: "params", "target_params", "opt_state", "step",
-        "key", "extra".
+        """Returns components of the state by name, as NumPy.
+
+        They are "params", "target_params", "opt_state", "step", "key" and "extra".
 
         Args:
-          components: a name or several; None: all.
+          components: Name or several names; None gives all.
 
         Raises:
-          ValueError: there is no such component.
+          ValueError: if there is no such component.
         """
-        names = (
-            COMPONENTS
-            if components is None
-            else (components,)
-            if isinstance(components, str)
-            else tuple(components)
-        )
-        _check_names("state", names, COMPONENTS)
+        names = chosen("state", components, COMPONENTS)
         state = self.state
-        return {name: jax.tree.map(_to_numpy, getattr(state, name)) for name in names}
+        return {name: jax.tree.map(to_numpy, getattr(state, name)) for name in names}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Replaces those components of the state that are given, and no others.
 
+        Args:
+          state: Components by name, as from `get_state`.
+
         Raises:
-          ValueError: there is no such component, or one of another structure or shape; nothing is
-            changed then.
+          ValueError: if there is no such component, or one has another structure or shape; nothing
+            is changed then.
         """
-        _check_names("state", state, COMPONENTS)
+        check_names("state", state, COMPONENTS)
         current = self.state
-        new = {name: _like(getattr(current, name), state[name], name) for name in state}
+        new = {name: like(getattr(current, name), state[name], name) for name in state}
         self.state = dataclasses.replace(current, **new)
 
     def get_weights(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """The parameters by role, as NumPy; `components` names roles to give alone ("actor").
-
-        Raises:
-          ValueError: there is no such role.
-        """
-        weights = self.get_state("params")["params"]
-        names = (
-            tuple(weights)
-            if components is None
-            else (components,)
-            if isinstance(components, str)
-            else tuple(components)
-        )
-        _check_names("weights", names, tuple(weights))
-        return {name: weights[name] for name in names}
-
-    def set_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replaces the parameters of the roles given, and their targets by copies; the optimizer's
-        state stays.
+        """Returns the parameters by role, as NumPy.
 
         Args:
-          weights: as from `get_weights`.
+          components: Role ("actor") or several roles; None gives all.
 
         Raises:
-          ValueError: there is no such role, or one of another structure or shape; nothing is
+          ValueError: if there is no such role.
+        """
+        weights = self.get_state("params")["params"]
+        return {name: weights[name] for name in chosen("weights", components, tuple(weights))}
+
+    def set_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replaces the parameters of the roles given, and their targets by copies.
+
+        The optimizer's state stays.
+
+        Args:
+          weights: Parameters by role, as from `get_weights`.
+
+        Raises:
+          ValueError: if there is no such role, or one has another structure or shape; nothing is
             changed then.
         """
         state = self.state
-        _check_names("weights", weights, tuple(state.params))
+        check_names("weights", weights, tuple(state.params))
         new = {
-            role: _like(state.params[role], tree, f"params/{role}")
-            for role, tree in weights.items()
+            role: like(state.params[role], tree, f"params/{role}") for role, tree in weights.items()
         }
         targets = {
             role: jax.tree.map(jnp.copy, tree)
@@ -240,17 +241,22 @@ class StatefulLearner:
         )
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the state as a checkpoint in the folder `path`, in place of what is there; returns
-        the folder.
+        """Writes the state as a checkpoint in the folder `path`, and returns the folder.
+
+        Args:
+          path: Folder; what was there is replaced.
         """
         return save(self.get_state(), path)
 
     def restore_from_path(self, path: str | os.PathLike[str]) -> None:
-        """Reads what `save_to_path` wrote, of a learner or of a group.
+        """Reads the state that `save_to_path` of a learner or of a group wrote.
+
+        Args:
+          path: Folder.
 
         Raises:
-          FileNotFoundError: there is nothing in `path`.
-          CheckpointError: it is damaged, or of another kind of agent.
+          FileNotFoundError: if there is nothing in `path`.
+          CheckpointError: if it is damaged, or of another kind of agent.
         """
         self.set_state(restore(self.get_state(), path))
 
@@ -258,24 +264,9 @@ class StatefulLearner:
 def result(
     metrics: Mapping[str, Any], per_example: Mapping[str, Any], timesteps: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What an update returns."""
+    """Returns the result of an update: floats, arrays `[B]`, and the time steps."""
     floats = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
     return {"metrics": floats, "per_example": dict(per_example), "timesteps": dict(timesteps)}
-
-
-def save(state: dict[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Writes what `get_state` gave to the folder `path`, whole or not at all; returns the
-    folder.
-    """
-    checkpointer, step = Checkpointer(path, keep=2), int(state["step"])
-    checkpointer.save(step, state)
-    checkpointer.discard_after(step)  # of a run that was here before
-    return checkpointer.folder
-
-
-def restore(template: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `save` wrote, as NumPy; `template` has its structure."""
-    return jax.device_get(Checkpointer(path).restore(template)[0])
 
 
 def _gradients(
@@ -304,47 +295,3 @@ def _apply(
     # loss.
     state, info = agent.train(state, batch, weights, shards=Shard(lambda _: mean, first))
     return state, info.metrics
-
-
-def _check_names(what: str, names: Iterable[str], known: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"{what}: no component {unknown}; there are {list(known)}")
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _to_numpy(leaf: Any) -> np.ndarray:
-    return np.array(jax.device_get(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
-
-
-def _like(template: Tree, values: Tree, component: str) -> Tree:
-    treedef: Any
-    wanted, treedef = jax.tree_util.tree_flatten_with_path(template)
-    given = jax.tree.leaves(values)
-    if jax.tree.structure(values) != treedef:
-        names = lambda tree: [
-            leaf_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]
-        ]
-        raise ValueError(
-            f"{component}: expected leaves {names(template)}, got {names(values)}; get_state "
-            "gives what fits"
-        )
-    leaves = []
-    for (path, leaf), value in zip(wanted, given, strict=True):
-        data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        if np.shape(value) != data.shape:
-            name = leaf_name((jax.tree_util.DictKey(component), *path))
-            raise ValueError(
-                f"{name}: expected {data.dtype}{list(data.shape)}, got an array "
-                f"{list(np.shape(value))}"
-            )
-        array = jnp.array(value, data.dtype)
-        leaves.append(
-            jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-            if _is_key(leaf)
-            else array
-        )
-    return treedef.unflatten(leaves)

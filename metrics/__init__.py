@@ -1,10 +1,10 @@
-"""Metrics of a stream of rows: pure ones for scans, and an observer that hosts them beside a
-driver.
-"""
+"""Metrics of a stream of rows: pure ones for scans, and observers of drivers on the host."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
+from .counting import RowCounts, count_rows
+from .episode_log import EpisodeLog
 from .metrics import (
     AverageEpisodeLength,
     AverageReturn,
@@ -21,10 +21,13 @@ __all__ = [
     "AverageEpisodeLength",
     "AverageReturn",
     "EnvironmentSteps",
+    "EpisodeLog",
     "EpisodeRecord",
     "MaxReturn",
     "Metric",
     "MetricObserver",
     "MinReturn",
     "NumberOfEpisodes",
+    "RowCounts",
+    "count_rows",
 ]

@@ -9,9 +9,9 @@ import jax
 from ...agents.agent import TrainState
 from ...envs.environment import Environment
 from ...envs.types import Tree
-from ...metrics import AverageReturn, MetricObserver
+from ...metrics import EpisodeLog
 from ...replay.replay import Replay
-from .protocol import Episodes, Progress
+from .protocol import Progress
 
 
 class LoopRunner:
@@ -27,7 +27,7 @@ class LoopRunner:
         self._agent = agent
         self._env = env
         self.replay = buffer
-        self._episodes = _EpisodeLog()
+        self._episodes = EpisodeLog(max_episodes=10_000)
         self._loop = config.host_loop(
             agent,
             env,
@@ -60,12 +60,13 @@ class LoopRunner:
             iterations = math.ceil(num_steps / self._config.steps_per_iteration)
             metrics = self._loop.run(iterations)
             updates = iterations * self._config.updates_per_iteration
-        return Progress(updates, metrics, self._episodes.take())
+        returns, lengths = self._episodes.take()
+        episodes = [(float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)]
+        return Progress(updates, metrics, episodes)
 
     def _warm_up(self, num_steps: int) -> None:
-        if (
-            self._agent.collect_data_spec.policy_info
-        ):  # a random policy would not give what the agent stores
+        if self._agent.collect_data_spec.policy_info:
+            # A random policy would not give what the agent stores.
             self._loop.driver.run(
                 num_steps=num_steps, params=self._agent.policy_params(self._loop.state)
             )
@@ -99,25 +100,3 @@ class LoopRunner:
         if self.replay is not None:
             self.replay.close()
         self._env.close()
-
-
-class _EpisodeLog:
-    """An observer that keeps the episodes that ended since the last `take`."""
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        self._observer, self._taken = MetricObserver(AverageReturn(buffer_size=10_000)), 0
-
-    def __call__(self, row: Any) -> None:
-        self._observer(row)
-
-    def take(self) -> list[Episodes]:
-        episodes = int(self._observer.record(1).episodes)
-        new, self._taken = min(episodes - self._taken, 10_000), episodes
-        record = self._observer.record(max(1, new))
-        return [
-            (float(r), float(n), 1)
-            for r, n in zip(record.returns[:new], record.lengths[:new], strict=True)
-        ]

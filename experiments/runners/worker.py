@@ -53,6 +53,6 @@ class Worker(TrainedPolicy):
 
 def worker_of(collector: Collector, make_agent: Callable[[Any], Agent], seed: int) -> Worker:
     """The one `Worker` of an actor, which keeps what it has compiled."""
-    if "worker" not in collector.kept:
-        collector.kept["worker"] = Worker(collector, make_agent, seed)
-    return collector.kept["worker"]
+    if "worker" not in collector.cache:
+        collector.cache["worker"] = Worker(collector, make_agent, seed)
+    return collector.cache["worker"]

@@ -100,7 +100,7 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
         actor_params=[{"epsilon": 0.02}, {"epsilon": 0.08}],
         warmup_steps=500,
         parameters=parameters,
-        timeout=15.0,
+        supervision=drivers.Supervision(timeout=15.0),
     ) as driver:
         driver.publish(0, agent.policy_params(state))
         unfinished = lambda: (

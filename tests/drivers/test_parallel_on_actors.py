@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from jax_agents.drivers import ParallelDriver, RemoteParameterServer
+from jax_agents.drivers import ParallelDriver, RemoteParameterServer, Supervision
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.policies import with_version
 from jax_agents.replay import has_reverb
@@ -54,9 +54,7 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
     failures = []
     options = {
         "num_rows": 8,
-        "timeout": 30.0,
-        "backoff": 0.1,
-        "on_failure": failures.append,
+        "supervision": Supervision(timeout=30.0, backoff=0.1, on_failure=failures.append),
         "parameters": parameters,
     }
     make_env = environments(failure="exit", flag=str(flag), sleep=0.001)
@@ -101,8 +99,10 @@ def test_an_environment_that_raises_or_hangs_is_replaced(
     by_value(environments, random_policy)
     failures = []
     make_env = environments(failure=failure, flag=str(tmp_path / "failed"), sleep=0.001)
-    options = {"num_rows": 8, "timeout": 15.0, "backoff": 0.1, "on_failure": failures.append}
-    with ParallelDriver(make_env, random_policy, num_actors=2, **options) as driver:
+    rules = Supervision(timeout=15.0, backoff=0.1, on_failure=failures.append)
+    with ParallelDriver(
+        make_env, random_policy, num_actors=2, num_rows=8, supervision=rules
+    ) as driver:
         driver.publish(0, {})
         blocks = list(driver.run(num_steps=500))
         while len({(b.actor, b.generation) for b in blocks}) < 3:
@@ -182,8 +182,7 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
             "num_rows": 8,
             "make_replay": make_replay,
             "row_versions": True,
-            "backoff": 0.1,
-            "timeout": 120.0,
+            "supervision": Supervision(timeout=120.0, backoff=0.1),
         }
         with ParallelDriver(
             environments(None, sleep=0.005), random_policy, num_actors=2, **options
@@ -215,7 +214,7 @@ TWO_NODES = """
 import os, sys
 import ray
 from ray.cluster_utils import Cluster
-from jax_agents.drivers import ParallelDriver
+from jax_agents.drivers import ParallelDriver, Supervision
 
 folder = sys.argv[1]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100_000_000})
@@ -233,7 +232,10 @@ def make_policy(specs):
     from jax_agents.policies import RandomPolicy
     return RandomPolicy(specs.action)
 
-with ParallelDriver(make_env, make_policy, num_actors=2, num_rows=8, options={"resources": {"rollout": 1}}) as driver:
+rules = Supervision(options={"resources": {"rollout": 1}})
+with ParallelDriver(
+    make_env, make_policy, num_actors=2, num_rows=8, supervision=rules
+) as driver:
     driver.publish(0, {})
     steps = sum(block.num_steps for block in driver.run(num_steps=500))
 here = ray.get_runtime_context().get_node_id()

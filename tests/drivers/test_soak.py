@@ -39,8 +39,9 @@ def test_memory_is_flat_for_ten_minutes(ray_on_this_machine):
     state, updates, start, measured = learner.init(jax.random.key(0)), 0, time.monotonic(), []
     parameters = drivers.RemoteParameterServer()
     policy = lambda specs: make_agent(specs).collect_policy
+    rules = drivers.Supervision(timeout=120.0)
     with drivers.ParallelDriver(
-        make_env, policy, num_actors=2, parameters=parameters, timeout=120.0
+        make_env, policy, num_actors=2, parameters=parameters, supervision=rules
     ) as driver:
         driver.publish(0, agent.policy_params(state))
         while (seconds := time.monotonic() - start) < SECONDS:

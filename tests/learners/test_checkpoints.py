@@ -13,7 +13,7 @@ import pytest
 from jax_agents.agents.agent import init_state
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, trajectory_spec
 from jax_agents.envs.types import Trajectory
-from jax_agents.learners import checkpoints
+from jax_agents.learners import checkpoint_files
 from jax_agents.learners.checkpoints import Checkpointer, CheckpointError
 from jax_agents.replay import HostReplay
 
@@ -154,13 +154,13 @@ def test_death_during_a_save_leaves_the_earlier_ones_whole(saved, monkeypatch, c
 )
 def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, error):
     # orbax's C++ code reports a full disk as a ValueError.
-    write = checkpoints._write_state
+    write = checkpoint_files.write_state
 
     def full(path, state):
         write(path, state)
         raise error
 
-    monkeypatch.setattr(checkpoints, "_write_state", full)
+    monkeypatch.setattr(checkpoint_files, "write_state", full)
     with pytest.raises(
         OSError,
         match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole",

@@ -178,7 +178,7 @@ def test_metrics_that_are_asked_for():
 def test_refuses_numbers_below_one():
     agent = make_agent()
     env = envs.HostEnvironment(envs.classic.CartPole())
-    with pytest.raises(ValueError, match="batch_size=0"):
+    with pytest.raises(ValueError, match="OffPolicyLoop: expected batch_size >= 1, got 0"):
         learners.OffPolicyLoop(agent, env, make_buffer(agent), batch_size=0, key=KEY)
     loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY)
     with pytest.raises(ValueError, match="at least 1, got 0"):

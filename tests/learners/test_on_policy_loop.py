@@ -169,7 +169,7 @@ def test_gymnasium_in_processes_and_reinforce():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="num_epochs=0"):
+    with pytest.raises(ValueError, match="OnPolicyLoop: expected num_epochs >= 1, got 0"):
         make_loop(num_epochs=0)
     with pytest.raises(
         ValueError, match="num_minibatches=5 does not divide the batch of 48 examples"
