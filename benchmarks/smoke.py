@@ -1,6 +1,6 @@
 """Guards the speed of the hot loops: fails where one fell below 0.75 of its calibrated ratio.
 
-Each loop is measured beside the same work written directly in JAX or NumPy (`bare/`), in turns in
+Each loop is compared with the same work written directly in JAX or NumPy (`bare/`), in turns in
 one process, and the best of five windows of each counts. So the ratio of the two depends little on
 the machine. What it should be stands in smoke.json for each version of JAX: the median of twenty
 runs, with their date. A loop that is too slow is measured once more before the run fails.
