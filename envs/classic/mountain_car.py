@@ -12,18 +12,20 @@ from ..specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs
 from ..types import Array
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Valley(EpisodicEnvironment):
     """A valley with a weak car in it; physics are its position and velocity, `[2]`.
 
-    A dataclass that derives from this has these fields, an action and a reward.
+    Environments that derive from this add an engine and a reward.
     """
 
-    gravity: float
-    min_position: float
-    max_position: float
-    max_speed: float
-    goal_position: float
-    goal_velocity: float
+    max_episode_steps: int | None = 200
+    gravity: float = 0.0025
+    min_position: float = -1.2
+    max_position: float = 0.6
+    max_speed: float = 0.07
+    goal_position: float = 0.5
+    goal_velocity: float = 0.0
 
     def initial_physics(self, key: Array) -> Array:
         """The car rests at a position in -0.6 .. -0.4."""
@@ -65,14 +67,7 @@ class MountainCar(Valley):
     velocity. Reaching `goal_position` at `goal_velocity` or faster terminates.
     """
 
-    max_episode_steps: int | None = 200
     force: float = 0.001
-    gravity: float = 0.0025
-    min_position: float = -1.2
-    max_position: float = 0.6
-    max_speed: float = 0.07
-    goal_position: float = 0.5
-    goal_velocity: float = 0.0
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:

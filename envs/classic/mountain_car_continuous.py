@@ -23,12 +23,7 @@ class MountainCarContinuous(Valley):
 
     max_episode_steps: int | None = 999
     power: float = 0.0015
-    gravity: float = 0.0025
-    min_position: float = -1.2
-    max_position: float = 0.6
-    max_speed: float = 0.07
     goal_position: float = 0.45
-    goal_velocity: float = 0.0
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
