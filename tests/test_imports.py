@@ -1,4 +1,4 @@
-"""What importing the library costs, and that everything public says what it is."""
+"""Imports of the library are cheap, and everything public has a docstring."""
 
 import ast
 import pathlib

@@ -1,4 +1,4 @@
-"""What is published is whole: built, installed in a fresh environment and imported from there."""
+"""The published package is whole: built, installed in a fresh environment, imported from there."""
 
 import os
 import shutil
@@ -47,9 +47,7 @@ def tracked() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(tracked, tmp_path_factory) -> Path:
-    """A wheel built from an unpacked source distribution of the tracked files, as `uv build`
-    does.
-    """
+    """A wheel of an unpacked source distribution of the tracked files, as `uv build` makes it."""
     folder = tmp_path_factory.mktemp("build")
     for name in tracked:
         (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +82,7 @@ def test_holds_every_tracked_module_and_nothing_else(wheel, tracked):
         inside = {name for name in archive.namelist() if name.endswith(".py")}
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         entry_points = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
+        assert "jax_agents/py.typed" in archive.namelist()  # for type checkers of users' code
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
         examples = {Path(name).name for name in archive.namelist() if name.endswith(".yaml")}
     names = {

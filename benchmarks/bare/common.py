@@ -1,4 +1,4 @@
-"""What the direct versions of the hot loops share: dense layers, CartPole, and runs of a scan.
+"""The shared parts of the direct loops: dense layers, CartPole, and runs of a scan.
 
 The files of this folder write the library's hot loops directly in JAX and NumPy, for `smoke.py` to
 compare with. There is no class, no check and no option: what remains is the work that any
@@ -62,7 +62,8 @@ def step_cartpole(env: tuple, action: jax.Array) -> tuple[tuple, tuple]:
     physics, key, steps, ended = env
     next_key, reset_key = jax.random.split(key)
     _, speed, angle, spin = physics
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos = jnp.cos(angle)
+    sin = jnp.sin(angle)
     push = (jnp.where(action == 1, 10.0, -10.0) + 0.05 * spin**2 * sin) / 1.1
     spin_rate = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))
     speed_rate = push - 0.05 * spin_rate * cos / 1.1

@@ -80,11 +80,14 @@ def off_policy_loop() -> Run:
         for _ in range(n):
             if ended:
                 following, _ = env.reset()
-                reward, discount, mask = 0.0, 1.0, 0.0
+                reward = 0.0
+                discount = 1.0
+                mask = 0.0
                 ended = False
             else:
                 following, reward, terminated, truncated, _ = env.step(int(action))
-                discount, mask = 1.0 - terminated, 1.0
+                discount = 1.0 - terminated
+                mask = 1.0
                 ended = terminated or truncated
             values = (observation, int(action), reward, discount, mask)
             for column, value in zip(ring, values, strict=True):
@@ -119,7 +122,8 @@ def off_policy_scan() -> Run:
         ring = jax.lax.dynamic_update_index_in_dim(ring, row, rows % CAPACITY, 0)
         rows += 1
         first = jax.random.randint(draw_key, (BATCH,), 0, jnp.clip(rows - 1, 1, CAPACITY - 1))
-        now, following = ring[first], ring[first + 1]
+        now = ring[first]
+        following = ring[first + 1]
         batch = (
             now[:, :4],
             now[:, 4].astype(jnp.int32),

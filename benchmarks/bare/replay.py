@@ -57,7 +57,7 @@ def device() -> Run:
 
 
 def prioritised() -> Run:
-    """As `device`, in proportion to priorities, and sets those of the windows drawn.
+    """Does the same as `device`, but draws by priorities and sets those of the windows drawn.
 
     The priorities' sums are kept for each row of a matrix: a draw looks for the row first, and then
     in it.

@@ -72,7 +72,36 @@ def test_the_best_window_of_each_side_counts(smoke, clock):
     bare = loop(clock, [10.0, 30.0, 20.0, 10.0, 5.0])
     library(1)  # the first speed of each goes to the call that compiles
     bare(1)
-    assert smoke.ratio((library, 100), (bare, 100)) == pytest.approx(90 / 30)
+    assert smoke.ratio((library, 1), (bare, 1)) == pytest.approx(90 / 30)
+
+
+def test_a_fault_at_every_hundredth_iteration_is_in_every_window(smoke, clock):
+    done = 0
+
+    def run(n):
+        nonlocal done
+        for _ in range(n):
+            done += 1
+            clock.now += 1.0 if done % 100 == 0 else 0.001
+        return n
+
+    n = smoke.iterations_per_window(run)
+    assert n >= 100
+    bare = loop(clock, [1000.0])
+    bare(1)
+    assert smoke.ratio((run, n), (bare, n)) < 0.2
+
+
+def test_a_very_slow_loop_is_not_measured_five_times(smoke, clock):
+    calls = []
+
+    def run(n):
+        calls.append(n)
+        clock.now += smoke.PATIENCE
+        return n
+
+    smoke.ratio((run, 1), (run, 1))
+    assert len(calls) == 2
 
 
 def test_windows_alternate(smoke, clock):
@@ -81,7 +110,7 @@ def test_windows_alternate(smoke, clock):
     def run(name):
         def noted(n):
             order.append(name)
-            clock.now += 1.0
+            clock.now += smoke.SECONDS
             return n
 
         return noted

@@ -11,8 +11,9 @@ from jax_agents.envs import SpecError, StepType, validate_environment
 
 
 class Scripted(gymnasium.Env):
-    """Step i answers `script[i]`: (terminated, truncated). float64 rewards; the observation is one
-    array, overwritten.
+    """Step i answers `script[i]`: (terminated, truncated).
+
+    Rewards are float64, and the observation is one array that is overwritten.
     """
 
     observation_space = spaces.Box(0, 100, (1,), np.float64)

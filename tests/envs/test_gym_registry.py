@@ -1,4 +1,4 @@
-"""What is said of ids that nothing is registered for, or whose packages are missing."""
+"""The messages for ids that are not registered, or whose packages are missing."""
 
 import sys
 

@@ -1,6 +1,4 @@
-"""MuJoCo and Box2D through gymnasium: the conventions, their action bounds, pictures, and some
-hundred steps of SAC.
-"""
+"""MuJoCo and Box2D through gymnasium: conventions, action bounds, pictures, and steps of SAC."""
 
 import importlib.util
 import itertools

@@ -10,9 +10,7 @@ GAMMA = 0.9
 
 
 def best_return(env, key):
-    """The discounted return of the best policy over one episode, and the observation it started
-    from.
-    """
+    """Plays an episode with the best policy; returns its return and its first observation."""
     observations, best = env.expected_values(GAMMA)[0], env.best_actions()
     state, time_step = env.reset(key)
     start, total, weight = np.asarray(time_step.observation), 0.0, 1.0

@@ -62,7 +62,7 @@ def test_bootstrap_row_keeps_the_observation_and_zeros_the_rest():
 
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray, lambda x: x])
 def test_bootstrap_row_keeps_every_dtype(array):
-    """Of single rows too, whose leaves are NumPy's scalars, and of leaves that are no numbers."""
+    """Single rows have NumPy's scalars as leaves, and some leaves are not numbers."""
     info = {"flag": np.bool_(True), "bad": np.float32(np.nan)}
     row = jax.tree.map(
         array,

@@ -23,8 +23,9 @@ def test_without_a_key_it_is_the_dense_layer_of_its_means():
 
 
 def test_the_noise_has_the_papers_mean_and_variance():
-    """f(e) = sign(e) sqrt|e| has E f^2 = E|e| = sqrt(2 / pi) = m; so Var y = sum x_i^2 sigma^2 m^2
-    + sigma^2 m.
+    """The variance of y is sum x_i^2 sigma^2 m^2 + sigma^2 m.
+
+    In it, m = E f^2 = E|e| = sqrt(2 / pi) for f(e) = sign(e) sqrt|e|.
     """
     keys = jax.random.split(jax.random.key(1), 40_000)
     outputs = jax.jit(jax.vmap(lambda key: apply_network(LAYER, VARIABLES, X, key)))(keys)

@@ -54,7 +54,7 @@ def test_batches_one_after_another_are_all_values_at_once():
 
 
 def test_several_statistics_merge_to_those_of_all_values():
-    """Of three workers, one of which has seen nothing."""
+    """There are three workers, one of which has seen nothing."""
     batches = [values(0, 6), values(1, 40)]
     workers = [update_statistics(init_statistics(SPEC), batch) for batch in batches] + [
         init_statistics(SPEC)

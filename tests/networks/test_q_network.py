@@ -70,8 +70,9 @@ OBSERVATION = jax.random.normal(jax.random.key(5), (6, 4))
 
 @pytest.mark.parametrize("num_atoms", [None, 7])
 def test_dueling_heads_are_identified(num_atoms):
-    """Advantages have mean 0 over actions, so a shift of all of them is nothing and a shift of the
-    value is one of all.
+    """A shift of all advantages changes nothing, since their mean over actions is subtracted.
+
+    A shift of the state's value shifts all values.
     """
     network = networks.QNetwork(3, (8,), head_hidden=(5,), dueling=True, num_atoms=num_atoms)
     params = network.init(jax.random.key(0), OBSERVATION)
@@ -91,8 +92,9 @@ def test_dueling_heads_are_identified(num_atoms):
 
 
 def test_plain_heads_and_dueling_heads_differ_in_parameters_by_the_value_head():
-    """256-256, then heads of 256: the counts of RLlib's default distributional Q-model, 66,306 and
-    66,049.
+    """The counts are those of RLlib's default distributional Q-model, 66,306 and 66,049.
+
+    It has layers of 256 and 256, then heads of 256.
     """
     count = lambda **options: networks.num_params(
         networks.QNetwork(2, (256, 256), **options).init(jax.random.key(0), jnp.zeros(4))

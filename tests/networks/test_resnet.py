@@ -30,8 +30,9 @@ def test_the_default_is_the_papers():
 
 
 def test_a_block_by_hand():
-    """An image of one pixel sees the middle of each kernel: h = 2 x - 1, inner = -3 relu(h) + 4,
-    relu(h + 0.5 relu(inner)).
+    """An image of one pixel sees the middle of each kernel.
+
+    So h = 2 x - 1, inner = -3 relu(h) + 4, and the output is relu(h + 0.5 relu(inner)).
     """
     encoder = ResNetEncoder((1,), 1)
     params = encoder.init(jax.random.key(0), jnp.zeros((1, 1, 1)))

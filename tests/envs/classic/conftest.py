@@ -9,8 +9,7 @@ from jax_agents import envs
 
 @pytest.fixture
 def same_as_gymnasium():
-    """Plays one whole episode, the reset after it and a step more in both, from the same initial
-    state.
+    """Compares an episode with gymnasium's, from the same state, up to a step after the next reset.
 
     With `resync`, every step starts from gymnasium's state (float32 diverges from float64 where the
     dynamics are chaotic). Returns the LAST time step and the number of steps taken to it.

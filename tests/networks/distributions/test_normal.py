@@ -1,6 +1,4 @@
-"""Normals and squashed normals: SciPy, integrals, change of variables, and numbers near the
-bounds.
-"""
+"""Normals and squashed normals beside SciPy, integrals, and numbers near the bounds."""
 
 import math
 
