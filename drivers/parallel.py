@@ -14,7 +14,8 @@ import numpy as np
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..policies.policy import Policy
-from ..replay.replay import Observer, Replay, break_row
+from ..replay.replay import Observer, ReplayBuffer
+from ..replay.streams import break_row
 from .actor import Failure
 from .collector import Block, Collector
 from .parameter_server import ParameterServer, RemoteParameterServer
@@ -83,7 +84,7 @@ class ParallelDriver:
         *,
         num_actors: int = 0,
         num_rows: int = 64,
-        make_replay: Callable[[], Replay] | None = None,
+        make_replay: Callable[[], ReplayBuffer] | None = None,
         actor_params: Sequence[Mapping[str, Tree]] | None = None,
         warmup_steps: int = 0,
         row_versions: bool = False,

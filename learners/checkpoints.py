@@ -19,7 +19,7 @@ import numpy as np
 
 from ..envs.specs import leaf_name
 from ..envs.types import Tree
-from ..replay.replay import Replay
+from ..replay.replay import ReplayBuffer
 from .formats import STAMP, FormatError, check_format
 
 _STATE = "state"
@@ -77,7 +77,7 @@ class Checkpointer:
         self,
         step: int,
         state: Tree,
-        replay: Replay | None = None,
+        replay: ReplayBuffer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes a checkpoint, in place of one of the same step; returns its folder.
@@ -132,7 +132,7 @@ class Checkpointer:
         return target
 
     def restore(
-        self, template: Tree, replay: Replay | None = None, step: int | None = None
+        self, template: Tree, replay: ReplayBuffer | None = None, step: int | None = None
     ) -> tuple[Tree, dict[str, Any]]:
         """Reads a checkpoint: the state, and the metadata that was saved with it.
 

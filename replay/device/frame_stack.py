@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ...envs.types import Array, Sample, StepType, Trajectory
-from ..host.frame_stack import FrameStack
+from ..stacking import FrameStack
 from .replay import DeviceReplay, DeviceReplayState
 
 

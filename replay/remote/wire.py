@@ -26,7 +26,6 @@ from .protobuf import (
     varint,
 )
 
-SERVICE = "/deepmind.reverb.ReverbService/"
 CODES = {  # tensorflow.DataType
     np.dtype(dtype): code
     for dtype, code in (

@@ -1,178 +1,21 @@
-"""The writing side of the client: rows to chunks, slices of rows to items, and items on their way
-to a server.
-"""
+"""The writing side of the client: rows to chunks, and slices of rows to items."""
 
 import random
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .wire import Chunk, ChunkSlice, decode_keys, encode_chunk, encode_insert, encode_item
-
-if TYPE_CHECKING:
-    from .client import ReverbClient
+from .inserts import EncodedItem, InsertStream
+from .wire import Chunk, ChunkSlice, encode_chunk, encode_item
 
 _random = random.Random()  # seeded by the system, whatever the program does with `random.seed`
 
 
 def new_key() -> int:
-    """A key for a chunk, an item or an episode: 64 random bits."""
+    """Returns a key for a chunk, an item or an episode: 64 random bits."""
     return _random.getrandbits(64)
-
-
-class Encoded(NamedTuple):
-    """An item ready to be sent, with the chunks that it refers to."""
-
-    key: int
-    data: bytes
-    chunks: tuple[Chunk, ...]
-
-
-class InsertStream:
-    """Items on their way to a server, from any number of writers and threads.
-
-    Items are sent in the background, in order. When the connection breaks, it is opened again, and
-    what the server has not confirmed is sent once more under the same keys, so that nothing is lost
-    and nothing is there twice.
-
-    Args:
-      client: of the server.
-      max_in_flight: items that may be unconfirmed when more are added; `wait` waits for so many.
-    """
-
-    def __init__(self, client: "ReverbClient", *, max_in_flight: int = 128):
-        if max_in_flight < 1:
-            raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
-        self.client, self.max_in_flight = client, max_in_flight
-        self._changed = threading.Condition()
-        self._unconfirmed: dict[int, Encoded] = {}
-        self._live: set[int] = set()  # chunks that later items may refer to
-        self._sent: set[int] = set()  # chunks that the server keeps for this stream
-        self._requests: SimpleQueue[bytes | None] = SimpleQueue()
-        self._call: Any = None
-        self._broken = False
-        self._error: Exception | None = None  # of the last connection, until there is an answer
-        self._closed = False
-
-    @property
-    def unconfirmed(self) -> int:
-        """Items that the server has not confirmed yet."""
-        return len(self._unconfirmed)
-
-    def hold(self, key: int) -> None:
-        """Later items may refer to the chunk `key`."""
-        with self._changed:
-            self._live.add(key)
-
-    def release(self, key: int) -> None:
-        """No later item refers to the chunk `key`."""
-        with self._changed:
-            self._live.discard(key)
-
-    def insert(self, items: Sequence[Encoded]) -> None:
-        """Sends items, without a wait for the server.
-
-        Raises:
-          RuntimeError: this stream is closed.
-        """
-        with self._changed:
-            if self._closed:
-                raise RuntimeError("this stream of items is closed; open another one to go on")
-            self._unconfirmed.update((item.key, item) for item in items)
-            if self._call is None or self._broken:
-                self._open()
-            else:
-                self._send(items)
-
-    def wait(self, leave: int | None = None, timeout: float | None = None) -> None:
-        """Waits until at most `leave` items (`max_in_flight`) are unconfirmed.
-
-        Raises:
-          TimeoutError: the server took longer than `timeout` seconds (the client's): it blocks
-            writers, or hangs.
-          ConnectionError: it was not there for so long.
-          ValueError, RuntimeError: it refused an item.
-        """
-        leave = self.max_in_flight if leave is None else leave
-        timeout = self.client.timeout if timeout is None else timeout
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while not self._closed:
-                if self._error is not None and not self.client.is_transient(self._error):
-                    raise self.client.explain(self._error) from self._error
-                if len(self._unconfirmed) <= leave:
-                    return
-                if time.monotonic() > deadline:
-                    break
-                if self._broken:
-                    self._changed.wait(0.1)
-                    self._open()
-                self._changed.wait(min(0.5, max(0.0, deadline - time.monotonic())))
-            if self._closed:
-                raise RuntimeError("this stream of items is closed; open another one to go on")
-            if self._error is not None:
-                raise self.client.explain(self._error) from self._error
-        raise TimeoutError(
-            f"writing took longer than {timeout:g} s: {self.unconfirmed} items are not confirmed "
-            f"by {self.client.address}"
-        )
-
-    def close(self) -> None:
-        """Ends the stream; what is not confirmed may be lost."""
-        with self._changed:
-            self._closed = True
-            self._requests.put(None)
-            if self._call is not None:
-                self._call.cancel()
-            self._changed.notify_all()
-
-    def _open(self) -> None:
-        self._requests.put(None)
-        self._requests, self._broken = SimpleQueue(), False
-        self._sent.clear()
-        self._call = self.client.stream("InsertStream", iter(self._requests.get, None))
-        threading.Thread(
-            target=self._listen, args=(self._call,), name="reverb-insert", daemon=True
-        ).start()
-        self._send(list(self._unconfirmed.values()))
-
-    def _send(self, items: Sequence[Encoded]) -> None:
-        if not items:
-            return
-        chunks = {
-            chunk.key: chunk
-            for item in items
-            for chunk in item.chunks
-            if chunk.key not in self._sent
-        }
-        self._sent = {key for key in self._sent.union(chunks) if key in self._live}
-        self._requests.put(
-            encode_insert(chunks.values(), (item.data for item in items), self._sent)
-        )
-
-    def _listen(self, call: Any) -> None:
-        error: Exception = ConnectionAbortedError(
-            f"the server at {self.client.address} ended the stream"
-        )
-        try:
-            for answer in call:
-                keys = decode_keys(answer)
-                with self._changed:
-                    for key in keys:
-                        self._unconfirmed.pop(key, None)
-                    self._error = None
-                    self._changed.notify_all()
-        except Exception as broken:
-            error = broken
-        with self._changed:
-            if self._call is call and not self._closed:
-                self._error, self._broken = error, True
-                self._changed.notify_all()
 
 
 class RowSlice(NamedTuple):
@@ -361,7 +204,9 @@ class Writer:
         ):
             self.stream.release(self._chunks.popleft()[1].key)
 
-    def _encode(self, key: int, table: str, priority: float, columns: list[RowSlice]) -> Encoded:
+    def _encode(
+        self, key: int, table: str, priority: float, columns: list[RowSlice]
+    ) -> EncodedItem:
         used: dict[int, Chunk] = {}
         trajectory = []
         for column, start, stop, squeeze in columns:
@@ -372,4 +217,4 @@ class Writer:
                     slices.append(ChunkSlice(chunk.key, begin - first, end - begin, column))
                     used[chunk.key] = chunk
             trajectory.append((slices, squeeze))
-        return Encoded(key, encode_item(key, table, priority, trajectory), tuple(used.values()))
+        return EncodedItem(key, encode_item(key, table, priority, trajectory), tuple(used.values()))

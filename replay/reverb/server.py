@@ -1,6 +1,4 @@
-"""A Reverb server of its own: tables by description, for this machine alone unless told otherwise,
-with checkpoints.
-"""
+"""A Reverb server as a process: tables by description, with checkpoints, by default for one machine."""
 
 import json
 import os
@@ -13,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import has_reverb
-from .runtime import import_reverb, quiet
+from ..settings import BufferSettings
+from .connection import make_table
+from .runtime import has_reverb, import_reverb, quiet
 
-DESCRIPTION, DATA = (
-    "tables.json",
-    "reverb",
-)  # in a checkpoint folder; Reverb deletes what else is in its own
+# Names in a checkpoint folder; Reverb deletes all else in its own, DATA.
+DESCRIPTION = "tables.json"
+DATA = "reverb"
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,16 @@ class TableDescription:
     """One table, for windows as `RemoteReplay` and `ReverbReplay` of the same arguments write them.
 
     Args:
-      name: the table's name.
-      capacity: rows; the oldest window goes first.
-      sequence_length: rows in a window.
-      stride: rows between the beginnings of windows.
-      priority_exponent: None samples uniformly.
-      min_size: windows that must be there before any can be sampled.
+      name: Name of the table.
+      capacity: Number of rows; the oldest window goes first.
+      sequence_length: Number of rows in a window.
+      stride: Number of rows between the beginnings of two windows.
+      priority_exponent: Power of the priority to which a window's probability is proportional; None
+        samples uniformly.
+      min_size: Number of windows that must be there before any can be sampled.
 
     Raises:
-      ValueError: naming the setting.
+      ValueError: No table could have a setting; the message names it.
     """
 
     name: str = "experience"
@@ -46,27 +45,19 @@ class TableDescription:
     min_size: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "sequence_length", "stride", "min_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"table {self.name!r}: {name} must be an integer of at least 1, got {value!r}"
-                )
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"a table's name must be a text, got {self.name!r}")
         exponent = self.priority_exponent
-        if exponent is not None and (
-            not isinstance(exponent, int | float) or not 0 <= exponent < float("inf")
-        ):
-            raise ValueError(
-                f"table {self.name!r}: priority_exponent must be null or a number >= 0, got "
-                f"{exponent!r}"
+        try:
+            BufferSettings(
+                self.capacity, self.sequence_length, self.stride, exponent, self.min_size, timeout=1
             )
+        except (ValueError, TypeError) as error:  # the exponent may be a text, from a file
+            raise ValueError(f"table {self.name!r}: {error}") from error
         if self.min_size > self.max_items:
             raise ValueError(
-                f"table {self.name!r}: capacity={self.capacity} rows hold "
-                f"{max(0, self.max_items)} windows of "
-                f"sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
+                f"table {self.name!r}: capacity={self.capacity} rows hold {self.max_items} windows "
+                f"of sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
             )
 
     @property
@@ -151,7 +142,12 @@ class ReplayServer:
             )
         with quiet():
             self._server = reverb.Server(
-                [_table(reverb, table) for table in tables], port=port, checkpointer=checkpointer
+                [
+                    make_table(table.name, table.max_items, table.min_size, table.priority_exponent)
+                    for table in tables
+                ],
+                port=port,
+                checkpointer=checkpointer,
             )
         self.port = self._server.port
         self.address = f"{socket.gethostname() if everywhere else 'localhost'}:{self.port}"
@@ -235,17 +231,6 @@ def _save(server: ReplayServer, last: bool = False) -> None:
         if last:
             raise OSError(f"the last checkpoint could not be written: {error}") from error
         print(f"no checkpoint: {error}", file=sys.stderr, flush=True)
-
-
-def _table(reverb: Any, table: TableDescription) -> Any:
-    exponent = table.priority_exponent
-    return reverb.Table(
-        table.name,
-        reverb.selectors.Uniform() if exponent is None else reverb.selectors.Prioritized(exponent),
-        reverb.selectors.Fifo(),
-        table.max_items,
-        reverb.rate_limiters.MinSize(table.min_size),
-    )
 
 
 def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:

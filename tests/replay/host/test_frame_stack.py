@@ -318,7 +318,7 @@ def test_a_row_takes_a_fourth_of_the_bytes():
         spec, lambda stored, n: HostReplay(stored, capacity=1000, sequence_length=n)
     )
     plain = HostReplay(spec, capacity=1000)
-    bytes_per_row = [replay._layout.row_bytes for replay in (frames.buffer, plain)]
+    bytes_per_row = [replay.layout.row_bytes for replay in (frames.buffer, plain)]
     assert bytes_per_row == [84 * 84 + 20, 4 * 84 * 84 + 20]
 
 
