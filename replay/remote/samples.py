@@ -14,7 +14,7 @@ import numpy as np
 
 from ...envs.types import SampleInfo
 from . import snappy
-from .protobuf import WireError, fields, read_double
+from .protobuf import NO_BYTES, MessageError, Spans, fields, read_double, spans
 from .wire import DTYPES, ChunkSlice, decode_shape
 
 KEPT_CHUNKS, KEPT_BYTES = (
@@ -51,13 +51,13 @@ def stack(items: Sequence[Item]) -> list[np.ndarray]:
     column is squeezed.
 
     Raises:
-      WireError: the items differ in a column's dtype or shape.
+      MessageError: the items differ in a column's dtype or shape.
     """
     out = []
     for columns in zip(*(item.columns for item in items), strict=True):
         head = columns[0][:4]
         if any(column[:4] != head for column in columns):
-            raise WireError(
+            raise MessageError(
                 f"items of one table differ: {sorted({str(column[:4]) for column in columns})}"
             )
         dtype, shape, rows, squeeze = head
@@ -80,26 +80,21 @@ class SampleDecoder:
         """The items that are complete with this response.
 
         Raises:
-          WireError: the response is cut off or garbled.
+          MessageError: the response is cut off or garbled.
         """
         items = []
-        try:
-            for tag, start, end in fields(data):
-                if tag != 10:
-                    continue
-                complete = 0
-                for tag, first, last in fields(data, start, end):
-                    if tag == 18:
-                        chunk = self._chunk(data[first:last])
-                        self._chunks[chunk.key] = chunk
-                    elif tag == 10:
-                        self._info = _decode_info(data, first, last)
-                    elif tag == 24:
-                        complete = first
-                if complete:
-                    items.append(self._item())
-        except IndexError:
-            raise WireError("a sample is cut off") from None
+        for tag, start, end in fields(data):
+            complete = False
+            for part, first, last in fields(data, start, end) if tag == 10 else ():
+                if part == 18:
+                    chunk = self._chunk(data[first:last])
+                    self._chunks[chunk.key] = chunk
+                elif part == 10:
+                    self._info = _decode_info(data, first, last)
+                elif part == 24:
+                    complete = bool(first)
+            if complete:
+                items.append(self._item())
         return items
 
     def _chunk(self, data: bytes) -> "_RawChunk":
@@ -114,7 +109,7 @@ class SampleDecoder:
 
     def _item(self) -> Item:
         if self._info is None:
-            raise WireError("a sample without its info")
+            raise MessageError("a sample without its info")
         (info, columns), chunks = self._info, self._chunks
         self._info, self._chunks = None, {}
         return Item(info, [_column(slices, squeeze, chunks) for slices, squeeze in columns])
@@ -124,43 +119,32 @@ class _RawChunk:
     """A chunk whose tensors are unpacked when an item refers to them."""
 
     def __init__(self, data: bytes):
-        self.key, self._data, self._delta, self._tensors = 0, data, False, []
-        self.size = snappy.MAX_EXPANSION * len(data)  # unpacked, if it does not say
+        chunk = spans(data)
+        self.key, _ = chunk.get(8, NO_BYTES)
+        self.size, _ = chunk.get(56, (snappy.MAX_EXPANSION * len(data), 0))
+        self._data = data
+        self._delta = chunk.get(32, NO_BYTES) != NO_BYTES
+        tensors = fields(data, *chunk.get(42, NO_BYTES))
+        self._tensors = [(start, end) for tag, start, end in tensors if tag == 10]
         self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
-        for tag, start, end in fields(data):
-            if tag == 8:
-                self.key = start
-            elif tag == 32:
-                self._delta = bool(start)
-            elif tag == 42:
-                self._tensors = [
-                    (start, end) for tag, start, end in fields(data, start, end) if tag == 10
-                ]
-            elif tag == 56:
-                self.size = start
 
     def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
         """The dtype, the shape `[rows, ...]` and the bytes of a column."""
         if index not in self._unpacked:
             if not 0 <= index < len(self._tensors):
-                raise WireError(f"a chunk of {len(self._tensors)} columns has no column {index}")
-            self._unpacked[index] = self._unpack(*self._tensors[index])
+                raise MessageError(f"a chunk of {len(self._tensors)} columns has no column {index}")
+            self._unpacked[index] = self._unpack(spans(self._data, *self._tensors[index]))
         return self._unpacked[index]
 
-    def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
-        data, code, shape, content = self._data, 0, b"", b""
-        for tag, first, last in fields(data, start, end):
-            if tag == 8:
-                code = first
-            elif tag == 18:
-                shape = data[first:last]
-            elif tag == 34:
-                content = data[first:last]
+    def _unpack(self, tensor: Spans) -> tuple[np.dtype, tuple[int, ...], Any]:
+        code, _ = tensor.get(8, NO_BYTES)
+        shape = self._data[slice(*tensor.get(18, NO_BYTES))]
+        content = self._data[slice(*tensor.get(34, NO_BYTES))]
         dtype, dims, size = _layout(code, shape)
         try:
             unpacked = memoryview(snappy.decompress(content, size))
         except snappy.SnappyError as error:
-            raise WireError(f"a column {dtype}{list(dims)}: {error}") from error
+            raise MessageError(f"a column {dtype}{list(dims)}: {error}") from error
         if self._delta and len(dims) >= 2 and size and dtype.kind in "iu":
             unpacked = memoryview(
                 np.cumsum(np.frombuffer(unpacked, dtype).reshape(dims), axis=0, dtype=dtype)
@@ -175,9 +159,9 @@ def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
     """
     dims = decode_shape(shape)
     if code not in DTYPES:
-        raise WireError(f"a column of TensorFlow's type {code}, which NumPy does not have")
+        raise MessageError(f"a column of TensorFlow's type {code}, which NumPy does not have")
     if not dims or min(dims) < 0:
-        raise WireError(f"a column of shape {dims}")
+        raise MessageError(f"a column of shape {dims}")
     return DTYPES[code], dims, math.prod(dims) * DTYPES[code].itemsize
 
 
@@ -186,67 +170,52 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
     rows, parts = 0, []
     for key, offset, length, index in slices:
         if key not in chunks:
-            raise WireError(f"an item refers to chunk {key}, which did not come with it")
+            raise MessageError(f"an item refers to chunk {key}, which did not come with it")
         dtype, dims, data = chunks[key].tensor(index)
         if not 0 <= offset < offset + length <= dims[0]:
-            raise WireError(
+            raise MessageError(
                 f"an item refers to rows {offset} to {offset + length} of a chunk of {dims[0]}"
             )
         first = first or (dtype, dims[1:])
         if first != (dtype, dims[1:]):
-            raise WireError(
+            raise MessageError(
                 f"a column of {first[0]}{list(first[1])} goes on as {dtype}{list(dims[1:])}"
             )
         size = len(data) // dims[0]
         parts.append(data[offset * size : (offset + length) * size])
         rows += length
     if first is None or (squeeze and rows != 1):
-        raise WireError(f"a column of {rows} rows")
+        raise MessageError(f"a column of {rows} rows")
     return Column(*first, rows, squeeze, parts)
 
 
 def _decode_info(
     data: bytes, start: int, end: int
 ) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
-    key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
-    columns = []
-    for tag, first, last in fields(data, start, end):
-        if tag == 17:
-            probability = read_double(data, first)
-        elif tag == 24:
-            table_size = first
-        elif tag == 10:
-            for item_tag, value, stop in fields(data, first, last):
-                if item_tag == 8:
-                    key = value
-                elif item_tag == 41:
-                    priority = read_double(data, value)
-                elif item_tag == 48:
-                    times_sampled = value
-                elif item_tag == 66:
-                    columns = [
-                        _decode_column(data, begin, end)
-                        for tag, begin, end in fields(data, value, stop)
-                        if tag == 10
-                    ]
-    return SampleInfo(key, probability, table_size, priority, times_sampled), columns
+    info = spans(data, start, end)
+    item = spans(data, *info.get(10, NO_BYTES))
+    columns = fields(data, *item.get(66, NO_BYTES))
+    sample_info = SampleInfo(
+        key=item.get(8, NO_BYTES)[0],
+        probability=read_double(data, info.get(17)),
+        table_size=info.get(24, NO_BYTES)[0],
+        priority=read_double(data, item.get(41)),
+        times_sampled=item.get(48, NO_BYTES)[0],
+    )
+    return sample_info, [
+        _decode_column(data, first, last) for tag, first, last in columns if tag == 10
+    ]
 
 
 def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
-    slices, squeeze = [], False
+    slices = []
+    squeeze = False
     for tag, first, last in fields(data, start, end):
         if tag == 10:
-            key = offset = length = column = 0
-            for slice_tag, value, _ in fields(data, first, last):
-                if slice_tag == 8:
-                    key = value
-                elif slice_tag == 16:
-                    offset = value
-                elif slice_tag == 24:
-                    length = value
-                elif slice_tag == 32:
-                    column = value
-            slices.append(ChunkSlice(key, offset, length, column))
+            part = {number: value for number, value, _ in fields(data, first, last)}
+            slices.append(
+                ChunkSlice(part.get(8, 0), part.get(16, 0), part.get(24, 0), part.get(32, 0))
+            )
         elif tag == 16:
             squeeze = bool(first)
     return slices, squeeze

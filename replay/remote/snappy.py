@@ -1,5 +1,6 @@
-"""Snappy's raw format, in which Reverb compresses every tensor: by cramjam where it is installed,
-otherwise in plain Python.
+"""Snappy's raw format, in which Reverb compresses every tensor.
+
+The codec is cramjam where it is installed, otherwise plain Python.
 
 Without cramjam nothing is compressed (a literal is legal Snappy, and a server then keeps the bytes
 as they are) and what others compressed is unpacked some hundred times slower.
@@ -8,6 +9,8 @@ as they are) and what others compressed is unpacked some hundred times slower.
 import functools
 from collections.abc import Callable
 from typing import Any
+
+from .protobuf import MessageError, read_varint, varint
 
 MAX_EXPANSION = 22  # bytes out for each byte in: the longest copy takes three bytes and makes 64
 
@@ -38,7 +41,7 @@ def literal(data: bytes) -> bytes:
         return b"\0"
     last = len(data) - 1
     tag = bytes([last << 2]) if last < 60 else b"\xfc" + last.to_bytes(4, "little")
-    return _length(len(data)) + tag + data
+    return varint(len(data)) + tag + data
 
 
 def decompress(data: bytes, size: int) -> Any:
@@ -47,11 +50,10 @@ def decompress(data: bytes, size: int) -> Any:
     Raises:
       SnappyError: `data` is damaged, or holds another number of bytes.
     """
-    claimed, start = 0, 0
-    for start in range(min(len(data), 5)):
-        claimed |= (data[start] & 127) << (7 * start)
-        if data[start] < 128:
-            break
+    try:
+        claimed, start = read_varint(data, 0)
+    except MessageError as error:
+        raise SnappyError(f"{len(data)} bytes do not say how many they hold: {error}") from error
     if claimed != size or size > MAX_EXPANSION * len(data):  # before anything is allocated
         raise SnappyError(
             f"expected {size} bytes of Snappy, but {len(data)} bytes say that they hold {claimed}"
@@ -59,21 +61,12 @@ def decompress(data: bytes, size: int) -> Any:
     fast = _cramjam()
     unpack: Callable[..., Any] = fast.decompress_raw if fast else _decompress
     try:
-        out = unpack(data) if fast else unpack(data, start + 1, size)
+        out = unpack(data) if fast else unpack(data, start, size)
     except Exception as error:
         raise SnappyError(f"{len(data)} bytes are not Snappy's ({error})") from error
     if len(out) != size:
         raise SnappyError(f"expected {size} bytes of Snappy, got {len(out)}")
     return out
-
-
-def _length(size: int) -> bytes:
-    out = bytearray()
-    while size > 127:
-        out.append(size & 127 | 128)
-        size >>= 7
-    out.append(size)
-    return bytes(out)
 
 
 def _decompress(data: bytes, at: int, size: int) -> bytearray:

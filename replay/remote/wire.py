@@ -1,7 +1,8 @@
-"""Reverb's messages as bytes: what a client says, and the short answers. `samples.py` reads the
-long ones.
+"""Reverb's messages as bytes: a client's requests, and the short answers.
 
-Written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash
+`samples.py` reads the long answers.
+
+The codec is written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash
 with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`, the same
 from Reverb 0.7 to its newest source.
 """
@@ -14,15 +15,17 @@ import numpy as np
 
 from . import snappy
 from .protobuf import (
-    WireError,
+    NO_BYTES,
+    MessageError,
     double,
     fields,
     integer,
     message,
     read_double,
+    read_text,
     read_varint,
     signed,
-    text,
+    spans,
     varint,
 )
 
@@ -201,12 +204,12 @@ def decode_keys(data: bytes) -> list[int]:
 
 
 def decode_path(data: bytes) -> str:
-    """Where a server has written a checkpoint."""
-    return next((text(data, start, end) for tag, start, end in fields(data) if tag == 10), "")
+    """Returns the path to which a server has written a checkpoint."""
+    return read_text(data, spans(data).get(10, NO_BYTES))
 
 
 def decode_tables(data: bytes) -> dict[str, TableInfo]:
-    """The tables of a server, by name."""
+    """Returns the tables of a server, by name."""
     tables = (_table(data, start, end) for tag, start, end in fields(data) if tag == 18)
     return {table.name: table for table in tables}
 
@@ -215,87 +218,75 @@ _SAMPLERS = {8: "fifo", 16: "uniform", 26: "prioritized", 34: "heap", 48: "lifo"
 
 
 def _table(data: bytes, start: int, end: int) -> TableInfo:
-    values: dict[int, tuple[int, int]] = {
-        tag: (first, last) for tag, first, last in fields(data, start, end)
-    }
-    sampler, exponent = "", None
-    for tag, start, end in fields(data, *values.get(10, (0, 0))):
-        sampler = _SAMPLERS.get(tag, sampler)
-        if tag == 26:
-            exponent = next(
-                (read_double(data, at) for tag, at, _ in fields(data, start, end) if tag == 9), 0.0
-            )
-    limiter = {tag: (first, last) for tag, first, last in fields(data, *values.get(42, (0, 0)))}
-    per_insert, low, high = (
-        read_double(data, limiter[tag][0]) if tag in limiter else 0.0 for tag in (9, 17, 25)
-    )
-    inserts, samples = (
-        next((value for tag, value, _ in fields(data, *limiter.get(which, (0, 0))) if tag == 16), 0)
-        for which in (42, 50)
-    )
-    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = {} if 50 in values else None
-    if signature is not None:
-        _signature(data, *values[50], "", signature)
+    table = spans(data, start, end)
+    sampler = spans(data, *table.get(10, NO_BYTES))
+    limiter = spans(data, *table.get(42, NO_BYTES))
+    exponent = spans(data, *sampler.get(26, NO_BYTES)).get(9)
+    inserts = spans(data, *limiter.get(42, NO_BYTES))
+    samples = spans(data, *limiter.get(50, NO_BYTES))
+    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+    _add_signature(data, table.get(50, NO_BYTES), "", signature)
     return TableInfo(
-        name=text(data, *values.get(66, (0, 0))),
-        sampler=sampler,
-        priority_exponent=exponent,
-        max_size=signed(values.get(24, (0, 0))[0]),
-        current_size=signed(values.get(56, (0, 0))[0]),
-        max_times_sampled=signed(values.get(32, (0, 0))[0]),
-        min_size=signed(limiter.get(32, (0, 0))[0]),
-        samples_per_insert=per_insert,
-        min_diff=low,
-        max_diff=high,
-        inserts=inserts,
-        samples=samples,
-        signature=signature,
+        name=read_text(data, table.get(66, NO_BYTES)),
+        sampler=next((name for tag, name in _SAMPLERS.items() if tag in sampler), ""),
+        priority_exponent=read_double(data, exponent) if 26 in sampler else None,
+        max_size=signed(table.get(24, NO_BYTES)[0]),
+        current_size=signed(table.get(56, NO_BYTES)[0]),
+        max_times_sampled=signed(table.get(32, NO_BYTES)[0]),
+        min_size=signed(limiter.get(32, NO_BYTES)[0]),
+        samples_per_insert=read_double(data, limiter.get(9)),
+        min_diff=read_double(data, limiter.get(17)),
+        max_diff=read_double(data, limiter.get(25)),
+        inserts=inserts.get(16, NO_BYTES)[0],
+        samples=samples.get(16, NO_BYTES)[0],
+        signature=signature if 50 in table else None,
     )
 
 
-def _signature(
+def _add_signature(
     data: bytes,
-    start: int,
-    end: int,
+    span: tuple[int, int],
     path: str,
     out: dict[str, tuple[np.dtype, tuple[int, ...]]],
     depth: int = 0,
 ) -> None:
-    """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of
-    their names.
+    """Adds the columns of a `tensorflow.StructuredValue` to `out`.
+
+    Those of a dict are in the order of their names.
     """
     if depth > 50:
-        raise WireError("a signature of more than 50 levels")
-    for tag, begin, stop in fields(data, start, end):
+        raise MessageError("a signature of more than 50 levels")
+    children: list[tuple[str, tuple[int, int]]] = []
+    for tag, begin, stop in fields(data, *span):
         if tag in (266, 282):  # a tensor, and one with bounds
-            spec = {tag: (first, last) for tag, first, last in fields(data, begin, stop)}
-            code = spec.get(24, (0, 0))[0]
+            spec = spans(data, begin, stop)
+            code, _ = spec.get(24, NO_BYTES)
             if code not in DTYPES:
-                raise WireError(
+                raise MessageError(
                     f"column {path!r} has TensorFlow's type {code}, which NumPy does not have"
                 )
-            out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, (0, 0)))])
+            out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, NO_BYTES))])
         elif tag in (410, 418):  # a list, a tuple
-            parts = [(first, last) for tag, first, last in fields(data, begin, stop) if tag == 10]
-            for i, (first, last) in enumerate(parts):
-                _signature(data, first, last, f"{path}/{i}".lstrip("/"), out, depth + 1)
+            parts = [part for part in fields(data, begin, stop) if part[0] == 10]
+            children = [(str(i), (first, last)) for i, (_, first, last) in enumerate(parts)]
         elif tag in (426, 434):  # a dict, a named tuple
             wanted = 10 if tag == 426 else 18
-            pairs = [
-                {tag: (first, last) for tag, first, last in fields(data, first, last)}
+            entries = [
+                spans(data, first, last)
                 for tag, first, last in fields(data, begin, stop)
                 if tag == wanted
             ]
-            named = [(text(data, *pair.get(10, (0, 0))), pair.get(18, (0, 0))) for pair in pairs]
-            for name, (first, last) in sorted(named) if tag == 426 else named:
-                _signature(data, first, last, f"{path}/{name}".lstrip("/"), out, depth + 1)
+            children = [
+                (read_text(data, entry.get(10, NO_BYTES)), entry.get(18, NO_BYTES))
+                for entry in entries
+            ]
+            if wanted == 10:
+                children.sort()
+    for name, child in children:
+        _add_signature(data, child, f"{path}/{name}".lstrip("/"), out, depth + 1)
 
 
 def decode_shape(data: bytes) -> tuple[int, ...]:
-    """A `tensorflow.TensorShapeProto`; an unknown length is -1."""
-    sizes = (
-        {tag: value for tag, value, _ in fields(data, start, end)}
-        for tag, start, end in fields(data)
-        if tag == 18
-    )
-    return tuple(signed(size.get(8, 0)) for size in sizes)
+    """Returns the shape in a `tensorflow.TensorShapeProto`; an unknown length is -1."""
+    sizes = (spans(data, start, end) for tag, start, end in fields(data) if tag == 18)
+    return tuple(signed(size.get(8, NO_BYTES)[0]) for size in sizes)

@@ -151,7 +151,7 @@ def test_snappy_in_python_and_by_cramjam_agree(data, times):
 def test_every_cut_is_noticed():
     _, answer = two_chunks()
     for end in range(1, len(answer)):
-        with pytest.raises(protobuf.WireError):
+        with pytest.raises(protobuf.MessageError):
             samples.SampleDecoder().feed(answer[:end])
 
 
@@ -167,7 +167,7 @@ def test_garbled_answers_are_read_or_refused(data):
         wire.decode_tables,
         wire.decode_keys,
     ):
-        with contextlib.suppress(protobuf.WireError):
+        with contextlib.suppress(protobuf.MessageError):
             decode(bytes(garbled))
 
 
@@ -180,7 +180,7 @@ def test_noise_is_refused_or_empty(noise):
         wire.decode_keys,
         wire.decode_path,
     ):
-        with contextlib.suppress(protobuf.WireError):
+        with contextlib.suppress(protobuf.MessageError):
             decode(noise)
     with contextlib.suppress(snappy.SnappyError):
         snappy.decompress(noise, 100)
