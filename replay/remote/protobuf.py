@@ -55,33 +55,28 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[in
       MessageError: The message is cut off, or garbled.
     """
     end = len(data) if end is None else end
-    out: list[tuple[int, int, int]] = []
-    add = out.append  # this loop is most of the work of reading samples
-    at = start
+    out, at = [], start
     try:
         while at < end:
-            tag = data[at]
-            at += 1
+            tag, at = data[at], at + 1
             if tag > 127:
                 tag, at = read_varint(data, at - 1)
             kind = tag & 7
             if kind == 2:
-                length = data[at]
-                at += 1
+                length, at = data[at], at + 1
                 if length > 127:
                     length, at = read_varint(data, at - 1)
-                add((tag, at, at + length))
+                out.append((tag, at, at + length))
                 at += length
             elif kind == 0:
-                value = data[at]
-                at += 1
+                value, at = data[at], at + 1
                 if value > 127:
                     value, at = read_varint(data, at - 1)
-                add((tag, value, 0))
+                out.append((tag, value, 0))
             elif kind == 1 or kind == 5:
-                stop = at + (8 if kind == 1 else 4)
-                add((tag, at, stop))
-                at = stop
+                size = 8 if kind == 1 else 4
+                out.append((tag, at, at + size))
+                at += size
             else:
                 raise MessageError(f"a field of unknown kind {kind}")
     except IndexError:
@@ -113,9 +108,9 @@ def spans(data: bytes, start: int = 0, end: int | None = None) -> Spans:
     return {tag: (first, last) for tag, first, last in fields(data, start, end)}
 
 
-def read_double(data: bytes, span: tuple[int, int] | None) -> float:
-    """Returns the float64 in a field's span; 0 for None, where the field is missing."""
-    return 0.0 if span is None else struct.unpack_from("<d", data, span[0])[0]
+def read_double(data: bytes, start: int) -> float:
+    """Returns the float64 of a field that begins at `start`."""
+    return struct.unpack_from("<d", data, start)[0]
 
 
 def read_text(data: bytes, span: tuple[int, int]) -> str:

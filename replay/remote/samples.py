@@ -14,7 +14,7 @@ import numpy as np
 
 from ...envs.types import SampleInfo
 from . import snappy
-from .protobuf import NO_BYTES, MessageError, Spans, fields, read_double, spans
+from .protobuf import MessageError, fields, read_double
 from .wire import DTYPES, ChunkSlice, decode_shape
 
 KEPT_CHUNKS, KEPT_BYTES = (
@@ -83,18 +83,23 @@ class SampleDecoder:
           MessageError: the response is cut off or garbled.
         """
         items = []
-        for tag, start, end in fields(data):
-            complete = False
-            for part, first, last in fields(data, start, end) if tag == 10 else ():
-                if part == 18:
-                    chunk = self._chunk(data[first:last])
-                    self._chunks[chunk.key] = chunk
-                elif part == 10:
-                    self._info = _decode_info(data, first, last)
-                elif part == 24:
-                    complete = bool(first)
-            if complete:
-                items.append(self._item())
+        try:
+            for tag, start, end in fields(data):
+                if tag != 10:
+                    continue
+                complete = 0
+                for tag, first, last in fields(data, start, end):
+                    if tag == 18:
+                        chunk = self._chunk(data[first:last])
+                        self._chunks[chunk.key] = chunk
+                    elif tag == 10:
+                        self._info = _decode_info(data, first, last)
+                    elif tag == 24:
+                        complete = first
+                if complete:
+                    items.append(self._item())
+        except IndexError:
+            raise MessageError("a sample is cut off") from None
         return items
 
     def _chunk(self, data: bytes) -> "_RawChunk":
@@ -119,27 +124,38 @@ class _RawChunk:
     """A chunk whose tensors are unpacked when an item refers to them."""
 
     def __init__(self, data: bytes):
-        chunk = spans(data)
-        self.key, _ = chunk.get(8, NO_BYTES)
-        self.size, _ = chunk.get(56, (snappy.MAX_EXPANSION * len(data), 0))
-        self._data = data
-        self._delta = chunk.get(32, NO_BYTES) != NO_BYTES
-        tensors = fields(data, *chunk.get(42, NO_BYTES))
-        self._tensors = [(start, end) for tag, start, end in tensors if tag == 10]
+        self.key, self._data, self._delta, self._tensors = 0, data, False, []
+        self.size = snappy.MAX_EXPANSION * len(data)  # unpacked, if it does not say
         self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
+        for tag, start, end in fields(data):
+            if tag == 8:
+                self.key = start
+            elif tag == 32:
+                self._delta = bool(start)
+            elif tag == 42:
+                self._tensors = [
+                    (start, end) for tag, start, end in fields(data, start, end) if tag == 10
+                ]
+            elif tag == 56:
+                self.size = start
 
     def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
         """The dtype, the shape `[rows, ...]` and the bytes of a column."""
         if index not in self._unpacked:
             if not 0 <= index < len(self._tensors):
                 raise MessageError(f"a chunk of {len(self._tensors)} columns has no column {index}")
-            self._unpacked[index] = self._unpack(spans(self._data, *self._tensors[index]))
+            self._unpacked[index] = self._unpack(*self._tensors[index])
         return self._unpacked[index]
 
-    def _unpack(self, tensor: Spans) -> tuple[np.dtype, tuple[int, ...], Any]:
-        code, _ = tensor.get(8, NO_BYTES)
-        shape = self._data[slice(*tensor.get(18, NO_BYTES))]
-        content = self._data[slice(*tensor.get(34, NO_BYTES))]
+    def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
+        data, code, shape, content = self._data, 0, b"", b""
+        for tag, first, last in fields(data, start, end):
+            if tag == 8:
+                code = first
+            elif tag == 18:
+                shape = data[first:last]
+            elif tag == 34:
+                content = data[first:last]
         dtype, dims, size = _layout(code, shape)
         try:
             unpacked = memoryview(snappy.decompress(content, size))
@@ -192,30 +208,45 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
 def _decode_info(
     data: bytes, start: int, end: int
 ) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
-    info = spans(data, start, end)
-    item = spans(data, *info.get(10, NO_BYTES))
-    columns = fields(data, *item.get(66, NO_BYTES))
-    sample_info = SampleInfo(
-        key=item.get(8, NO_BYTES)[0],
-        probability=read_double(data, info.get(17)),
-        table_size=info.get(24, NO_BYTES)[0],
-        priority=read_double(data, item.get(41)),
-        times_sampled=item.get(48, NO_BYTES)[0],
-    )
-    return sample_info, [
-        _decode_column(data, first, last) for tag, first, last in columns if tag == 10
-    ]
+    key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
+    columns = []
+    for tag, first, last in fields(data, start, end):
+        if tag == 17:
+            probability = read_double(data, first)
+        elif tag == 24:
+            table_size = first
+        elif tag == 10:
+            for item_tag, value, stop in fields(data, first, last):
+                if item_tag == 8:
+                    key = value
+                elif item_tag == 41:
+                    priority = read_double(data, value)
+                elif item_tag == 48:
+                    times_sampled = value
+                elif item_tag == 66:
+                    columns = [
+                        _decode_column(data, begin, end)
+                        for tag, begin, end in fields(data, value, stop)
+                        if tag == 10
+                    ]
+    return SampleInfo(key, probability, table_size, priority, times_sampled), columns
 
 
 def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
-    slices = []
-    squeeze = False
+    slices, squeeze = [], False
     for tag, first, last in fields(data, start, end):
         if tag == 10:
-            part = {number: value for number, value, _ in fields(data, first, last)}
-            slices.append(
-                ChunkSlice(part.get(8, 0), part.get(16, 0), part.get(24, 0), part.get(32, 0))
-            )
+            key = offset = length = column = 0
+            for slice_tag, value, _ in fields(data, first, last):
+                if slice_tag == 8:
+                    key = value
+                elif slice_tag == 16:
+                    offset = value
+                elif slice_tag == 24:
+                    length = value
+                elif slice_tag == 32:
+                    column = value
+            slices.append(ChunkSlice(key, offset, length, column))
         elif tag == 16:
             squeeze = bool(first)
     return slices, squeeze

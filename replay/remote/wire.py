@@ -17,6 +17,7 @@ from . import snappy
 from .protobuf import (
     NO_BYTES,
     MessageError,
+    Spans,
     double,
     fields,
     integer,
@@ -221,7 +222,7 @@ def _table(data: bytes, start: int, end: int) -> TableInfo:
     table = spans(data, start, end)
     sampler = spans(data, *table.get(10, NO_BYTES))
     limiter = spans(data, *table.get(42, NO_BYTES))
-    exponent = spans(data, *sampler.get(26, NO_BYTES)).get(9)
+    prioritized = spans(data, *sampler.get(26, NO_BYTES))
     inserts = spans(data, *limiter.get(42, NO_BYTES))
     samples = spans(data, *limiter.get(50, NO_BYTES))
     signature: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
@@ -229,18 +230,22 @@ def _table(data: bytes, start: int, end: int) -> TableInfo:
     return TableInfo(
         name=read_text(data, table.get(66, NO_BYTES)),
         sampler=next((name for tag, name in _SAMPLERS.items() if tag in sampler), ""),
-        priority_exponent=read_double(data, exponent) if 26 in sampler else None,
+        priority_exponent=_double(data, prioritized, 9) if 26 in sampler else None,
         max_size=signed(table.get(24, NO_BYTES)[0]),
         current_size=signed(table.get(56, NO_BYTES)[0]),
         max_times_sampled=signed(table.get(32, NO_BYTES)[0]),
         min_size=signed(limiter.get(32, NO_BYTES)[0]),
-        samples_per_insert=read_double(data, limiter.get(9)),
-        min_diff=read_double(data, limiter.get(17)),
-        max_diff=read_double(data, limiter.get(25)),
+        samples_per_insert=_double(data, limiter, 9),
+        min_diff=_double(data, limiter, 17),
+        max_diff=_double(data, limiter, 25),
         inserts=inserts.get(16, NO_BYTES)[0],
         samples=samples.get(16, NO_BYTES)[0],
         signature=signature if 50 in table else None,
     )
+
+
+def _double(data: bytes, message: Spans, tag: int) -> float:
+    return read_double(data, message[tag][0]) if tag in message else 0.0
 
 
 def _add_signature(
