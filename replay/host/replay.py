@@ -13,11 +13,10 @@ import jax
 import numpy as np
 
 from ...envs.types import Array, Sample, Trajectory, Tree
-from ..buffer import WindowBuffer
+from ..buffer import BufferSettings, WindowBuffer
 from ..checks import check_priorities
 from ..prefetch import DeviceCopies
 from ..replay import Observer
-from ..settings import BufferSettings
 from . import files
 from .ring import Ring
 from .streams import RingStream, StreamList

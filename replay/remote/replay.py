@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...envs.types import Trajectory
+from ..buffer import BufferSettings
 from ..closing import close_at_exit
-from ..settings import BufferSettings
 from ..tables.replay import TableReplay
 from ..tables.state import TableState
 from ..tables.stream import TableStream

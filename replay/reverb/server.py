@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..settings import BufferSettings
+from ..buffer import BufferSettings
 from .connection import make_table
 from .runtime import has_reverb, import_reverb, quiet
 

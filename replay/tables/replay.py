@@ -6,26 +6,18 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ...envs.types import Array, Sample, Trajectory
-from ..buffer import WindowBuffer
+from ..buffer import BufferSettings, WindowBuffer
 from ..checks import check_priorities
 from ..replay import Observer
-from ..settings import BufferSettings
 from .state import TableState, describe_states
 from .stream import PRIORITY, TableStream
 
 CLOSING_SECONDS = 0.5  # for the last rows: a server that is gone must not keep `close` waiting
-
-
-class Reader(Iterator[Sample], Protocol):
-    """An iterator of samples that can let go of the servers."""
-
-    def release(self, timeout: float = -1) -> None:
-        """Lets go of the servers, from any thread; waits at most `timeout` seconds for `next`."""
 
 
 class TableReplay(WindowBuffer):
@@ -56,7 +48,7 @@ class TableReplay(WindowBuffer):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._closed = threading.Event()
-        self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._streams: list[Any] = []  # also those of dropped writers, which may have unsent rows
         self._own_streams: list[TableStream] = []
         self._batch_shape: tuple[int, ...] | None = None  # of the rows given to `add`
@@ -150,19 +142,21 @@ class TableReplay(WindowBuffer):
     # -- reading
 
     def __len__(self) -> int:
-        items, _ = self._sizes()
+        items = np.array([state.items for state in self._states()])
         needed = items * self.stride + (self.sequence_length - self.stride) * (items > 0)
         return min(self.capacity, max(self._rows, int(needed.sum())))
 
     def can_sample(self, n: int = 1) -> bool:
         """Returns True once at least n items, and the buffer's `min_size`, can be sampled."""
         need = max(n, self.min_size)
-        items, ready = self._sizes()
+        states = self._states()
+        ready = sum(state.ready for state in states)
         with self._lock:
-            if ready.sum() < need <= items.sum() + self._unconfirmed():
+            hidden = self._unconfirmed() if ready < need else 0
+            if hidden and need <= sum(state.items for state in states) + hidden:
                 self._flush(self.timeout)
-                _, ready = self._sizes()
-        return bool(ready.sum() >= need)
+                ready = int(self.sizes().sum())
+        return ready >= need
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); ignores missing items.
@@ -182,18 +176,12 @@ class TableReplay(WindowBuffer):
 
         It is 0 where a server has fewer items than its own least number.
         """
-        return self._sizes()[1]
-
-    def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the number of items `[servers]`, and of those that can be sampled."""
-        states = self._states()
-        items = np.array([state.items for state in states])
-        return items, np.array([state.ready for state in states])
+        return np.array([state.ready for state in self._states()])
 
     def _unconfirmed(self) -> int:
         return sum(stream.unconfirmed for stream in self._streams)
 
-    def _dataset(self, batch_size: int | None, prefetch: int, device: Any) -> Reader:
+    def _dataset(self, batch_size: int | None, prefetch: int, device: Any) -> Iterator[Sample]:
         reader = self._reader(batch_size, prefetch, device)
         self._readers.add(reader)
         return reader
@@ -306,7 +294,7 @@ class TableReplay(WindowBuffer):
         """
 
     @abc.abstractmethod
-    def _reader(self, batch_size: int | None, prefetch: int, device: Any) -> Reader:
+    def _reader(self, batch_size: int | None, prefetch: int, device: Any) -> Iterator[Sample]:
         """Returns a new reader."""
 
     @abc.abstractmethod

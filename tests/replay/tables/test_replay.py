@@ -14,7 +14,7 @@ from jax_agents.envs.specs import (
     trajectory_spec,
 )
 from jax_agents.envs.types import StepType
-from jax_agents.replay.settings import BufferSettings
+from jax_agents.replay.buffer import BufferSettings
 from jax_agents.replay.tables.replay import TableReplay
 from jax_agents.replay.tables.state import TableState
 from jax_agents.replay.tables.stream import PRIORITY, TableStream
