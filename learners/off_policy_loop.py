@@ -16,7 +16,7 @@ from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from ..policies.policy import act
 from ..policies.schedule import Schedule
 from ..policies.simple import RandomPolicy
-from ..replay.replay import Replay
+from ..replay.replay import Replay, is_prioritised
 from .checks import check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .packed import PackedTree
@@ -91,7 +91,7 @@ class OffPolicyLoop:
             batch_size,
         )
         self._beta = importance_exponent
-        self._prioritised = buffer.priority_exponent is not None
+        self._prioritised = buffer if is_prioritised(buffer) else None
         like = jax.eval_shape(agent.init, train_key) if state is None else state
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
         computed = jax.eval_shape(self._train, like, self._batch(batch_size), None)[1].metrics
@@ -159,7 +159,7 @@ class OffPolicyLoop:
                 )
                 driver.take(policy_step)
             experience, info = next(self._dataset)
-            draws = (info.probability, info.table_size) if self._prioritised else None
+            draws = (info.probability, info.table_size) if self._prioritised is not None else None
             self._packed, policy_step, priorities = self._train_and_act(
                 self._packed,
                 experience,
@@ -168,8 +168,8 @@ class OffPolicyLoop:
                 driver.policy_state,
                 np.int32(driver.num_rows),
             )
-            if priorities is not None:
-                self.buffer.update_priorities(info.key, np.asarray(priorities))
+            if self._prioritised is not None:
+                self._prioritised.update_priorities(info.key, np.asarray(priorities))
         state, totals = self._packed
         self._packed = (state, jax.device_put(self._totals.zeros()))
         totals = self._totals.unpack(jax.device_get(totals))
@@ -196,7 +196,11 @@ class OffPolicyLoop:
         row = self._rows(*shape)
         time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
         policy_state = self.agent.collect_policy.initial_state(shape)
-        draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if self._prioritised else None
+        draws = (
+            (np.zeros(num_drawn), np.zeros(num_drawn, int))
+            if self._prioritised is not None
+            else None
+        )
         return compile_ahead(
             self._train_and_act,
             packed,

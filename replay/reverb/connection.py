@@ -59,10 +59,11 @@ class Connection:
 
         Readers must have gone: they would wait for its return for ever.
         """
-        if self.owns_server:
+        if self._server is not None:
             with quiet():
                 self._server.stop()
             self._server = None
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
