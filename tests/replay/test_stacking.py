@@ -5,8 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs
-from jax_agents.envs.specs import trajectory_spec, zeros
+from jax_agents.envs.specs import (
+    ArraySpec,
+    BoundedSpec,
+    DiscreteSpec,
+    EnvironmentSpecs,
+    trajectory_spec,
+    zeros,
+)
 from jax_agents.envs.types import StepType
 from jax_agents.replay.stacking import FrameStack
 
