@@ -1,4 +1,4 @@
-"""The protocols of replay: what a training loop needs of a buffer, and what buffers offer beside."""
+"""The protocols of replay buffers: one for training loops, one for all other uses."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ Observer = Callable[[Trajectory], None]
 
 
 class Replay(Protocol):
-    """What a loop needs of a buffer: rows go in, windows of consecutive rows of one stream come out.
+    """The part of a buffer that a training loop uses.
 
-    A window may span episodes: the boundary row (LAST -> FIRST) is part of it and is masked in
-    every loss.
+    Rows go in, and windows of consecutive rows of one stream come out. A window may span episodes:
+    the boundary row (LAST -> FIRST) is part of it and is masked in every loss.
     """
 
     @property
@@ -40,7 +40,7 @@ class PrioritisedReplay(Replay, Protocol):
     """A `Replay` whose items have priorities."""
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); ignores missing items."""
+        """Sets the priorities `[n]` of the items `info.key` `[n]`; ignores missing items."""
 
 
 class ReplayBuffer(PrioritisedReplay, Protocol):
@@ -90,7 +90,7 @@ class ReplayBuffer(PrioritisedReplay, Protocol):
         """Drops all rows."""
 
     def close(self) -> None:
-        """Ends each blocked or later `next()` with StopIteration; any thread may call it, twice too."""
+        """Ends each blocked or later `next()`; any thread may call it, also twice."""
 
 
 def is_prioritised(replay: Replay) -> TypeGuard[PrioritisedReplay]:

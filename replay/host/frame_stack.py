@@ -61,7 +61,7 @@ class FrameStackReplay:
         return self.buffer.priority_exponent
 
     def writer(self, num_envs: int | None = None) -> Observer:
-        """Returns an observer for one more stream of single rows, or for n more of rows `[n, ...]`."""
+        """Returns an observer for a new stream of single rows, or for n of rows `[n, ...]`."""
         return self._open_stream(self.buffer.writer(num_envs))
 
     def add(self, row: Trajectory) -> None:
@@ -109,7 +109,7 @@ class FrameStackReplay:
         return sample._replace(experience=jax.tree.map(lambda x: x[0], rows))
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets the priorities `[n]` of the items `info.key` `[n]` (uint64); ignores missing items."""
+        """Sets the priorities `[n]` of the items `info.key` `[n]`; ignores missing items."""
         self.buffer.update_priorities(keys, priorities)
 
     def can_sample(self, n: int = 1) -> bool:
@@ -147,12 +147,12 @@ class FrameStackReplay:
         self.buffer.flush()
 
     def close(self) -> None:
-        """Ends each blocked or later `next()` with StopIteration; any thread may call it, twice too."""
+        """Ends each blocked or later `next()`; any thread may call it, also twice."""
         self.buffer.close()
 
 
 class _FrameStream:
-    """The last row of a stream, or of n in step, by which one tells if a row continues it."""
+    """The last row of a stream, or of n in step, which shows if the next one continues it."""
 
     def __init__(self, frames: FrameStack):
         self._frames = frames
@@ -160,7 +160,7 @@ class _FrameStream:
         self.last: tuple[Array, list[Array]] | None = None
 
     def stored_rows(self, row: Trajectory) -> list[Trajectory]:
-        """Returns the rows to store for the next one: it alone, or with the beginning of a stream."""
+        """Returns the rows to store for a row: it alone, or after the beginning of a stream."""
         stacks = self._frames.stacks(row)
         first = np.asarray(row.step_type) == StepType.FIRST
         for stack in stacks:

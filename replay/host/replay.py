@@ -211,7 +211,7 @@ class HostReplay(WindowBuffer):
             self._writers.restart()
 
     def close(self) -> None:
-        """Ends each blocked or later `next()` with StopIteration; any thread may call it, twice too."""
+        """Ends each blocked or later `next()`; any thread may call it, also twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

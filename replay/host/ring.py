@@ -165,7 +165,11 @@ class Ring:
     def sample(
         self, rng: np.random.Generator, num: int
     ) -> tuple[dict[str, np.ndarray], SampleInfo]:
-        """Draws windows with replacement: copies of their columns `[num, T, ...]`, and their info."""
+        """Draws windows with replacement.
+
+        Returns:
+          Copies of the windows' columns `[num, T, ...]`, and their info `[num]`.
+        """
         if self.tree is None:
             starts = self._draw_uniform(rng, num)
             probability = np.full(num, 1.0 / self.items)

@@ -77,7 +77,7 @@ class StreamList:
         return [stream.state() for stream in self.streams]
 
     def set_state(self, states: list[dict[str, Any]]) -> None:
-        """Continues saved streams: those that are open do so now, later ones when they are opened."""
+        """Continues saved streams: open ones now, later ones when they are opened."""
         self.restart()
         self._saved = list(states)
         for stream in self.streams[: len(states)]:

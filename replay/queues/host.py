@@ -49,7 +49,7 @@ class HostQueue(ExperienceQueue):
         return len(self._items)
 
     def close(self) -> None:
-        """Ends each blocked or later `next()`, and each blocked or later `add`; see the base class."""
+        """Ends each blocked or later `next()` and `add`; see `ExperienceQueue.close`."""
         super().close()
         with self._changed:
             self._changed.notify_all()

@@ -122,7 +122,7 @@ class ExperienceQueue(abc.ABC):
         return _Dataset(self, sample_batch_size)
 
     def take(self, count: int) -> list[Trajectory]:
-        """Returns the next `count` items `[T + 1, ...]`; raises as the iterator of `as_dataset` does."""
+        """Returns the next `count` items `[T + 1, ...]`; raises as `next` of `as_dataset` does."""
         deadline = time.monotonic() + self.timeout
         if not self._reading.acquire(timeout=self.timeout):
             raise self._timeout_error(f"waiting for {count} items")
@@ -138,7 +138,7 @@ class ExperienceQueue(abc.ABC):
             self._reading.release()
 
     def close(self) -> None:
-        """Ends each blocked or later `next()` with StopIteration, and each `add` with a RuntimeError.
+        """Ends each blocked or later `next()`, and `add`, which raises a RuntimeError.
 
         It may be called twice, and from any thread.
         """
@@ -153,7 +153,10 @@ class ExperienceQueue(abc.ABC):
 
     @abc.abstractmethod
     def _get(self, count: int, deadline: float) -> list[Trajectory]:
-        """Takes 0 to `count` items; waits until `deadline` or `close` for one, or gives up early."""
+        """Takes 0 to `count` items.
+
+        It waits until `deadline` or `close` for one, or gives up earlier.
+        """
 
     def _new_writer(self) -> "_QueueWriter":
         writer = _QueueWriter(self)

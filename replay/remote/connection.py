@@ -90,7 +90,7 @@ class Connection:
         return self._calls[method](requests)
 
     def code(self, error: Exception | None) -> str:
-        """Returns gRPC's name for an error, such as UNAVAILABLE; empty for those of other origin."""
+        """Returns gRPC's name for an error, such as UNAVAILABLE; no text for another error."""
         return error.code().name if isinstance(error, self._grpc.RpcError) else ""
 
     def is_transient(self, error: Exception) -> bool:

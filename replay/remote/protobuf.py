@@ -11,11 +11,11 @@ NO_BYTES = (0, 0)
 
 
 class MessageError(ValueError):
-    """Bytes that are not the message they should be."""
+    """An error in bytes that are not the message they should be."""
 
 
 def varint(value: int) -> bytes:
-    """Returns the bytes of a number from 0 to 2^64 - 1; a negative int64 is its two's complement."""
+    """Returns the bytes of a number below 2^64; a negative int64 is its two's complement."""
     if 0 <= value < 128:
         return _BYTES[value]
     out = bytearray()

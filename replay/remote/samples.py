@@ -17,15 +17,14 @@ from . import snappy
 from .protobuf import MessageError, fields, read_double
 from .wire import DTYPES, ChunkSlice, decode_shape
 
-KEPT_CHUNKS, KEPT_BYTES = (
-    8192,
-    4096,
-)  # chunks that are kept in case they come again, and the most bytes of one
+KEPT_CHUNKS = 8192  # the number of chunks that are kept in case they come again
+KEPT_BYTES = 4096  # the most bytes of such a chunk
 
 
 class Column(NamedTuple):
-    """One column of a sampled item: `rows` of `shape`, in pieces; `squeeze`: its one row is meant
-    without a time axis.
+    """One column of a sampled item: `rows` of `shape`, in pieces.
+
+    With `squeeze`, its one row is meant without a time axis.
     """
 
     dtype: np.dtype
@@ -42,16 +41,17 @@ class Item(NamedTuple):
     columns: list[Column]
 
     def arrays(self) -> list[np.ndarray]:
-        """Each column as an array `[T, *shape]`, or `[*shape]` where it is squeezed."""
+        """Returns each column as an array `[T, *shape]`, or `[*shape]` where it is squeezed."""
         return [column[0] for column in stack([self])]
 
 
 def stack(items: Sequence[Item]) -> list[np.ndarray]:
-    """The columns of alike items as arrays `[B, T, *shape]` of their own, without the T where a
-    column is squeezed.
+    """Returns the columns of alike items as new arrays `[B, T, *shape]`.
+
+    Squeezed columns lack the T.
 
     Raises:
-      MessageError: the items differ in a column's dtype or shape.
+      MessageError: The items differ in a column's dtype or shape.
     """
     out = []
     for columns in zip(*(item.columns for item in items), strict=True):
@@ -69,7 +69,7 @@ def stack(items: Sequence[Item]) -> list[np.ndarray]:
 
 
 class SampleDecoder:
-    """Items from the responses of one stream of samples; a large item is spread over several."""
+    """Reads items from the answers of one stream; a large item is spread over several."""
 
     def __init__(self) -> None:
         self._info: tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]] | None = None
@@ -77,10 +77,10 @@ class SampleDecoder:
         self._kept: dict[bytes, _RawChunk] = {}
 
     def feed(self, data: bytes) -> list[Item]:
-        """The items that are complete with this response.
+        """Returns the items that are complete with this answer.
 
         Raises:
-          MessageError: the response is cut off or garbled.
+          MessageError: The answer is cut off or garbled.
         """
         items = []
         try:
@@ -140,7 +140,7 @@ class _RawChunk:
                 self.size = start
 
     def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
-        """The dtype, the shape `[rows, ...]` and the bytes of a column."""
+        """Returns the dtype, the shape `[rows, ...]` and the bytes of a column."""
         if index not in self._unpacked:
             if not 0 <= index < len(self._tensors):
                 raise MessageError(f"a chunk of {len(self._tensors)} columns has no column {index}")
@@ -170,9 +170,7 @@ class _RawChunk:
 
 @functools.lru_cache(maxsize=1024)
 def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The dtype, the shape and the size in bytes of a tensor, from TensorFlow's type code and
-    encoded shape.
-    """
+    """Returns dtype, shape and bytes of a tensor of TensorFlow's type code and encoded shape."""
     dims = decode_shape(shape)
     if code not in DTYPES:
         raise MessageError(f"a column of TensorFlow's type {code}, which NumPy does not have")

@@ -16,7 +16,7 @@ MAX_EXPANSION = 22  # bytes out for each byte in: the longest copy takes three b
 
 
 class SnappyError(ValueError):
-    """Bytes that are not what Snappy makes."""
+    """An error in bytes that Snappy did not make."""
 
 
 @functools.cache
@@ -29,14 +29,14 @@ def _cramjam() -> Any:
 
 
 def compress(data: bytes) -> bytes:
-    """The compressed bytes, or a literal where that is no longer."""
+    """Returns the compressed bytes, or a literal where that is no longer."""
     fast = _cramjam()
     packed = bytes(fast.compress_raw(data)) if fast and len(data) > 32 else None
     return packed if packed is not None and len(packed) < len(data) else literal(data)
 
 
 def literal(data: bytes) -> bytes:
-    """`data` as Snappy that compresses nothing."""
+    """Returns `data` as Snappy that compresses nothing."""
     if not data:
         return b"\0"
     last = len(data) - 1
@@ -45,7 +45,7 @@ def literal(data: bytes) -> bytes:
 
 
 def decompress(data: bytes, size: int) -> Any:
-    """The `size` bytes that were compressed, as an object with a buffer.
+    """Returns the `size` bytes that were compressed, as an object with a buffer.
 
     Raises:
       SnappyError: `data` is damaged, or holds another number of bytes.

@@ -2,9 +2,9 @@
 
 `samples.py` reads the long answers.
 
-The codec is written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash
-with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`, the same
-from Reverb 0.7 to its newest source.
+The codec is written by hand, so that a client needs no TensorFlow, and no protobuf whose version
+could clash with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`,
+the same from Reverb 0.7 to its newest source.
 """
 
 from collections.abc import Iterable, Sequence
@@ -71,8 +71,9 @@ class ChunkSlice(NamedTuple):
 
 
 class TableInfo(NamedTuple):
-    """What a server tells of a table; `signature` is the (dtype, shape) of each column by its path,
-    or None.
+    """A server's description of a table.
+
+    Its `signature` is the (dtype, shape) of each column by its path, or None.
     """
 
     name: str
@@ -90,18 +91,18 @@ class TableInfo(NamedTuple):
     signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None
 
 
-# -- What a client says.
+# -- A client's requests
 
 
 def encode_chunk(
     key: int, episode: int, start: int, columns: Sequence[np.ndarray], delta: bool = False
 ) -> Chunk:
-    """A chunk of columns `[rows, *shape]` whose first row is number `start` of its episode.
+    """Returns a chunk of columns `[rows, *shape]`; its first row is number `start` of its episode.
 
     With `delta`, integers of rank 2 or more are stored as differences of consecutive rows.
 
     Raises:
-      TypeError: a dtype that TensorFlow does not have.
+      TypeError: TensorFlow does not have a column's dtype.
     """
     rows = len(columns[0])
     tensors, size = [], 0
@@ -140,7 +141,7 @@ def encode_chunk(
 def encode_item(
     key: int, table: str, priority: float, columns: Iterable[tuple[Sequence[ChunkSlice], bool]]
 ) -> bytes:
-    """An item of columns, each of slices that are joined, and whether it is squeezed."""
+    """Returns an item of columns: the slices that are joined, and True to squeeze the one row."""
     trajectory = [
         message(
             1,
@@ -164,36 +165,40 @@ def encode_item(
 
 
 def encode_insert(chunks: Iterable[Chunk], items: Iterable[bytes], keep: Iterable[int]) -> bytes:
-    """A request that adds chunks, then items that refer to them and to those kept, and says which
-    chunks to keep.
+    """Returns a request that adds chunks, and items that refer to them and to those kept.
+
+    Args:
+      chunks: Chunks to add.
+      items: Encoded items to add.
+      keep: Keys of the chunks that the server has to keep for later items.
     """
     parts = [message(1, chunk.data) for chunk in chunks] + [message(2, item) for item in items]
     return b"".join((*parts, message(3, *map(varint, keep))))
 
 
 def encode_sample_request(table: str, num_samples: int, timeout_ms: int) -> bytes:
-    """A request for so many samples; the server ends the stream when none came for `timeout_ms`."""
+    """Returns a request for samples; the server ends the stream after `timeout_ms` without one."""
     return message(1, table.encode()) + integer(2, num_samples) + message(3, integer(1, timeout_ms))
 
 
 def encode_mutation(
     table: str, updates: Iterable[tuple[int, float]], deletes: Iterable[int]
 ) -> bytes:
-    """A request to set priorities, by key, and to delete items."""
+    """Returns a request to set priorities, by key, and to delete items."""
     parts = [message(2, integer(1, key), double(2, priority)) for key, priority in updates]
     return b"".join((message(1, table.encode()), *parts, message(3, *map(varint, deletes))))
 
 
 def encode_reset(table: str) -> bytes:
-    """A request to empty a table."""
+    """Returns a request to empty a table."""
     return message(1, table.encode())
 
 
-# -- What a server says.
+# -- A server's answers
 
 
 def decode_keys(data: bytes) -> list[int]:
-    """The keys of the items that a server confirms."""
+    """Returns the keys of the items that a server confirms."""
     keys = []
     for tag, start, end in fields(data):
         if tag == 8:

@@ -19,8 +19,9 @@ def new_key() -> int:
 
 
 class RowSlice(NamedTuple):
-    """Rows `start` to `stop` of a column, counted from the stream's first; `squeeze`: one row,
-    without a time axis.
+    """Rows `start` to `stop` of a column, counted from the episode's first.
+
+    With `squeeze`, it is one row without a time axis.
     """
 
     column: int
@@ -30,18 +31,17 @@ class RowSlice(NamedTuple):
 
 
 class Writer:
-    """Rows of one stream, and items made of slices of its last rows. Use it from one thread at a
-    time.
+    """Writes the rows of one stream, and items made of slices of its last rows.
 
-    Rows are compressed together in chunks. An item is sent when the chunk of its last row is full,
-    or by `flush`.
+    Use it from one thread at a time. Rows are compressed together in chunks. An item is sent when
+    the chunk of its last row is full, or by `flush`.
 
     Args:
-      stream: where items go; several writers may share one.
-      max_rows: how far back items may refer.
-      chunk_length: rows in a chunk. A sample brings whole chunks: 16 suits small rows, 1 suits
-        pictures in short items.
-      delta_encoded: store integers as differences of consecutive rows.
+      stream: Stream that items go to; several writers may share one.
+      max_rows: Number of last rows that items may refer to.
+      chunk_length: Number of rows in a chunk. A sample brings whole chunks: 16 suits small rows, 1
+        suits pictures in short items.
+      delta_encoded: True stores integers as differences of consecutive rows.
     """
 
     def __init__(
@@ -56,25 +56,26 @@ class Writer:
             raise ValueError(
                 f"chunk_length and max_rows must be at least 1, got {chunk_length} and {max_rows}"
             )
-        self.stream, self._max_rows, self._chunk_length, self._delta = (
-            stream,
-            max_rows,
-            chunk_length,
-            delta_encoded,
-        )
+        self.stream = stream
+        self._max_rows = max_rows
+        self._chunk_length = chunk_length
+        self._delta = delta_encoded
         self._columns: list[np.ndarray] = []  # the rows that are not in a chunk yet
-        self._rows, self._chunked = 0, 0  # of this episode: all, and those in chunks
+        self._rows = 0  # of this episode
+        self._chunked = 0  # those of them in chunks
         self._chunks: deque[tuple[int, Chunk]] = deque()  # each with the number of its first row
         self._waiting: list[tuple[int, str, float, list[RowSlice]]] = []
         self._episode = new_key()
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
-        """Adds a row: an array `[*shape]` for each column, in the order of the table's signature;
-        copied.
+        """Adds a row, which is copied.
+
+        Args:
+          columns: Array `[*shape]` of each column, in the order of the table's signature.
 
         Raises:
-          ValueError: other columns than in the rows before.
-          TimeoutError, ConnectionError: too many items are on their way for too long (see
+          ValueError: The rows before had other columns.
+          TimeoutError, ConnectionError: Too many items are on their way for too long (see
             `InsertStream.wait`); the row was not added.
         """
         self.stream.wait()
@@ -104,18 +105,18 @@ class Writer:
     def create_item(
         self, table: str, priority: float, trajectory: int | Sequence[tuple[int, slice | int]]
     ) -> int:
-        """Makes an item of the episode's last rows; its key.
+        """Makes an item of the episode's last rows, and returns its key.
 
         Args:
-          table: where it goes.
-          priority: finite and not negative.
-          trajectory: how many of the last rows make it, of all columns; or, for each column of the
+          table: Name of the table that gets the item.
+          priority: Priority of the item, finite and not negative.
+          trajectory: Number of last rows that make it, of all columns; or, for each column of the
             item, a column of the rows and a slice that counts from the last, such as
             `(0, slice(-3, None))`. A number in place of the slice takes one row, without a time
             axis.
 
         Raises:
-          ValueError: it takes rows that are not there, or too old; or the priority is no such
+          ValueError: It takes rows that are not there, or too old; or the priority is no such
             number.
         """
         if not 0 <= priority < np.inf:
@@ -143,7 +144,7 @@ class Writer:
         self.stream.wait(leave, timeout)
 
     def send(self) -> None:
-        """Sends all items, which may cut a chunk short, without a wait for the server."""
+        """Sends all items, which may cut a chunk short, without waiting for the server."""
         if self._waiting:
             self._cut()
 
@@ -153,7 +154,9 @@ class Writer:
         for _, chunk in self._chunks:
             self.stream.release(chunk.key)
         self._chunks.clear()
-        self._rows, self._chunked, self._episode = 0, 0, new_key()
+        self._rows = 0
+        self._chunked = 0
+        self._episode = new_key()
 
     def close(self) -> None:
         """Lets go of the rows; items that were not sent are dropped."""
@@ -171,17 +174,17 @@ class Writer:
         if step not in (None, 1) or not -min(self._rows, self._max_rows) <= first < last <= 0:
             raise ValueError(
                 "an item takes consecutive rows that count from the last, such as slice(-3, "
-                f"None) or -1, got {rows}; the "
-                f"episode has {self._rows} rows, of which the last max_rows={self._max_rows} can "
-                "be used"
+                f"None) or -1, got {rows}; the episode has {self._rows} rows, of which the last "
+                f"max_rows={self._max_rows} can be used"
             )
         if not 0 <= column < len(self._columns):
             raise ValueError(f"the rows have columns 0 to {len(self._columns) - 1}, got {column}")
         return RowSlice(column, self._rows + first, self._rows + last, squeeze)
 
     def _cut(self) -> None:
-        """Makes a chunk of the rows that are in none, sends the items that wait, and forgets rows
-        that are too old.
+        """Makes a chunk of the rows that are in none, and sends the items that wait.
+
+        Rows that are too old are forgotten.
         """
         rows = self._rows - self._chunked
         if rows:

@@ -25,7 +25,9 @@ _NEEDED = {"priority_exponent", "max_items", "min_size", "items", "rows", "max_p
 
 
 def private_folder(parent: str | Path | None) -> Path:
-    """Makes a new empty folder, since Reverb's checkpointer deletes all but the newest name in its own.
+    """Makes a new empty folder.
+
+    Reverb's checkpointer deletes all that it finds in its folder, except the newest name.
 
     Args:
       parent: Folder to make it in; None takes the system's temporary folder.

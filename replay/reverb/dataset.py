@@ -61,7 +61,7 @@ class ReverbDataset(TableReader):
         self._cut: collections.deque[Sample] = collections.deque()
 
     def release(self, timeout: float = -1) -> None:
-        """Lets go of the server, unless a thread is still inside `next()` after `timeout` seconds."""
+        """Lets go of the server, unless `next` is still at work after `timeout` seconds."""
         if self._lock.acquire(timeout=timeout):
             try:
                 self._forget()

@@ -79,7 +79,7 @@ class ReverbQueue(ExperienceQueue):
         return 0 if self.closed.is_set() else self._info().current_size
 
     def close(self) -> None:
-        """Ends each blocked or later `next()`, and each blocked or later `add`; see the base class."""
+        """Ends each blocked or later `next()` and `add`; see `ExperienceQueue.close`."""
         if self.closed.is_set():
             return
         super().close()

@@ -1,4 +1,4 @@
-"""Replay on a Reverb server: embedded in this process, or at an address where other processes write."""
+"""Replay on a Reverb server, embedded in this process or at an address."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..tables.state import TableState
 from . import checkpoint
 from .connection import Connection, connect, make_signature, make_table, start
 from .dataset import ReverbDataset
-from .runtime import import_reverb, quiet
+from .runtime import quiet
 from .writer import SMALL_ROW_BYTES, ReverbStream, make_writer
 
 

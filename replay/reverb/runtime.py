@@ -1,4 +1,4 @@
-"""Reverb and TensorFlow, imported when the first buffer is made (7 s and 500 MB), and kept quiet."""
+"""Reverb and TensorFlow, imported when the first buffer is made, which takes 7 s and 500 MB."""
 
 import contextlib
 import functools

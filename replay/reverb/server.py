@@ -1,4 +1,4 @@
-"""A Reverb server as a process: tables by description, with checkpoints, by default for one machine."""
+"""A Reverb server as a process, with checkpoints; by default it answers its own machine alone."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..buffer import BufferSettings
 from .connection import make_table
@@ -67,11 +66,11 @@ class TableDescription:
 
 
 def read_tables(path: str | Path) -> list[TableDescription]:
-    """The tables in a JSON file: a list of objects with the fields of `TableDescription`.
+    """Reads the tables in a JSON file: a list of objects with the fields of `TableDescription`.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is not such a list; naming the field.
+      FileNotFoundError: There is no such file.
+      ValueError: It is not such a list; the message names the field.
     """
     try:
         values = json.loads(Path(path).read_text())
@@ -83,7 +82,8 @@ def read_tables(path: str | Path) -> list[TableDescription]:
         or not all(isinstance(value, dict) for value in values)
     ):
         raise ValueError(
-            f'{path}: expected a list of tables, such as [{{"name": "experience", "capacity": 100000}}]'
+            f"{path}: expected a list of tables, such as "
+            '[{"name": "experience", "capacity": 100000}]'
         )
     known = set(TableDescription.__dataclass_fields__)
     for value in values:
@@ -99,17 +99,17 @@ class ReplayServer:
     """A running Reverb server.
 
     Args:
-      tables: what it holds; their names must differ.
-      port: None: any free one.
-      everywhere: answer other machines too, anyone, without a password; otherwise this machine
-        alone.
-      checkpoint_dir: where checkpoints are written, and loaded from at the start; None: there are
-        none.
+      tables: Descriptions of its tables; their names must differ.
+      port: Port to listen at; None takes any free one.
+      everywhere: True answers other machines too, anyone, without a password; False answers this
+        machine alone.
+      checkpoint_dir: Folder that checkpoints are written to, and loaded from at the start; None:
+        there are none.
 
     Raises:
       ImportError: Reverb is not installed.
-      ValueError: two tables have one name, or the checkpoints are of other tables.
-      OSError: the port is taken, or the server cannot be limited to this machine.
+      ValueError: Two tables have one name, or the checkpoints are of other tables.
+      OSError: The port is taken, or the server cannot be limited to this machine.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class ReplayServer:
             raise ValueError(f"expected at least one table, and each by its own name, got {names}")
         if not has_reverb():
             raise ImportError(
-                'a replay server needs Reverb: pip install "jax-agents[reverb]" (Linux x86-64, Python 3.11). Run it where that '
-                "is; RemoteReplay reaches it from any Python"
+                'a replay server needs Reverb: pip install "jax-agents[reverb]" (Linux x86-64, '
+                "Python 3.11). Run it where that is; RemoteReplay reaches it from any Python"
             )
         reverb, _ = import_reverb()
         if port is not None:
@@ -160,16 +160,16 @@ class ReplayServer:
         self._client = reverb.Client(f"localhost:{self.port}")
 
     def sizes(self) -> dict[str, int]:
-        """The items in each table."""
+        """Returns the number of items in each table."""
         return {
             name: info.current_size for name, info in self._client.server_info(timeout=30).items()
         }
 
     def checkpoint(self) -> str:
-        """Writes all tables to the checkpoint folder; where.
+        """Writes all tables to the checkpoint folder, and returns the path.
 
         Raises:
-          RuntimeError: there is no such folder, or its disk is full.
+          RuntimeError: There is no such folder, or its disk is full.
         """
         if not self._saves:
             raise RuntimeError("this server keeps no checkpoints; start it with checkpoint_dir=...")
@@ -190,8 +190,16 @@ def run(
     checkpoint_dir: str | Path | None = None,
     checkpoint_seconds: float | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then, and every `checkpoint_seconds`, it writes a checkpoint
-    if it has a folder.
+    """Serves until SIGTERM or SIGINT.
+
+    Then, and every `checkpoint_seconds`, it writes a checkpoint if it has a folder.
+
+    Args:
+      tables: Descriptions of the tables.
+      port: Port to listen at; None takes any free one.
+      everywhere: True answers other machines too; see `ReplayServer`.
+      checkpoint_dir: Folder of the checkpoints; None: there are none.
+      checkpoint_seconds: Seconds between checkpoints; None writes one at the end only.
 
     Raises:
       ImportError, ValueError, OSError: see `ReplayServer`.
@@ -234,8 +242,10 @@ def _save(server: ReplayServer, last: bool = False) -> None:
 
 
 def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:
-    """Notes what the folder's checkpoints hold; Reverb would take a table's settings from them,
-    without a word.
+    """Notes the tables of the folder's checkpoints, whose settings Reverb takes over silently.
+
+    Raises:
+      ValueError: The checkpoints are of other tables.
     """
     wanted = [asdict(table) for table in tables]
     (folder / DATA).mkdir(parents=True, exist_ok=True)
@@ -252,8 +262,9 @@ def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:
 
 
 def _limit_to_loopback(port: int) -> None:
-    """Has the sockets that listen at `port` answer this machine alone: Reverb listens everywhere,
-    and has no setting for it.
+    """Has the sockets that listen at `port` answer this machine alone.
+
+    Reverb listens everywhere, and has no setting for it.
     """
     limited = 0
     for name in os.listdir("/proc/self/fd"):

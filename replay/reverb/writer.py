@@ -78,7 +78,7 @@ class ReverbStream(TableStream):
         self._writer = None
 
     def leak(self) -> None:
-        """Keeps the writer for ever: with unsent rows and no server its destructor would not end."""
+        """Keeps the writer for ever: without a server its destructor waits for unsent rows."""
         if self._writer is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._writer))
 

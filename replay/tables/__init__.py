@@ -1,1 +1,1 @@
-"""The base of replay in Reverb's tables: what its buffers share, with Reverb's client or with ours."""
+"""The base of replay in Reverb's tables, through Reverb's client or through ours."""

@@ -246,7 +246,7 @@ class TableReplay(WindowBuffer):
     # -- the end
 
     def close(self) -> None:
-        """Ends each blocked or later `next()` with StopIteration; any thread may call it, twice too."""
+        """Ends each blocked or later `next()`; any thread may call it, also twice."""
         if self._closed.is_set() or os.getpid() != self._pid:
             return
         self._closed.set()

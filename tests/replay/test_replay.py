@@ -1,4 +1,4 @@
-"""The protocols: a buffer of three members is enough for a loop, and the library's have all of them."""
+"""The protocols: a buffer of three members is enough for a loop; the library's have them all."""
 
 import inspect
 from typing import Any

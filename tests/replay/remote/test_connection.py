@@ -6,7 +6,7 @@ import pytest
 
 grpc = pytest.importorskip("grpc")
 
-from jax_agents.replay.remote.connection import Connection, import_grpc
+from jax_agents.replay.remote.connection import Connection, import_grpc  # noqa: E402
 
 
 class Failed(grpc.RpcError):

@@ -76,7 +76,7 @@ def test_as_many_as_are_wanted_ahead_are_requested(play):
 
 
 def test_items_that_came_are_kept_for_the_next_time(play):
-    played, sampler = play(3)
+    _, sampler = play(3)
     with pytest.raises(TimeoutError, match="3 of 4 items came from table 't' at here:1"):
         sampler.take(4, timeout=0.2)
     assert len(sampler.take(3)) == 3
