@@ -255,7 +255,8 @@ class DeviceReplay:
         """
         layout: dict[str, tuple[int, Any, list[int]]] = {}
         for i, leaf in enumerate(jax.tree.leaves(self.spec)):
-            words, width = int(np.prod(leaf.shape, dtype=np.int64)), leaf.dtype.itemsize
+            words = int(np.prod(leaf.shape, dtype=np.int64))
+            width = leaf.dtype.itemsize
             name = f"leaf{i}" if words * width >= LARGE_LEAF_BYTES else f"packed{8 * width}"
             before, _, members = layout.get(name, (0, None, []))
             layout[name] = (before + words, np.dtype(f"uint{8 * width}"), [*members, i])
@@ -304,5 +305,6 @@ def _set(tree: tuple[Array, ...], indices: Array, values: Array) -> tuple[Array,
         node = indices // _WIDTH
         level = level.at[node, indices % _WIDTH].set(values, mode="promise_in_bounds")
         levels.append(level)
-        indices, values = node, level.at[node].get(mode="promise_in_bounds").sum(axis=1)
+        indices = node
+        values = level.at[node].get(mode="promise_in_bounds").sum(axis=1)
     return tuple(levels)

@@ -55,21 +55,25 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[in
       MessageError: The message is cut off, or garbled.
     """
     end = len(data) if end is None else end
-    out, at = [], start
+    out: list[tuple[int, int, int]] = []
+    at = start
     try:
         while at < end:
-            tag, at = data[at], at + 1
+            tag = data[at]
+            at += 1
             if tag > 127:
                 tag, at = read_varint(data, at - 1)
             kind = tag & 7
             if kind == 2:
-                length, at = data[at], at + 1
+                length = data[at]
+                at += 1
                 if length > 127:
                     length, at = read_varint(data, at - 1)
                 out.append((tag, at, at + length))
                 at += length
             elif kind == 0:
-                value, at = data[at], at + 1
+                value = data[at]
+                at += 1
                 if value > 127:
                     value, at = read_varint(data, at - 1)
                 out.append((tag, value, 0))

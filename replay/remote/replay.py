@@ -184,10 +184,9 @@ class RemoteReplay(TableReplay):
         return RemoteStream(
             writer,
             list(self.columns),
-            self.table,
             self.sequence_length,
             self.stride,
-            lambda: self.max_priority,
+            lambda: writer.create_item(self.table, self.max_priority, self.sequence_length),
         )
 
     def _flush(self, seconds: float) -> None:
@@ -250,28 +249,25 @@ class RemoteStream(TableStream):
     Args:
       writer: Writer to a server.
       columns: Names of the columns in the order of the table's signature.
-      table: Name of the table.
       sequence_length: Number of rows in a window.
       stride: Number of rows between the beginnings of two windows.
-      priority: Function that returns the priority of a new window.
+      create_item: Function that makes a window of the writer's last rows.
     """
 
     def __init__(
         self,
         writer: Writer,
         columns: list[str],
-        table: str,
         sequence_length: int,
         stride: int,
-        priority: Callable[[], float],
+        create_item: Callable[[], int],
     ):
         super().__init__()
         self.writer = writer
         self._columns = columns
-        self._table = table
         self._sequence_length = sequence_length
         self._stride = stride
-        self._priority = priority
+        self._create_item = create_item
         self._rows = 0
 
     def _begin(self) -> None:
@@ -283,7 +279,7 @@ class RemoteStream(TableStream):
         self._rows += 1
         beyond = self._rows - self._sequence_length
         if beyond >= 0 and beyond % self._stride == 0:
-            self.writer.create_item(self._table, self._priority(), self._sequence_length)
+            self._create_item()
 
     def restart(self) -> None:
         """Forgets the rows; the next one begins new windows."""

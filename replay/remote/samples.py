@@ -115,8 +115,10 @@ class SampleDecoder:
     def _item(self) -> Item:
         if self._info is None:
             raise MessageError("a sample without its info")
-        (info, columns), chunks = self._info, self._chunks
-        self._info, self._chunks = None, {}
+        info, columns = self._info
+        chunks = self._chunks
+        self._info = None
+        self._chunks = {}
         return Item(info, [_column(slices, squeeze, chunks) for slices, squeeze in columns])
 
 
@@ -124,7 +126,10 @@ class _RawChunk:
     """A chunk whose tensors are unpacked when an item refers to them."""
 
     def __init__(self, data: bytes):
-        self.key, self._data, self._delta, self._tensors = 0, data, False, []
+        self.key = 0
+        self._data = data
+        self._delta = False
+        self._tensors: list[tuple[int, int]] = []
         self.size = snappy.MAX_EXPANSION * len(data)  # unpacked, if it does not say
         self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
         for tag, start, end in fields(data):
@@ -148,7 +153,10 @@ class _RawChunk:
         return self._unpacked[index]
 
     def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
-        data, code, shape, content = self._data, 0, b"", b""
+        data = self._data
+        code = 0
+        shape = b""
+        content = b""
         for tag, first, last in fields(data, start, end):
             if tag == 8:
                 code = first
@@ -181,7 +189,8 @@ def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
 
 def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk]) -> Column:
     first: tuple[np.dtype, tuple[int, ...]] | None = None
-    rows, parts = 0, []
+    rows = 0
+    parts: list[Any] = []
     for key, offset, length, index in slices:
         if key not in chunks:
             raise MessageError(f"an item refers to chunk {key}, which did not come with it")
@@ -206,7 +215,11 @@ def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk
 def _decode_info(
     data: bytes, start: int, end: int
 ) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
-    key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
+    key = 0
+    priority = 0.0
+    times_sampled = 0
+    probability = 0.0
+    table_size = 0
     columns = []
     for tag, first, last in fields(data, start, end):
         if tag == 17:
@@ -231,7 +244,8 @@ def _decode_info(
 
 
 def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
-    slices, squeeze = [], False
+    slices: list[ChunkSlice] = []
+    squeeze = False
     for tag, first, last in fields(data, start, end):
         if tag == 10:
             key = offset = length = column = 0

@@ -73,9 +73,11 @@ def _decompress(data: bytes, at: int, size: int) -> bytearray:
     """Unpacks the elements that begin at `at`: literals, and copies of what is already unpacked."""
     out = bytearray()
     while at < len(data):
-        tag, at = data[at], at + 1
+        tag = data[at]
+        at += 1
         if tag & 3 == 0:
-            length, extra = (tag >> 2) + 1, max(0, (tag >> 2) - 59)
+            length = (tag >> 2) + 1
+            extra = max(0, (tag >> 2) - 59)
             if extra:
                 length = int.from_bytes(data[at : at + extra], "little") + 1
             at += extra + length
@@ -87,7 +89,8 @@ def _decompress(data: bytes, at: int, size: int) -> bytearray:
             offset = int.from_bytes(data[at : at + extra], "little")
             length = (tag >> 2) + 1
             if extra == 1:
-                length, offset = 4 + (tag >> 2 & 7), offset | tag >> 5 << 8
+                length = 4 + (tag >> 2 & 7)
+                offset = offset | tag >> 5 << 8
             at += extra
             if at > len(data) or not 0 < offset <= len(out):
                 raise SnappyError("a copy begins outside")

@@ -105,7 +105,8 @@ def encode_chunk(
       TypeError: TensorFlow does not have a column's dtype.
     """
     rows = len(columns[0])
-    tensors, size = [], 0
+    tensors: list[bytes] = []
+    size = 0
     for column in columns:
         if column.dtype not in CODES:
             raise TypeError(

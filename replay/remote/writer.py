@@ -170,7 +170,8 @@ class Writer:
             if isinstance(rows, slice)
             else (rows, rows + 1, None)
         )
-        first, last = -self._max_rows if first is None else first, last or 0
+        first = -self._max_rows if first is None else first
+        last = last or 0
         if step not in (None, 1) or not -min(self._rows, self._max_rows) <= first < last <= 0:
             raise ValueError(
                 "an item takes consecutive rows that count from the last, such as slice(-3, "
@@ -215,7 +216,8 @@ class Writer:
         for column, start, stop, squeeze in columns:
             slices = []
             for first, chunk in self._chunks:
-                begin, end = max(start, first), min(stop, first + chunk.rows)
+                begin = max(start, first)
+                end = min(stop, first + chunk.rows)
                 if begin < end:
                     slices.append(ChunkSlice(chunk.key, begin - first, end - begin, column))
                     used[chunk.key] = chunk

@@ -45,7 +45,8 @@ def discard(folder: Path) -> None:
 def publish(written: Path, path: Path, settings: dict[str, Any]) -> None:
     """Moves the checkpoint `written` into `path`, in place of the one saved there before."""
     path.mkdir(parents=True, exist_ok=True)
-    data, draft = path / f"{DATA}{uuid.uuid4().hex}", path / f"{MANIFEST}.{uuid.uuid4().hex}"
+    data = path / f"{DATA}{uuid.uuid4().hex}"
+    draft = path / f"{MANIFEST}.{uuid.uuid4().hex}"
     try:
         shutil.move(written, data)
         with open(draft, "w") as file:
@@ -154,7 +155,8 @@ def check_restored(info: Any, saved: dict[str, Any]) -> None:
 
 def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) -> None:
     """Raises a ValueError if a server's table is not the one that these settings describe."""
-    options, limiter = info.sampler_options, info.rate_limiter_info
+    options = info.sampler_options
+    limiter = info.rate_limiter_info
     exponent = options.prioritized.priority_exponent if options.HasField("prioritized") else None
     have = {
         "max_items": info.max_size,

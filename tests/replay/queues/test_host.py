@@ -36,7 +36,7 @@ def test_an_item_that_found_no_room_goes_in_first_later(spec, make_row):
     queue = HostQueue(spec, num_rows=1, capacity=1, timeout=0.05)
     queue.add(make_row(0))
     queue.add(make_row(1))
-    with pytest.raises(TimeoutError, match=r"adding a row to the full queue .*1 of at most 1 items"):
+    with pytest.raises(TimeoutError, match=r"to the full queue .*1 of at most 1 items"):
         queue.add(make_row(2))
     assert queue.take(1)[0].action[0] == 0
     queue.bootstrap(make_row(3)._replace(step_type=np.int32(StepType.LAST)))  # continues nothing

@@ -159,8 +159,8 @@ def test_a_wait_ends_with_the_state_of_the_tables():
     replay.items = [1, 1]
     with pytest.raises(
         TimeoutError,
-        match=r"sampling took longer than timeout=1 s\. Table 'experience' at s0, s1 has 2 items of "
-        r"the 3 needed, at most 100; inserts: 2, samples: 14; 0 rows were added here",
+        match=r"sampling took longer than timeout=1 s\. Table 'experience' at s0, s1 has 2 items "
+        r"of the 3 needed, at most 100; inserts: 2, samples: 14; 0 rows were added here",
     ):
         replay.wait_for_items(time.monotonic() - 1.0)
 
