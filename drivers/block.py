@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from ..envs.types import TimeStep, Trajectory, bootstrap_row
-from ..replay.replay import Observer, break_row
+from ..replay.replay import Observer
+from ..replay.streams import break_row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..metrics import EpisodeLog
 from ..policies.policy import Policy
 from ..policies.simple import RandomPolicy
 from ..policies.versioned import VERSION, VersionedPolicy
-from ..replay.replay import Observer, Replay
+from ..replay.replay import Observer, ReplayBuffer
 from .block import Block
 from .driver import Driver
 from .parameter_server import ParameterServer, RemoteParameterServer
@@ -56,7 +56,7 @@ class Collector:
         make_policy: Callable[[EnvironmentSpecs], Policy],
         parameters: ParameterServer | RemoteParameterServer,
         num_rows: int,
-        make_replay: Callable[[], Replay] | None = None,
+        make_replay: Callable[[], ReplayBuffer] | None = None,
         actor_params: Sequence[Mapping[str, Tree]] | None = None,
         warmup_steps: int = 0,
         row_versions: bool = False,

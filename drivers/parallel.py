@@ -13,7 +13,7 @@ from ..envs.environment import Environment
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Tree
 from ..policies.policy import Policy
-from ..replay.replay import Replay
+from ..replay.replay import ReplayBuffer
 from .actor import Supervision
 from .block import Block
 from .collector import Collector
@@ -86,7 +86,7 @@ class ParallelDriver:
         *,
         num_actors: int = 0,
         num_rows: int = 64,
-        make_replay: Callable[[], Replay] | None = None,
+        make_replay: Callable[[], ReplayBuffer] | None = None,
         actor_params: Sequence[Mapping[str, Tree]] | None = None,
         warmup_steps: int = 0,
         row_versions: bool = False,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..envs.types import Tree
-from ..replay.replay import Replay
+from ..replay.replay import ReplayBuffer
 from . import checkpoint_files as files
 from .formats import STAMP, FormatError, check_format
 
@@ -73,7 +73,7 @@ class Checkpointer:
         self,
         step: int,
         state: Tree,
-        replay: Replay | None = None,
+        replay: ReplayBuffer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes a checkpoint, in place of one of the same step.
@@ -132,7 +132,7 @@ class Checkpointer:
         return target
 
     def restore(
-        self, template: Tree, replay: Replay | None = None, step: int | None = None
+        self, template: Tree, replay: ReplayBuffer | None = None, step: int | None = None
     ) -> tuple[Tree, dict[str, Any]]:
         """Reads a checkpoint.
 

@@ -15,7 +15,7 @@ from ..envs.types import Array, PolicyStep, Sample, TimeStep, Trajectory, Tree
 from ..policies.policy import act
 from ..policies.schedule import Schedule
 from ..policies.simple import RandomPolicy
-from ..replay.replay import Replay
+from ..replay.replay import Replay, is_prioritised
 from .checks import check_at_least, check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .packed import PackedTree
@@ -95,7 +95,7 @@ class OffPolicyLoop:
         self._steps = steps_per_iteration
         self._updates = updates_per_iteration
         self._beta = importance_exponent
-        self._prioritised = buffer.priority_exponent is not None
+        self._prioritised = buffer if is_prioritised(buffer) else None
         self._dataset: Iterator[Sample] | None = None
         self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
@@ -151,12 +151,12 @@ class OffPolicyLoop:
             while driver.num_steps < stop:
                 driver.take(self._act(self._packed[0], *self._place()))
             experience, info = next(self._dataset)
-            draws = (info.probability, info.table_size) if self._prioritised else None
+            draws = (info.probability, info.table_size) if self._prioritised is not None else None
             self._packed, policy_step, priorities = self._train_and_act(
                 self._packed, experience, draws, *self._place()
             )
-            if priorities is not None:
-                self.buffer.update_priorities(info.key, np.asarray(priorities))
+            if self._prioritised is not None:
+                self._prioritised.update_priorities(info.key, np.asarray(priorities))
         state, totals = self._packed
         self._packed = (state, jax.device_put(self._totals.zeros()))
         sums = self._totals.unpack(jax.device_get(totals))
@@ -206,7 +206,8 @@ class OffPolicyLoop:
         row = self._rows_like(*shape)
         time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
         policy_state = self.agent.collect_policy.initial_state(shape)
-        draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if self._prioritised else None
+        prioritised = self._prioritised is not None
+        draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if prioritised else None
         place = (time_step, policy_state, np.int32(0))
         batch = self._batch_like(num_drawn)
         return compile_ahead(self._train_and_act, packed, batch, draws, *place)

@@ -1,9 +1,7 @@
-"""The packed layout of a row: one column of bytes for all small leaves, and one column for each
-large one.
+"""The packed layout of a row: a column of bytes for all small leaves, and one for each large leaf.
 
-One module for every store and client, since it is what makes Reverb fast (one packed column is
-sampled four times faster than four) and small, and what makes a gather from the in-process ring a
-single `take`.
+Every store and client uses it, since it makes Reverb fast (one packed column is sampled four times
+faster than four) and small, and makes a gather from the ring in this process a single `take`.
 """
 
 import math
@@ -19,15 +17,15 @@ LARGE_LEAF_BYTES = 1024  # a leaf of this size keeps a column of its own, on dev
 
 
 class RowLayout:
-    """How rows that meet `spec` are packed.
+    """The layout in which rows that meet `spec` are packed.
 
     Args:
-      spec: a tree of specs of one row.
-      large_leaf_bytes: leaves of at least this many bytes keep a column of their own (images
+      spec: Tree of specs of one row.
+      large_leaf_bytes: Number of bytes from which on a leaf keeps a column of its own (images
         compress better so).
 
     Raises:
-      TypeError: `spec` is that of something else.
+      TypeError: `spec` describes an environment.
     """
 
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
@@ -61,18 +59,20 @@ class RowLayout:
         }
 
     def describe(self) -> list[str]:
-        """Each leaf in words, such as `observation/camera: uint8[84,84]`: what two layouts must
-        share to read each other.
+        """Returns each leaf in words, such as `observation/camera: uint8[84,84]`.
+
+        Layouts with the same words can read each other's rows.
         """
         pairs = zip(self.names, self._expected, strict=True)
         return [f"{name}: {dtype}[{','.join(map(str, shape))}]" for name, (shape, dtype) in pairs]
 
     def leaves(self, rows: Tree, batch_shape: tuple[int, ...] = ()) -> list[np.ndarray]:
-        """The leaves `[*batch_shape, *spec.shape]` of `rows` in the spec's order, checked; cheap
-        enough for every row.
+        """Returns the checked leaves `[*batch_shape, *spec.shape]` of `rows` in the spec's order.
+
+        It is cheap enough for every row.
 
         Raises:
-          SpecError: naming the leaf, what was expected, what came, and the fix.
+          SpecError: A leaf does not meet its spec; the message names it and the fix.
         """
         try:
             leaves = self._treedef.flatten_up_to(rows)
@@ -94,14 +94,15 @@ class RowLayout:
         return leaves
 
     def allocate(self, rows: int) -> dict[str, np.ndarray]:
-        """Columns for so many rows, zero, whose memory is taken only as they are written."""
+        """Returns zero columns of `rows` rows, whose memory is taken only as they are written."""
         return {
             name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in self.columns.items()
         }
 
     def views(self, columns: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """The leaves `[..., *spec.shape]` of contiguous `columns` as views in the spec's order:
-        writing to them packs.
+        """Returns the leaves `[..., *spec.shape]` of contiguous `columns` in the spec's order.
+
+        They are views: writing to them packs.
         """
         record: Any = columns["packed"].view(self._record)[..., 0] if "packed" in columns else {}
         return [
@@ -109,9 +110,7 @@ class RowLayout:
         ]
 
     def pack(self, rows: Tree) -> dict[str, np.ndarray]:
-        """Packs rows with any leading axes `[...]` into a dict of columns
-        `[..., *column shape]`.
-        """
+        """Packs rows with any leading axes `[...]` into columns `[..., *column shape]` by name."""
         leaves = self._treedef.flatten_up_to(rows)
         batch = np.shape(leaves[0])[: np.ndim(leaves[0]) - len(self._expected[0][0])]
         columns = {
@@ -122,8 +121,9 @@ class RowLayout:
         return columns
 
     def unpack(self, columns: dict[str, np.ndarray]) -> Tree:
-        """The inverse of `pack`: a tree of contiguous NumPy arrays. Small leaves are copies; large
-        ones are as given.
+        """Returns the tree that `pack` packed, of contiguous NumPy arrays.
+
+        Small leaves are copies; large ones are as given.
         """
         if "packed" in columns:
             columns = columns | {"packed": np.ascontiguousarray(columns["packed"])}

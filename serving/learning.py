@@ -16,7 +16,7 @@ from ..envs.types import Array, Trajectory, Tree
 from ..learners.learner import Learner
 from ..learners.on_policy_scan import learn
 from ..learners.prioritised import replay_update
-from ..replay.replay import Replay
+from ..replay.replay import ReplayBuffer
 
 
 class Learning(Protocol):
@@ -66,7 +66,7 @@ class ReplayLearning:
         self,
         agent: Agent,
         state: TrainState,
-        buffer: Replay,
+        buffer: ReplayBuffer,
         *,
         batch_size: int = 64,
         updates_per_step: float = 0.25,

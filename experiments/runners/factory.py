@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import replay as replay_lib
 from ...agents.agent import Agent
-from ...replay.replay import Replay
+from ...replay.replay import ReplayBuffer
 from ..configs.base import Config
 from .actors import ActorsRunner
 from .compiled import CompiledRunner
@@ -75,7 +75,7 @@ def choose_replay(wanted: str) -> tuple[str, str]:
 
 def make_replay(
     kind: str, config: Any, agent: Agent, seed: int, scratch: Path | None = None
-) -> Replay:
+) -> ReplayBuffer:
     """The buffer of a configuration.
 
     Args:

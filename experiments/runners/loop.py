@@ -10,7 +10,7 @@ from ...agents.agent import TrainState
 from ...envs.environment import Environment
 from ...envs.types import Tree
 from ...metrics import EpisodeLog
-from ...replay.replay import Replay
+from ...replay.replay import ReplayBuffer
 from .protocol import Progress
 
 
@@ -22,7 +22,9 @@ class LoopRunner:
 
     chunk = 100
 
-    def __init__(self, config: Any, agent: Any, env: Environment, buffer: Replay | None, seed: int):
+    def __init__(
+        self, config: Any, agent: Any, env: Environment, buffer: ReplayBuffer | None, seed: int
+    ):
         self._config = config
         self._agent = agent
         self._env = env

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ...agents.agent import TrainState
 from ...envs.types import Tree
-from ...replay.replay import Replay
+from ...replay.replay import ReplayBuffer
 
 # Mean return, mean length where it is known, and number of episodes.
 Episodes = tuple[float, float | None, int]
@@ -43,7 +43,7 @@ class Runner(Protocol):
         """The number of environment steps so far."""
 
     @property
-    def replay(self) -> Replay | None:
+    def replay(self) -> ReplayBuffer | None:
         """The buffer to save beside the state; None if there is none, or the state has it."""
 
     def advance(self, num_steps: int) -> Progress:

@@ -7,27 +7,26 @@ import jax
 import jax.numpy as jnp
 
 from ...envs.types import Array, Sample, StepType, Trajectory
-from ..host.frame_stack import FrameStack
+from ..stacking import FrameStack
 from .replay import DeviceReplay, DeviceReplayState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameStackDeviceReplay:
-    """`DeviceReplay` for stacked images, each frame stored once: the same functions, for use inside
-    `jit`, `scan` and `vmap`.
+    """`DeviceReplay` for stacked images, which stores each frame once.
 
-    The first row of each stream has to be FIRST, as it is after a reset, and a FIRST row's stack
-    the reset frame repeated (nothing checks it on device). Each environment's `stack_size - 1`
-    oldest rows only lend their frames.
+    It has the same functions, for use inside `jit`, `scan` and `vmap`. The first row of each stream
+    has to be FIRST, as it is after a reset, and a FIRST row's stack the reset frame repeated
+    (nothing checks it on device). Each environment's `stack_size - 1` oldest rows only lend their
+    frames.
 
     Args:
-      spec: the specs of one row, `agent.collect_data_spec`; see `FrameStack` for which leaves are
-        stacks.
-      capacity: rows kept, of all environments together.
-      sequence_length: rows T in a window.
-      num_envs: environments B whose rows `add` takes.
+      spec: Specs of one row, `agent.collect_data_spec`; `FrameStack` says which leaves are stacks.
+      capacity: Number of rows that are kept, of all environments together.
+      sequence_length: Number of rows T in a window.
+      num_envs: Number of environments B whose rows `add` takes.
       priority_exponent: None samples uniformly; see `DeviceReplay`.
-      stack_size: frames in a stack.
+      stack_size: Number of frames in a stack.
     """
 
     spec: Trajectory
@@ -54,8 +53,9 @@ class FrameStackDeviceReplay:
         )
 
     def init(self) -> DeviceReplayState:
-        """A buffer of the rows, all zero, from which the first stacks would lend frames if no FIRST
-        row forbade it.
+        """Returns a buffer of zero rows, which stand before the first stacks.
+
+        No frame of theirs is ever shown, since a stack does not reach beyond its FIRST row.
         """
         lead = (self.num_envs, self.stack_size - 1)
         rows = jax.tree.map(
@@ -70,28 +70,24 @@ class FrameStackDeviceReplay:
         return self.buffer.add(state, self._frames.frame(rows, self.stack_size - 1))
 
     def sample(self, state: DeviceReplayState, key: Array, batch_size: int) -> Sample:
-        """Draws windows `[batch_size, sequence_length, ...]` with replacement; see
-        `DeviceReplay.sample`.
-        """
+        """Draws windows `[batch_size, sequence_length, ...]`; see `DeviceReplay.sample`."""
         sample = self.buffer.sample(state, key, batch_size)
         return sample._replace(experience=self._frames.rebuild(sample.experience))
 
     def num_items(self, state: DeviceReplayState) -> Array:
-        """The windows that can be sampled (int32 scalar)."""
+        """Returns the number of windows that can be sampled (int32 scalar)."""
         return self.buffer.num_items(state)
 
     def num_rows(self, state: DeviceReplayState) -> Array:
-        """The rows kept, of all environments together, those of `init` included (int32 scalar)."""
+        """Returns the number of rows, with those of `init`, of all environments (int32 scalar)."""
         return self.buffer.num_rows(state)
 
     def can_sample(self, state: DeviceReplayState, n: int = 1) -> Array:
-        """True once there are at least n windows (a boolean scalar)."""
+        """Returns True once there are at least n windows (boolean scalar)."""
         return self.buffer.can_sample(state, n)
 
     def update_priorities(
         self, state: DeviceReplayState, keys: Array, priorities: Array
     ) -> DeviceReplayState:
-        """Sets the priorities `[n]` of the windows `info.key` `[n]`; see
-        `DeviceReplay.update_priorities`.
-        """
+        """Sets the priorities `[n]` of the windows `info.key` `[n]`; see `DeviceReplay`."""
         return self.buffer.update_priorities(state, keys, priorities)

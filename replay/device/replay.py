@@ -11,6 +11,7 @@ from jax import lax
 
 from ...envs.specs import validate
 from ...envs.types import Array, Sample, SampleInfo, Trajectory, Tree
+from ..checks import check_count
 from ..packing import LARGE_LEAF_BYTES
 
 _WIDTH = 16  # children of a node of the sum tree
@@ -18,40 +19,42 @@ _WIDTH = 16  # children of a node of the sum tree
 
 @struct.dataclass
 class DeviceReplayState:
-    """Rows packed into few matrices `[capacity, words]`; all counters are int32 scalars, of rows
-    per environment.
+    """Rows packed into few matrices `[capacity, words]`, and counters.
+
+    The counters are int32 scalars, which count rows per environment. `tree` holds priority^alpha
+    and the sums above, `[nodes, 16]` each; it is empty in a uniform buffer. `max_priority` is a
+    float32 scalar.
     """
 
     columns: dict[str, Array]
     head: Array  # where the next row is written
     size: Array  # rows kept
-    tree: tuple[
-        Array, ...
-    ]  # priority^alpha and the sums above, `[nodes, 16]` each; () when uniform
-    max_priority: Array  # float32 scalar, the highest priority set so far
+    tree: tuple[Array, ...]
+    max_priority: Array  # the highest priority that was set so far
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DeviceReplay:
-    """Keeps the newest rows of `num_envs` streams in a ring; every window of `sequence_length`
-    consecutive rows is an item.
+    """Keeps the newest rows of `num_envs` streams in a ring.
 
-    The rows of a stream must continue from one `add` to the next; windows may span episodes, as on
-    the host, and never straddle the point where the ring is being written. No call takes time that
-    grows with the capacity (prioritised: its logarithm). Pass the state through `lax.scan`, or
-    donate it, so that it is updated in place.
+    Each window of `sequence_length` consecutive rows is an item. The rows of a stream must continue
+    from one `add` to the next; windows may span episodes, as on the host, and never straddle the
+    point where the ring is being written. No call takes time that grows with the capacity
+    (prioritised: its logarithm). Pass the state through `lax.scan`, or donate it, so that it is
+    updated in place.
 
     Args:
-      spec: the specs of one row, `agent.collect_data_spec`.
-      capacity: rows kept, of all environments together; `capacity // num_envs` of each.
-      sequence_length: rows T in a window.
-      num_envs: environments B whose rows `add` takes.
+      spec: Specs of one row, `agent.collect_data_spec`.
+      capacity: Number of rows that are kept, of all environments together; `capacity // num_envs`
+        of each.
+      sequence_length: Number of rows T in a window.
+      num_envs: Number of environments B whose rows `add` takes.
       priority_exponent: None samples uniformly; a number alpha (it may be traced) samples in
         proportion to priority^alpha (Schaul et al. 2016, eq. 1). A new window gets the highest
         priority that was set so far, at least 1.
 
     Raises:
-      ValueError: no window of each environment fits.
+      ValueError: No window of each environment fits.
     """
 
     spec: Tree
@@ -63,22 +66,22 @@ class DeviceReplay:
 
     def __post_init__(self):
         for name in ("capacity", "sequence_length", "num_envs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+            check_count(name, getattr(self, name))
         if self._length < self.sequence_length:
-            need = f"sequence_length={self.sequence_length} rows of each of {self.num_envs} environments"
-            raise ValueError(f"capacity={self.capacity} rows cannot hold {need}")
+            raise ValueError(
+                f"capacity={self.capacity} rows cannot hold sequence_length={self.sequence_length} "
+                f"rows of each of {self.num_envs} environments"
+            )
 
     @property
     def _length(self) -> int:
-        """Rows kept of each environment."""
+        """The number of rows that are kept of each environment."""
         return self.capacity // self.num_envs
 
     # -- the functions
 
     def init(self) -> DeviceReplayState:
-        """An empty buffer."""
+        """Returns an empty buffer."""
         rows = self._length * self.num_envs
         columns = {
             name: jnp.zeros((rows, words), dtype)
@@ -90,19 +93,16 @@ class DeviceReplay:
             while not tree or nodes > 1:
                 nodes = -(-nodes // _WIDTH)
                 tree.append(jnp.zeros((nodes, _WIDTH), jnp.float32))
-        head, size = (
-            jnp.zeros((), jnp.int32),
-            jnp.zeros((), jnp.int32),
-        )  # two arrays: one cannot be donated twice
+        head = jnp.zeros((), jnp.int32)
+        size = jnp.zeros((), jnp.int32)  # another array, since one cannot be donated twice
         return DeviceReplayState(columns, head, size, tuple(tree), jnp.ones((), jnp.float32))
 
     def add(self, state: DeviceReplayState, rows: Trajectory) -> DeviceReplayState:
-        """Adds T consecutive rows of each environment, leaves `[num_envs, T, ...]`; T is at most
-        capacity / num_envs.
+        """Adds T consecutive rows of each environment, leaves `[num_envs, T, ...]`.
 
         Raises:
-          SpecError: the rows do not meet the spec.
-          ValueError: another number of environments, or more rows than fit.
+          SpecError: The rows do not meet the spec.
+          ValueError: The number of environments differs, or T is more than capacity / num_envs.
         """
         validate(
             jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows),
@@ -133,20 +133,19 @@ class DeviceReplay:
         return dataclasses.replace(state, columns=columns, head=head, size=size, tree=tree)
 
     def num_items(self, state: DeviceReplayState) -> Array:
-        """The windows that can be sampled (int32 scalar)."""
+        """Returns the number of windows that can be sampled (int32 scalar)."""
         return jnp.maximum(state.size - self.sequence_length + 1, 0) * self.num_envs
 
     def num_rows(self, state: DeviceReplayState) -> Array:
-        """The rows kept, of all environments together (int32 scalar)."""
+        """Returns the number of rows, of all environments together (int32 scalar)."""
         return state.size * self.num_envs
 
     def can_sample(self, state: DeviceReplayState, n: int = 1) -> Array:
-        """True once there are at least n windows (a boolean scalar)."""
+        """Returns True once there are at least n windows (boolean scalar)."""
         return self.num_items(state) >= n
 
     def sample(self, state: DeviceReplayState, key: Array, batch_size: int) -> Sample:
-        """Draws `batch_size` windows `[batch_size, sequence_length, ...]` with replacement; zeros
-        where there is none.
+        """Draws windows `[batch_size, sequence_length, ...]` with replacement; zeros without any.
 
         `info.key` is the slot of the window's first row (int32): set its priority before the next
         `add` overwrites it. `info.times_sampled` is not kept: ().
@@ -154,15 +153,12 @@ class DeviceReplay:
         items = self.num_items(state)
         if state.tree:
             first, mass, total = self._draw_from_tree(state, key, batch_size)
-            probability, priority = (
-                mass / total,
-                mass ** (1.0 / jnp.asarray(self.priority_exponent, jnp.float32)),
-            )
+            probability = mass / total
+            priority = mass ** (1.0 / jnp.asarray(self.priority_exponent, jnp.float32))
         else:
             index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(items, 1))
-            time = (
-                state.head - state.size + index // self.num_envs
-            ) % self._length  # counted from the oldest row
+            oldest = state.head - state.size
+            time = (oldest + index // self.num_envs) % self._length
             first = time * self.num_envs + index % self.num_envs
             probability = jnp.broadcast_to(1.0 / items, (batch_size,))
             priority = jnp.ones((batch_size,))
@@ -179,15 +175,14 @@ class DeviceReplay:
     def update_priorities(
         self, state: DeviceReplayState, keys: Array, priorities: Array
     ) -> DeviceReplayState:
-        """Sets the priorities `[n]` (finite, >= 0) of the windows `info.key` `[n]`, in O(n log
-        capacity).
+        """Sets the priorities `[n]` (finite, >= 0) of the windows `info.key` `[n]`.
 
-        Of a repeated key one of the priorities holds. Windows that are gone are passed over. A NaN
-        or negative priority cannot raise an error on device: it is passed over too, and an infinite
-        one counts as the largest number.
+        It takes O(n log capacity). Of a repeated key one of the priorities holds. Windows that are
+        gone are ignored. A NaN or negative priority cannot raise an error on device: it is ignored
+        too, and an infinite one counts as the largest number.
 
         Raises:
-          ValueError: the buffer is uniform.
+          ValueError: The buffer is uniform.
         """
         if not state.tree:
             raise ValueError(
@@ -195,9 +190,8 @@ class DeviceReplay:
                 "priorities"
             )
         priorities = jnp.minimum(jnp.asarray(priorities, jnp.float32), 1e18)
-        time = (
-            keys // self.num_envs - state.head + state.size
-        ) % self._length  # counted from the oldest row
+        oldest = state.head - state.size
+        time = (keys // self.num_envs - oldest) % self._length  # counted from the oldest row
         valid = (priorities >= 0) & (time <= state.size - self.sequence_length)
         mass = jnp.where(
             priorities > 0, priorities ** jnp.asarray(self.priority_exponent, jnp.float32), 0.0
@@ -214,8 +208,9 @@ class DeviceReplay:
     def _add_to_tree(
         self, state: DeviceReplayState, num_rows: int, size: Array
     ) -> tuple[Array, ...]:
-        """Windows begin at the first `num_rows` of the last `num_rows + T - 1` rows, and none at
-        the T - 1 that follow.
+        """Lets windows begin at the first `num_rows` of the last `num_rows + T - 1` rows.
+
+        None begin at the T - 1 rows that follow.
         """
         count = min(num_rows + self.sequence_length - 1, self._length)
         back = jnp.arange(count, 0, -1, dtype=jnp.int32)  # rows before the new head
@@ -229,18 +224,16 @@ class DeviceReplay:
     def _draw_from_tree(
         self, state: DeviceReplayState, key: Array, num: int
     ) -> tuple[Array, Array, Array]:
-        """The drawn slots `[num]`, their masses `[num]` and the total mass."""
+        """Returns drawn slots `[num]`, their masses `[num]` and the total mass."""
         node = jnp.zeros((num,), jnp.int32)
         mass = jnp.zeros((num,), jnp.float32)
-        uniform = jax.random.uniform(
-            key, (len(state.tree), num)
-        )  # one a level: 24 bits would not do for all levels at once
+        # One number for each level: 24 bits would not do for all levels at once.
+        uniform = jax.random.uniform(key, (len(state.tree), num))
         for level, u in zip(reversed(state.tree), uniform, strict=True):
             children = level.at[node].get(mode="promise_in_bounds")
             sums = jnp.cumsum(children, axis=1)
-            aim = jnp.minimum(
-                u * sums[:, -1], jnp.nextafter(sums[:, -1], 0.0)
-            )  # rounding must not pass the last child
+            # Rounding must not pass the last child.
+            aim = jnp.minimum(u * sums[:, -1], jnp.nextafter(sums[:, -1], 0.0))
             child = jnp.argmax(sums > aim[:, None], axis=1).astype(jnp.int32)
             mass = jnp.take_along_axis(children, child[:, None], axis=1)[:, 0]
             node = node * _WIDTH + child
@@ -256,19 +249,21 @@ class DeviceReplay:
     # -- packing: a scan carries few arrays, and a row is one contiguous write
 
     def _layout(self) -> dict[str, tuple[int, Any, list[int]]]:
-        """For each column: words in a row, dtype, and the indices of its leaves. Small leaves of
-        one width share a column.
+        """Returns, for each column, its words in a row, its dtype, and the indices of its leaves.
+
+        Small leaves of one width share a column.
         """
         layout: dict[str, tuple[int, Any, list[int]]] = {}
         for i, leaf in enumerate(jax.tree.leaves(self.spec)):
-            words, width = int(np.prod(leaf.shape, dtype=np.int64)), leaf.dtype.itemsize
+            words = int(np.prod(leaf.shape, dtype=np.int64))
+            width = leaf.dtype.itemsize
             name = f"leaf{i}" if words * width >= LARGE_LEAF_BYTES else f"packed{8 * width}"
             before, _, members = layout.get(name, (0, None, []))
             layout[name] = (before + words, np.dtype(f"uint{8 * width}"), [*members, i])
         return layout
 
     def _pack(self, rows: Trajectory) -> dict[str, Array]:
-        """Rows `[B, T, ...]` as columns `[T * B, words]`, in the ring's order."""
+        """Packs rows `[B, T, ...]` into columns `[T * B, words]`, in the ring's order."""
         leaves = [jnp.swapaxes(x, 0, 1) for x in jax.tree.leaves(rows)]
         columns = {}
         for name, (_, dtype, members) in self._layout().items():
@@ -280,7 +275,7 @@ class DeviceReplay:
         return columns
 
     def _unpack(self, columns: dict[str, Array]) -> Tree:
-        """Columns `[..., words]` as the spec's tree of leaves `[..., *shape]`."""
+        """Unpacks columns `[..., words]` into the spec's tree of leaves `[..., *shape]`."""
         specs, treedef = jax.tree.flatten(self.spec)
         leaves: list[Any] = [None] * len(specs)
         for name, (_, _, members) in self._layout().items():
@@ -304,13 +299,12 @@ def _to_words(leaf: Array, dtype: np.dtype) -> Array:
 
 
 def _set(tree: tuple[Array, ...], indices: Array, values: Array) -> tuple[Array, ...]:
-    """Sets leaves and computes the sums above them from their children, so that these never
-    drift.
-    """
+    """Sets leaves, and adds up the sums above them again, so that these never drift."""
     levels = []
     for level in tree:
         node = indices // _WIDTH
         level = level.at[node, indices % _WIDTH].set(values, mode="promise_in_bounds")
         levels.append(level)
-        indices, values = node, level.at[node].get(mode="promise_in_bounds").sum(axis=1)
+        indices = node
+        values = level.at[node].get(mode="promise_in_bounds").sum(axis=1)
     return tuple(levels)

@@ -1,4 +1,4 @@
-"""Saving and restoring a `HostReplay`; called with its lock held."""
+"""Files of a `HostReplay`: the rows of its ring, and what the buffer adds to them."""
 
 import json
 import os
@@ -7,42 +7,41 @@ import zipfile
 import zlib
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .ring import NO_NEXT, power
-
-if TYPE_CHECKING:
-    from .replay import HostReplay
+from .ring import NO_NEXT, Ring
 
 _NAME = "replay.npz"
 _CONFIG = ("capacity", "sequence_length", "stride", "priority_exponent")
 
 
-def save(replay: "HostReplay", folder: Path) -> None:
-    """Writes `folder/replay.npz` by way of a temporary file."""
-    ring, rows = replay._ring, len(replay)
-    arrays = {f"column/{name}": column[:rows] for name, column in ring.columns.items()}
-    arrays |= {"links": ring.links[:rows], "times_sampled": ring.times_sampled[:rows]}
-    if ring.tree is not None:
-        arrays["priorities"] = ring.priorities[:rows]
-    meta = {name: getattr(replay, name) for name in _CONFIG}
+class Saved(NamedTuple):
+    """The contents of a file: arrays of the rows, settings and states, and the file's path."""
+
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+    path: Path
+
+
+def save(folder: Path, ring: Ring, state: dict[str, Any]) -> None:
+    """Writes `folder/replay.npz` by way of a temporary file.
+
+    Args:
+      folder: Folder that gets the file; it is made where it is missing.
+      ring: Rows to write; nothing may change them meanwhile.
+      state: More to write, as JSON.
+    """
+    meta = {name: getattr(ring, name) for name in _CONFIG} | state
     meta |= {"base": ring.base, "total": ring.total, "max_priority": ring.max_priority}
-    meta |= {"rng": replay._rng.bit_generator.state, "own": [s.state() for s in replay._own]}
-    meta["leaves"] = replay._layout.describe()
-    meta["writers"] = [stream.state() for stream in replay._writers]
-    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    meta["leaves"] = ring.layout.describe()
+    arrays = ring.arrays() | {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{_NAME}.partial"
     try:
         with open(partial, "wb") as file:
-            with zipfile.ZipFile(
-                file, "w"
-            ) as archive:  # what np.savez does, which leaves a broken archive open on an error
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
+            _write_archive(file, arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, folder / _NAME)
@@ -56,9 +55,24 @@ def save(replay: "HostReplay", folder: Path) -> None:
         os.close(directory)
 
 
-def read(replay: "HostReplay", folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
-    """The arrays and settings in a saved file, whole and of the buffer's row layout, and the file's
-    path.
+def _write_archive(file: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Does what np.savez does, which leaves a broken archive open on an error."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def read(folder: Path, leaves: list[str]) -> Saved:
+    """Reads a saved file, and checks that it is whole.
+
+    Args:
+      folder: Folder that has the file.
+      leaves: Description of the rows that are expected, `RowLayout.describe()`.
+
+    Raises:
+      FileNotFoundError: The folder has no such file.
+      ValueError: The file is damaged, or holds rows of another spec.
     """
     path = folder / _NAME
     if not path.is_file():
@@ -77,108 +91,84 @@ def read(replay: "HostReplay", folder: Path) -> tuple[dict[str, np.ndarray], dic
         raise ValueError(
             f"{path} is damaged and cannot be restored ({error}); restore an earlier checkpoint"
         ) from error
-    have, want = meta["leaves"], replay._layout.describe()
-    if have != want:
+    if meta["leaves"] != leaves:
         lines = [
-            f"expected {w}, the file has {h}"
-            for w, h in zip_longest(want, have, fillvalue="nothing")
-            if w != h
+            f"expected {want}, the file has {have}"
+            for want, have in zip_longest(leaves, meta["leaves"], fillvalue="nothing")
+            if want != have
         ]
         raise ValueError(f"{path} holds rows of another spec: {'; '.join(lines)}")
-    return arrays, meta, path
+    return Saved(arrays, meta, path)
 
 
-def restore(
-    replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], path: Path
-) -> None:
-    """Puts what `read` gave into the buffer, whose configuration holds."""
-    differ = [name for name in _CONFIG if meta[name] != getattr(replay, name)]
+def restore(saved: Saved, ring: Ring) -> bool:
+    """Puts saved rows into a ring, whose settings hold; it warns where the saved ones differ.
+
+    Returns:
+      True where rows and windows are as they were saved, so that their streams can go on.
+    """
+    arrays, meta, path = saved
+    differ = {name for name in _CONFIG if meta[name] != getattr(ring, name)}
     if differ:
         text = ", ".join(
-            f"{name}={meta[name]} (this buffer: {getattr(replay, name)})" for name in differ
+            f"{name}={meta[name]} (this buffer: {getattr(ring, name)})"
+            for name in _CONFIG
+            if name in differ
         )
         warnings.warn(f"{path} was saved with {text}; the buffer's own setting holds", stacklevel=3)
-    exact = not set(differ) & {"capacity", "sequence_length", "stride"}
-    if exact:
-        base, total = meta["base"], meta["total"]
-    else:
-        arrays = _lay_anew(
-            replay, arrays, meta, relay="sequence_length" in differ or "stride" in differ
-        )
-        base = (
-            meta["total"] // meta["capacity"] + 1
-        ) * replay.capacity  # a generation that no earlier key has
-        total = base + len(arrays["links"])
-    ring, rows = replay._ring, len(arrays["links"])
-    ring.reset(base)
-    ring.total = total
-    for name, column in ring.columns.items():
-        column[:rows] = arrays[f"column/{name}"]
-    ring.links[:rows], ring.times_sampled[:rows] = arrays["links"], arrays["times_sampled"]
-    starts = np.flatnonzero(arrays["links"] >= 0)
-    ring.items, ring.max_priority = len(starts), meta["max_priority"]
-    if ring.tree is not None and len(starts):
-        priorities = (
-            arrays["priorities"][starts] if "priorities" in arrays else np.ones(len(starts))
-        )
-        ring.priorities[starts] = priorities
-        ring.tree.set(starts, power(priorities, ring.exponent))
-    replay._rng.bit_generator.state = meta["rng"]
-    ring.regular = False  # rows of streams that this object may not know: follow the links
-    kinds = (
-        (replay._own, replay._saved_own, "own"),
-        (replay._writers, replay._saved_writers, "writers"),
-    )
-    for (
-        streams,
-        later,
-        name,
-    ) in kinds:  # writers take up the saved streams in the order in which they are made
-        for stream in streams:
-            stream.restart()
-        later[:] = meta[name] if exact else []
-        for stream in streams[: len(later)]:
-            stream.set_state(later.pop(0))
+    if not differ - {"priority_exponent"}:
+        ring.restore(arrays, meta["base"], meta["total"], meta["max_priority"])
+        return True
+    arrays = _relayout(arrays, meta, ring, new_windows=bool(differ - {"capacity"}))
+    # A generation that no earlier key has.
+    base = (meta["total"] // meta["capacity"] + 1) * ring.capacity
+    ring.restore(arrays, base, base + len(arrays["links"]), meta["max_priority"])
+    return False
 
 
-def _lay_anew(
-    replay: "HostReplay", arrays: dict[str, np.ndarray], meta: dict[str, Any], relay: bool
+def _relayout(
+    arrays: dict[str, np.ndarray], meta: dict[str, Any], ring: Ring, new_windows: bool
 ) -> dict[str, np.ndarray]:
-    """The newest rows that fit, oldest first from slot 0; windows anew if `relay`, counting the
-    stride from the oldest row.
+    """Returns the arrays of the newest rows that fit into `ring`, from the oldest, in slot 0, on.
+
+    With `new_windows`, windows are laid over the rows again; strides count from the oldest row.
     """
     rows = len(arrays["links"])
-    slots = (
-        np.arange(max(meta["base"], meta["total"] - meta["capacity"]), meta["total"])
-        % meta["capacity"]
-    )
+    slots = np.arange(meta["total"] - rows, meta["total"]) % meta["capacity"]
     place = np.empty(rows, np.int64)
     place[slots] = np.arange(rows)
     link = arrays["links"][slots]
-    following = link ^ (link >> 31)
-    linked = following != ~NO_NEXT
-    following = np.where(linked, place[np.where(linked, following, 0)], -1)
+    successor = link ^ (link >> 31)
+    linked = successor != ~NO_NEXT
+    successor = np.where(linked, place[np.where(linked, successor, 0)], -1)
     start = link >= 0
-    if relay:
-        position, ahead = (
-            [0] * rows,
-            [1] * rows,
-        )  # rows of the same stream before this one, and from it to the newest
-        for i, j in enumerate(following.tolist()):
-            if j >= 0:
-                position[j] = position[i] + 1
-        for i, j in reversed(list(enumerate(following.tolist()))):
-            if j >= 0:
-                ahead[i] = ahead[j] + 1
-        start = (np.array(ahead) >= replay.sequence_length) & (
-            np.array(position) % replay.stride == 0
-        )
-    drop = max(0, rows - replay.capacity)
-    following = np.where(following >= 0, following - drop, ~np.int64(NO_NEXT))
-    links = np.where(start, following, ~following).astype(np.int32)
-    kept = {name: array[slots][drop:] for name, array in arrays.items()}
-    if "priorities" in kept:  # a window that is new has none yet
-        new = start[drop:] & (arrays["links"][slots][drop:] < 0)
-        kept["priorities"] = np.where(new, meta["max_priority"], kept["priorities"])
-        kept["times_sampled"] = np.where(new, 0, kept["times_sampled"])
-    return kept | {"links": links[drop:]}
+    if new_windows:
+        start = _window_starts(successor.tolist(), ring.sequence_length, ring.stride)
+    drop = max(0, rows - ring.capacity)
+    successor = np.where(successor >= 0, successor - drop, ~np.int64(NO_NEXT))
+    links = np.where(start, successor, ~successor).astype(np.int32)
+    newest = {name: array[slots][drop:] for name, array in arrays.items()}
+    if "priorities" in newest:  # a window that is new has none yet
+        new = start[drop:] & (newest["links"] < 0)
+        newest["priorities"] = np.where(new, meta["max_priority"], newest["priorities"])
+        newest["times_sampled"] = np.where(new, 0, newest["times_sampled"])
+    return newest | {"links": links[drop:]}
+
+
+def _window_starts(successors: list[int], sequence_length: int, stride: int) -> np.ndarray:
+    """Returns True for each row with which a window begins.
+
+    Args:
+      successors: Index of the next row of the same stream for each row; negative where none is.
+      sequence_length: Number of rows in a window.
+      stride: Number of rows between the beginnings of two windows.
+    """
+    before = [0] * len(successors)  # rows of the same stream before this one
+    ahead = [1] * len(successors)  # rows of the same stream from this one on
+    for i, j in enumerate(successors):
+        if j >= 0:
+            before[j] = before[i] + 1
+    for i, j in reversed(list(enumerate(successors))):
+        if j >= 0:
+            ahead[i] = ahead[j] + 1
+    return (np.array(ahead) >= sequence_length) & (np.array(before) % stride == 0)

@@ -1,15 +1,16 @@
-"""The storage of `HostReplay`: a ring of packed rows, and which windows of them can be sampled. Not
-safe for threads.
+"""The storage of `HostReplay`: a ring of packed rows, and the windows of them that can be sampled.
+
+Not safe for threads.
 """
 
-from collections import deque
 from typing import Any
 
 import numpy as np
 
-from ...envs.types import Array, SampleInfo, StepType
+from ...envs.types import Array, SampleInfo
 from ..packing import RowLayout
-from ..replay import following
+from ..streams import following, following_one
+from .streams import RingStream
 from .sum_tree import SumTree
 
 NO_NEXT = np.int32(-(2**31))  # the link of the newest row of a stream
@@ -17,10 +18,18 @@ _MOST_SAMPLED = np.iinfo(np.uint16).max
 
 
 class Ring:
-    """Rows of all streams in the order in which they came: row number r lies in slot r % capacity,
-    in generation r // capacity.
+    """Rows of all streams in the order in which they came.
 
-    Six bytes a row beside the row itself, 23 when prioritised; memory is taken as rows come.
+    Row number r lies in slot r % capacity, in generation r // capacity. A row takes six bytes
+    beside its own, 23 when prioritised; memory is taken as rows come.
+
+    Args:
+      layout: Layout of packed rows.
+      capacity: Largest number of rows that are kept.
+      sequence_length: Number of rows in a window.
+      stride: Number of rows between the beginnings of two windows of a stream.
+      priority_exponent: Power of the priority to which a window's probability is proportional; None
+        draws uniformly.
     """
 
     def __init__(
@@ -31,12 +40,12 @@ class Ring:
         stride: int,
         priority_exponent: float | None,
     ):
-        self.layout, self.capacity, self.sequence_length = layout, capacity, sequence_length
-        self.stride, self.exponent, self._prioritised = (
-            stride,
-            priority_exponent or 0.0,
-            priority_exponent is not None,
-        )
+        self.layout = layout
+        self.capacity = capacity
+        self.sequence_length = sequence_length
+        self.stride = stride
+        self.priority_exponent = priority_exponent
+        self._exponent = priority_exponent or 0.0
         self.reset(0)
 
     def reset(self, first_row: int) -> None:
@@ -47,13 +56,14 @@ class Ring:
         # where none does.
         self.links = np.zeros(self.capacity, np.int32)
         self.times_sampled = np.zeros(self.capacity, np.uint16)
-        self.base, self.total, self.items = first_row, first_row, 0
-        self.tree = SumTree(self.capacity) if self._prioritised else None
+        self.base = first_row
+        self.total = first_row
+        self.items = 0
+        self.tree = None if self.priority_exponent is None else SumTree(self.capacity)
         self.priorities = np.zeros(0 if self.tree is None else self.capacity)
         self.max_priority = 1.0
-        self._source: Stream | None = (
-            None  # the stream that wrote all rows, which then are evenly spaced
-        )
+        # The stream that wrote all rows, which then are evenly spaced (regular).
+        self._source: RingStream | None = None
         self.regular = True
 
     def clear(self) -> None:
@@ -71,10 +81,11 @@ class Ring:
     # -- writing
 
     def write(
-        self, stream: "Stream", leaves: list[Array], step_type: int, next_step_type: int
+        self, stream: RingStream, leaves: list[Array], step_type: int, next_step_type: int
     ) -> None:
         """Adds a row of a single stream, already checked."""
-        number, links = self._claim(stream, 1), self.links
+        number = self._claim(stream, 1)
+        links = self.links
         slot = number % self.capacity
         if number - self.capacity >= self.base and links[slot] >= 0:
             self._remove(slot, 1)
@@ -87,10 +98,7 @@ class Ring:
         elif stream.count and stream.numbers[-1] >= oldest:
             previous = stream.numbers[-1] % self.capacity
             links[previous] = slot if links[previous] >= 0 else ~slot
-        # As `following`, without the microsecond that NumPy takes for a single number.
-        stream.last = (
-            next_step_type if next_step_type != StepType.FIRST or step_type == StepType.LAST else -1
-        )
+        stream.last = following_one(step_type, next_step_type)
         stream.count += 1
         stream.numbers.append(number)
         beyond = stream.count - self.sequence_length
@@ -98,7 +106,7 @@ class Ring:
             self._insert(stream.numbers[0] % self.capacity, 1)
 
     def write_batch(
-        self, stream: "Stream", leaves: list[Array], step_type: Array, next_step_type: Array
+        self, stream: RingStream, leaves: list[Array], step_type: Array, next_step_type: Array
     ) -> None:
         """Adds a row `[n, ...]` of each of n streams in step, already checked."""
         numbers = self._claim(stream, len(stream.ids)) + stream.ids
@@ -114,7 +122,8 @@ class Ring:
         if stream.numbers:
             before = stream.numbers[-1] + stream.ids
             linked = (counts > 0) & (before >= oldest)
-            previous, new = before[linked] % self.capacity, slots[linked].astype(np.int32)
+            previous = before[linked] % self.capacity
+            new = slots[linked].astype(np.int32)
             self.links[previous] = np.where(self.links[previous] >= 0, new, ~new)
         stream.last = following(step_type, next_step_type)
         stream.count = counts + 1
@@ -125,8 +134,8 @@ class Ring:
         if len(new):
             self._insert(new, len(new))
 
-    def _claim(self, stream: "Stream", rows: int) -> int:
-        """Takes the numbers of the next rows; the first of them."""
+    def _claim(self, stream: RingStream, rows: int) -> int:
+        """Takes the numbers of the next rows, and returns the first of them."""
         if stream is not self._source:
             self.regular = self.regular and self._source is None
             self._source = stream
@@ -134,13 +143,13 @@ class Ring:
         return self.total - rows
 
     def _insert(self, slots: Any, num: int) -> None:
-        """Windows begin at `slots`, an int or an array without repeats."""
+        """Lets windows begin at `slots`, an int or an array without repeats."""
         self.links[slots] = ~self.links[slots]
         self.times_sampled[slots] = 0
         self.items += num
         if self.tree is not None:
             self.priorities[slots] = self.max_priority
-            self.tree.set(slots, self.max_priority**self.exponent)
+            self.tree.set(slots, self.max_priority**self._exponent)
 
     def _remove(self, slots: Any, num: int) -> None:
         self.items -= num
@@ -150,33 +159,37 @@ class Ring:
     # -- reading
 
     def can_draw(self) -> bool:
-        """True where there is a window, of a priority above 0."""
+        """Returns True where there is a window whose priority is above 0."""
         return self.items > 0 and (self.tree is None or self.tree.total > 0)
 
     def sample(
         self, rng: np.random.Generator, num: int
     ) -> tuple[dict[str, np.ndarray], SampleInfo]:
-        """Draws windows with replacement: copies of their columns `[num, T, ...]`, and what is
-        known of them `[num]`.
+        """Draws windows with replacement.
+
+        Returns:
+          Copies of the windows' columns `[num, T, ...]`, and their info `[num]`.
         """
         if self.tree is None:
             starts = self._draw_uniform(rng, num)
-            probability, priority = np.full(num, 1.0 / self.items), np.ones(num)
+            probability = np.full(num, 1.0 / self.items)
+            priority = np.ones(num)
         else:
             starts = self.tree.sample(rng, num)
-            probability, priority = self.tree[starts] / self.tree.total, self.priorities[starts]
+            probability = self.tree[starts] / self.tree.total
+            priority = self.priorities[starts]
         window = self._window(starts)
         columns = {name: column.take(window, axis=0) for name, column in self.columns.items()}
         lap, head = divmod(self.total, self.capacity)
-        keys = (starts + (lap << 32) - ((starts >= head).astype(np.int64) << 32)).view(
-            np.uint64
-        )  # generation, slot
+        generation = lap - (starts >= head).astype(np.int64)
+        keys = (starts + (generation << 32)).view(np.uint64)
         size = np.full(num, self.items, np.int64)
         return columns, SampleInfo(keys, probability, size, priority, self._count(starts))
 
     def _draw_uniform(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """Slots (int64 `[num]`) where windows start, each with the same probability: drawn again
-        until one does.
+        """Draws slots (int64 `[num]`) where windows start, each with the same probability.
+
+        Slots where none starts are drawn again.
         """
         filled = len(self)
         if self.items * 64 < filled:  # too few to hit by chance
@@ -189,7 +202,7 @@ class Ring:
         return slots
 
     def _window(self, starts: np.ndarray) -> np.ndarray:
-        """The slots `[B, T]` of the rows of the windows that start at `starts` `[B]`."""
+        """Returns the slots `[B, T]` of the rows of the windows that start at `starts` `[B]`."""
         if self.regular and self._source is not None:
             return (starts[:, None] + self._source.offsets) % self.capacity
         window = np.empty((len(starts), self.sequence_length), np.int64)
@@ -200,7 +213,7 @@ class Ring:
         return window
 
     def _count(self, starts: np.ndarray) -> np.ndarray:
-        """Counts the draws and returns the counts (int32 `[B]`), which stop at 65,535."""
+        """Counts the draws, and returns the counts (int32 `[B]`), which stop at 65,535."""
         if int(self.times_sampled[starts].max()) + len(starts) <= _MOST_SAMPLED:
             np.add.at(self.times_sampled, starts, np.uint16(1))
         else:
@@ -209,64 +222,58 @@ class Ring:
         return self.times_sampled[starts].astype(np.int32)
 
     def update_priorities(self, keys: np.ndarray, priorities: np.ndarray) -> None:
-        """Sets checked priorities `[n]` of the items `keys` `[n]`; stale keys are passed over."""
+        """Sets checked priorities `[n]` of the items `keys` `[n]`; stale keys are ignored."""
         assert self.tree is not None
-        masses = power(priorities, self.exponent)
+        masses = _power(priorities, self._exponent)
         if (masses > 1e200).any():
             raise ValueError(
-                f"priority^{self.exponent} is too large for float64: {priorities.max()}"
+                f"priority^{self._exponent} is too large for float64: {priorities.max()}"
             )
-        slots, laps = (
-            (keys & np.uint64(2**32 - 1)).astype(np.int64),
-            (keys >> np.uint64(32)).astype(np.int64),
-        )
-        numbers = laps * self.capacity + slots
+        slots = (keys & np.uint64(2**32 - 1)).astype(np.int64)
+        generations = (keys >> np.uint64(32)).astype(np.int64)
+        numbers = generations * self.capacity + slots
         kept = (slots < self.capacity) & (numbers < self.total) & (numbers >= self.oldest)
         kept[kept] = self.links[slots[kept]] >= 0
         self.priorities[slots[kept]] = priorities[kept]
         self.tree.set(slots[kept], masses[kept])
         self.max_priority = max(self.max_priority, float(np.max(priorities[kept], initial=0.0)))
 
+    # -- files
 
-class Stream:
-    """What must be known of one stream, or of n in step, to continue them: the open window and the
-    expected step type.
-    """
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns views of all that is kept of the rows, by name, in the order of their slots."""
+        arrays = {f"column/{name}": column for name, column in self.columns.items()}
+        arrays |= {"links": self.links, "times_sampled": self.times_sampled}
+        if self.tree is not None:
+            arrays["priorities"] = self.priorities
+        return {name: array[: len(self)] for name, array in arrays.items()}
 
-    def __init__(self, num: int | None, sequence_length: int):
-        self.num = num
-        self.numbers: deque[int] = deque(
-            maxlen=sequence_length
-        )  # of the rows (of stream 0) last added
-        self.ids = np.arange(num or 1)
-        self.offsets = (num or 1) * np.arange(sequence_length)
-        self.restart()
+    def restore(
+        self, arrays: dict[str, np.ndarray], base: int, total: int, max_priority: float
+    ) -> None:
+        """Replaces all rows.
 
-    def restart(self) -> None:
-        """Drops the open window."""
-        self.numbers.clear()
-        self.count: Any = (
-            0 if self.num is None else np.zeros(self.num, np.int64)
-        )  # rows since the stream began
-        self.last: Any = (
-            -1 if self.num is None else np.full(self.num, -1)
-        )  # what continues the last row: `following`
-
-    def state(self) -> dict[str, Any]:
-        """The stream as JSON."""
-        count, last = np.asarray(self.count).tolist(), np.asarray(self.last).tolist()
-        return {"num": self.num, "numbers": list(self.numbers), "count": count, "last": last}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continues the stream that was saved, if it had as many environments."""
-        if state["num"] == self.num:
-            self.numbers.extend(state["numbers"])
-            self.count, self.last = (
-                state[k] if self.num is None else np.array(state[k]) for k in ("count", "last")
-            )
+        Args:
+          arrays: Result of the method `arrays` of this or another ring; priorities that are missing
+            are 1.
+          base: Number of the first row since the buffer was last cleared.
+          total: Number of the next row.
+          max_priority: Priority of new windows.
+        """
+        self.reset(base)
+        self.total = total
+        arrays = {"priorities": np.ones(len(self))} | arrays
+        for name, array in self.arrays().items():
+            array[:] = arrays[name]
+        starts = np.flatnonzero(self.links[: len(self)] >= 0)
+        self.items = len(starts)
+        self.max_priority = max_priority
+        if self.tree is not None and self.items:
+            self.tree.set(starts, _power(self.priorities[starts], self._exponent))
+        self.regular = False  # the rows may be of streams that are not here: follow the links
 
 
-def power(priorities: np.ndarray, exponent: float) -> np.ndarray:
-    """priority^exponent, and 0 for a priority of 0 whatever the exponent."""
+def _power(priorities: np.ndarray, exponent: float) -> np.ndarray:
+    """Returns priority^exponent, and 0 for a priority of 0 with any exponent."""
     with np.errstate(over="ignore"):
         return np.where(priorities > 0, priorities**exponent, 0.0)

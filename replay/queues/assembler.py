@@ -4,30 +4,47 @@ import jax
 import numpy as np
 
 from ...envs.types import Array, StepType, TimeStep, Trajectory, Tree
-from ..replay import following
+from ..streams import NO_STEP_TYPE, following
+
+
+def item_rows(num_rows: int, episodes: bool) -> int:
+    """Returns the number of rows T + 1 of an item.
+
+    Args:
+      num_rows: Number of rows of a segment, or of steps that an episode may have.
+      episodes: True if items are whole episodes.
+    """
+    return num_rows + (2 if episodes else 1)
 
 
 class Assembler:
-    """Cuts the rows of n streams into items; `ExperienceQueue` says what these are.
+    """Cuts the rows of n streams into items, which `ExperienceQueue` describes.
+
+    Args:
+      spec: Specs of one row.
+      num_rows: Number of rows of a segment, or of steps that an episode may have.
+      episodes: True if items are whole episodes.
 
     Attributes:
-      item_rows: rows of an item.
-      num_rows_added: rows of all streams so far.
-      num_dropped: those that no item will hold.
+      num_rows_added: Number of rows of all streams so far.
+      num_dropped: Number of rows that no item will hold.
     """
 
     def __init__(self, spec: Trajectory, num_rows: int, episodes: bool):
-        self._spec, self._num_rows, self._episodes = spec, num_rows, episodes
-        self.item_rows = num_rows + (2 if episodes else 1)
+        self._spec = spec
+        self._num_rows = num_rows
+        self._episodes = episodes
         self._expected: np.ndarray  # the step types that continue the last rows, once there are any
-        self._open: Trajectory | None = None  # the rows of the items under way, [n, T + 1, ...]
-        self.num_rows_added = self.num_dropped = 0
+        self._open: Trajectory | None = None  # the rows of the open items, [n, T + 1, ...]
+        self.num_rows_added = 0
+        self.num_dropped = 0
 
     def add(self, leaves: list[np.ndarray]) -> tuple[list[Trajectory], str | None]:
-        """Adds a row of each stream, leaves `[n, ...]` in the spec's order; returns the items that
-        this completes.
+        """Adds a row of each stream, leaves `[n, ...]` in the spec's order.
 
-        And what is wrong, if an episode has more than `num_rows` steps; its rows are dropped.
+        Returns:
+          The items that the row completes, and a message if an episode has more than `num_rows`
+          steps; its rows are dropped.
         """
         row = jax.tree.unflatten(jax.tree.structure(self._spec), leaves)
         if self._open is None:
@@ -35,13 +52,14 @@ class Assembler:
         self._drop(row.step_type != self._expected)
         self._expected = following(row.step_type, row.next_step_type)
         self.num_rows_added += len(row.step_type)
-        return (
-            self._add_episode_rows(row) if self._episodes else (self._add_segment_rows(row), None)
-        )
+        if self._episodes:
+            return self._add_episode_rows(row)
+        return self._add_segment_rows(row), None
 
     def bootstrap(self, time_step: TimeStep) -> list[Trajectory]:
-        """Completes the segments that have T rows, with this time step `[n, ...]`; their streams go
-        on with new ones.
+        """Completes the segments that have T rows, with the time step `[n, ...]` that follows them.
+
+        Their streams go on with new segments.
         """
         if self._open is None or self._episodes:
             return []
@@ -55,7 +73,7 @@ class Assembler:
         shape = (n, self._num_rows + 1)
         self._open = jax.tree.map(lambda s: np.zeros((*shape, *s.shape), s.dtype), self._spec)
         self._length = np.zeros(n, np.int64)
-        self._expected = np.full(n, -1, np.int32)
+        self._expected = np.full(n, NO_STEP_TYPE)
 
     def _drop(self, which: np.ndarray) -> None:
         self.num_dropped += int(self._length[which].sum())
@@ -73,16 +91,17 @@ class Assembler:
         self._store(row, np.arange(len(self._length)))
         return items
 
-    def _segment(self, i: int, following: Trajectory | TimeStep) -> Trajectory:
-        """The segment of stream i, with the bootstrap row of what follows: zeros but for its step
-        type and observation.
+    def _segment(self, i: int, after: Trajectory | TimeStep) -> Trajectory:
+        """Returns the segment of stream i with its bootstrap row.
+
+        That has the step type and the observation of the row `after` it, and zeros.
         """
         item = jax.tree.map(lambda x: x[i].copy(), self._open)
         for leaf in jax.tree.leaves(item):
             leaf[-1] = 0
-        item.step_type[-1] = following.step_type[i]
+        item.step_type[-1] = after.step_type[i]
         for leaf, value in zip(
-            jax.tree.leaves(item.observation), jax.tree.leaves(following.observation), strict=True
+            jax.tree.leaves(item.observation), jax.tree.leaves(after.observation), strict=True
         ):
             leaf[-1] = value[i]
         return item
@@ -107,7 +126,7 @@ class Assembler:
         )
 
     def _episode(self, i: int) -> Trajectory:
-        """The episode of stream i, its boundary row repeated to the end."""
-        rows = np.minimum(np.arange(self.item_rows), self._length[i] - 1)
+        """Returns the episode of stream i, with its boundary row repeated to the end."""
+        rows = np.minimum(np.arange(item_rows(self._num_rows, True)), self._length[i] - 1)
         item: Tree = jax.tree.map(lambda x: x[i, rows], self._open)
         return item

@@ -21,7 +21,15 @@ class HostQueue(ExperienceQueue):
         queue.bootstrap(driver.run(num_rows=128, params=agent.policy_params(state)))
         state, batch = prepare(state, next(dataset))
 
-    The arguments are those of `ExperienceQueue`.
+    Args:
+      spec: Specs of one row, `agent.collect_data_spec`.
+      num_rows: Number of rows of a segment, or of steps that an episode may have.
+      episodes: True if items are whole episodes.
+      capacity: Largest number of items that wait.
+      timeout: Seconds after which a blocked call raises.
+
+    Raises:
+      ValueError: No queue could serve an argument.
     """
 
     def __init__(
@@ -41,7 +49,7 @@ class HostQueue(ExperienceQueue):
         return len(self._items)
 
     def close(self) -> None:
-        """See `ExperienceQueue.close`."""
+        """Ends each blocked or later `next()` and `add`; see `ExperienceQueue.close`."""
         super().close()
         with self._changed:
             self._changed.notify_all()
@@ -64,7 +72,7 @@ class HostQueue(ExperienceQueue):
             return items
 
     def _wait(self, ready: Callable[[], bool], deadline: float) -> bool:
-        """Whether it is ready before the deadline, and the queue still open."""
+        """Returns True if it is ready before the deadline, and the queue still open."""
         self._changed.wait_for(
             lambda: self.closed.is_set() or ready(), max(0.0, deadline - time.monotonic())
         )

@@ -1,6 +1,4 @@
-"""Queues of on-policy experience: what every queue does, whether its items wait in this process or
-on a Reverb server.
-"""
+"""The base of the queues of on-policy experience, in this process or on a Reverb server."""
 
 import abc
 import collections
@@ -12,115 +10,119 @@ import jax
 import numpy as np
 
 from ...envs.types import TimeStep, Trajectory, Tree
+from ..checks import check_count, check_timeout
 from ..packing import RowLayout
 from ..replay import Observer
 from .assembler import Assembler
 
 
 class ExperienceQueue(abc.ABC):
-    """Rows in; segments or whole episodes out, in the order in which they were completed, each of
-    them once.
+    """Rows go in; segments or whole episodes come out, each once, in the order of their completion.
 
     An item is a `Trajectory` `[T + 1, ...]`, which agents' `prepare` takes in batches
     `[B, T + 1, ...]`.
 
-    Segments: T = `num_rows` consecutive rows of one stream and the bootstrap row, which only has
-    the step type and the observation of the row after them, with which the next segment begins. So
-    a segment is complete when that row comes, or by `bootstrap`.
+    A segment has T = `num_rows` consecutive rows of one stream and the bootstrap row, which only
+    has the step type and the observation of the row after them, with which the next segment begins.
+    So a segment is complete when that row comes, or by `bootstrap`.
 
-    Episodes (`episodes=True`), T = `num_rows` + 1: all rows of one episode with its boundary row,
-    which is repeated up to T + 1 rows (once at least, since row T is left out of statistics) and,
-    as all boundary rows, weighs nothing. An episode is complete when its boundary row comes, as
-    after `driver.run(num_episodes=...)`. What a stream shows of an episode before its first FIRST
-    row is left out.
+    An episode (`episodes=True`, T = `num_rows` + 1) has all its rows with its boundary row, which
+    is repeated up to T + 1 rows (once at least, since row T is left out of statistics) and, as all
+    boundary rows, weighs nothing. An episode is complete when its boundary row comes, as after
+    `driver.run(num_episodes=...)`. Rows of a stream before its first FIRST row are left out.
 
     A row that does not continue its stream drops the rows of the open item; `num_dropped` counts
     such rows.
 
     Args:
-      spec: a tree of specs of one row, `agent.collect_data_spec`.
-      num_rows: the rows of a segment, or the steps that an episode may have.
-      episodes: whether items are whole episodes.
-      capacity: the most items that wait; adding a row that completes one more blocks until one is
-        taken.
-      timeout: seconds after which a blocked call raises. Nothing is lost then: a row that was added
+      spec: Specs of one row, `agent.collect_data_spec`.
+      num_rows: Number of rows of a segment, or of steps that an episode may have.
+      episodes: True if items are whole episodes.
+      capacity: Largest number of items that wait; adding a row that completes one more blocks until
+        one is taken.
+      timeout: Seconds after which a blocked call raises. Nothing is lost then: a row that was added
         is kept.
 
     Raises:
-      ValueError: an argument that no queue could serve.
+      ValueError: No queue could serve an argument.
     """
 
     def __init__(
         self, spec: Trajectory, num_rows: int, episodes: bool, capacity: int, timeout: float
     ):
-        for name, value in (("num_rows", num_rows), ("capacity", capacity)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
-        self.spec, self.num_rows, self.episodes = spec, int(num_rows), episodes
-        self.capacity, self.timeout = int(capacity), timeout
+        check_count("num_rows", num_rows)
+        check_count("capacity", capacity)
+        check_timeout(timeout)
+        self.spec = spec
+        self.num_rows = int(num_rows)
+        self.episodes = episodes
+        self.capacity = int(capacity)
+        self.timeout = timeout
         self.layout = RowLayout(spec)
         self.closed = threading.Event()
-        self._streams: list[_Streams] = []
-        self._own: _Streams | None = None
-        self._taken: collections.deque[Trajectory] = (
-            collections.deque()
-        )  # out of the queue, and in no batch yet
+        self._writers: list[_QueueWriter] = []
+        self._own: _QueueWriter | None = None
+        # Items that are out of the queue, and in no batch yet.
+        self._taken: collections.deque[Trajectory] = collections.deque()
         self._reading = threading.Lock()
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The items that wait."""
+        """Returns the number of items that wait."""
 
     @property
     def num_dropped(self) -> int:
-        """Rows added here that no item will ever hold."""
-        return sum(streams.assembler.num_dropped for streams in self._streams)
+        """The number of rows added here that no item will ever hold."""
+        return sum(writer.assembler.num_dropped for writer in self._writers)
 
     def add(self, row: Trajectory) -> None:
-        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams), to the
-        queue's own streams.
+        """Adds a row, or one row from each of n environments (leaves `[n, ...]`, n streams).
 
         Raises:
-          SpecError: the row does not meet the spec; nothing is added.
-          ValueError: another n than before, or an episode of more than `num_rows` steps.
-          TimeoutError: the queue stayed full; the row is kept, and its item goes in first later.
-          RuntimeError: the queue is closed.
+          SpecError: The row does not meet the spec; nothing is added.
+          ValueError: The number of environments is not that of the first call, or an episode has
+            more than `num_rows` steps.
+          TimeoutError: The queue stayed full; the row is kept, and its item goes in first later.
+          RuntimeError: The queue is closed.
         """
         if self._own is None:
-            self._own = self._new_streams()
+            self._own = self._new_writer()
         self._own.add(row)
 
     def writer(self) -> Observer:
-        """An observer for more streams, of rows or of batches of n rows; use each from one thread
-        at a time.
+        """Returns an observer for more streams, of rows or of batches of n rows.
+
+        Use each observer from one thread at a time.
         """
-        return self._new_streams().add
+        return self._new_writer().add
 
     def bootstrap(self, time_step: TimeStep) -> None:
-        """Completes the segments of the queue's own streams that lack their bootstrap row only,
-        with the time step where the driver stopped; so that what was collected can be learned from
-        before the next row is made."""
+        """Completes the segments of the queue's own streams that only lack their bootstrap row.
+
+        So what was collected can be learned from before the next row is made.
+
+        Args:
+          time_step: Time step where the driver stopped.
+        """
         if self._own is not None:
             self._own.bootstrap(time_step)
 
     def as_dataset(self, sample_batch_size: int) -> Iterator[Trajectory]:
-        """An endless iterator of batches `[B, T + 1, ...]`, NumPy. Datasets may be shared by
-        threads; each item goes to one.
+        """Returns an endless iterator of batches `[B, T + 1, ...]` in NumPy.
 
-        `next` raises a TimeoutError if no batch could be filled for `timeout` seconds (what was
-        taken is in the next one), and StopIteration once the queue is closed.
+        Threads may share datasets; each item goes to one. `next` raises a TimeoutError if no batch
+        could be filled for `timeout` seconds (items that were taken are in the next one), and
+        StopIteration once the queue is closed.
 
         Raises:
-          ValueError: the batch size is less than 1.
+          ValueError: The batch size is less than 1.
         """
         if sample_batch_size < 1:
             raise ValueError(f"sample_batch_size must be at least 1, got {sample_batch_size}")
         return _Dataset(self, sample_batch_size)
 
     def take(self, count: int) -> list[Trajectory]:
-        """The next `count` items `[T + 1, ...]`; see `as_dataset` for what it raises."""
+        """Returns the next `count` items `[T + 1, ...]`; raises as `next` of `as_dataset` does."""
         deadline = time.monotonic() + self.timeout
         if not self._reading.acquire(timeout=self.timeout):
             raise self._timeout_error(f"waiting for {count} items")
@@ -136,61 +138,68 @@ class ExperienceQueue(abc.ABC):
             self._reading.release()
 
     def close(self) -> None:
-        """Ends every blocked or later `next()` with StopIteration, and every blocked or later `add`
-        with a RuntimeError.
+        """Ends each blocked or later `next()`, and `add`, which raises a RuntimeError.
 
-        May be called twice, and from any thread.
+        It may be called twice, and from any thread.
         """
         self.closed.set()
 
     @abc.abstractmethod
     def _put(self, items: collections.deque[Trajectory], deadline: float) -> bool:
-        """Moves items into the queue, from the left; False if `deadline` or `close` came before
-        there was room for all.
+        """Moves items into the queue, from the left.
+
+        Returns False if `deadline` or `close` came before there was room for all.
         """
 
     @abc.abstractmethod
     def _get(self, count: int, deadline: float) -> list[Trajectory]:
-        """Takes 0 to `count` items, waiting until `deadline` or `close` for at least one; may give
-        up early.
+        """Takes 0 to `count` items.
+
+        It waits until `deadline` or `close` for one, or gives up earlier.
         """
 
-    def _new_streams(self) -> "_Streams":
-        streams = _Streams(self)
-        self._streams.append(streams)
-        return streams
+    def _new_writer(self) -> "_QueueWriter":
+        writer = _QueueWriter(self)
+        self._writers.append(writer)
+        return writer
 
-    def _timeout_error(self, what: str) -> TimeoutError:
+    def send(self, items: collections.deque[Trajectory]) -> None:
+        """Moves complete items into the queue, from the left.
+
+        Raises:
+          TimeoutError: The queue stayed full.
+          RuntimeError: The queue was closed meanwhile.
+        """
+        if not items or self._put(items, time.monotonic() + self.timeout):
+            return
+        if self.closed.is_set():
+            raise RuntimeError("this queue was closed while `add` waited for room")
+        raise self._timeout_error("adding a row to the full queue")
+
+    def _timeout_error(self, action: str) -> TimeoutError:
         kind = (
             "an episode is complete with its boundary row"
             if self.episodes
             else "a segment with the row after it"
         )
-        added = sum(streams.num_rows for streams in self._streams)
+        added = sum(writer.assembler.num_rows_added for writer in self._writers)
         return TimeoutError(
-            f"{what} took longer than timeout={self.timeout:g} s: {len(self)} of at most "
-            f"{self.capacity} items wait, "
-            f"{len(self._taken)} were taken for a batch, {added} rows were added here ({kind}). "
-            "Take items or add rows from another thread meanwhile, or, in one thread, make "
-            "capacity hold all that is "
-            "added before the next batch is taken"
+            f"{action} took longer than timeout={self.timeout:g} s: {len(self)} of at most "
+            f"{self.capacity} items wait, {len(self._taken)} were taken for a batch, {added} rows "
+            f"were added here ({kind}). Take items or add rows from another thread meanwhile, or, "
+            "in one thread, make capacity hold all that is added before the next batch is taken"
         )
 
 
-class _Streams:
-    """The rows that one writer adds: n streams, whose completed items go into the queue."""
+class _QueueWriter:
+    """The rows that one writer adds: n streams, whose complete items go into the queue."""
 
     def __init__(self, queue: ExperienceQueue):
         self._queue = queue
         self._shape: tuple[int, ...] | None = None
         self.assembler = Assembler(queue.spec, queue.num_rows, queue.episodes)
-        self._waiting: collections.deque[Trajectory] = (
-            collections.deque()
-        )  # complete items, not in the queue yet
-
-    @property
-    def num_rows(self) -> int:
-        return self.assembler.num_rows_added
+        # Complete items that are not in the queue yet.
+        self._waiting: collections.deque[Trajectory] = collections.deque()
 
     def add(self, row: Trajectory) -> None:
         shape = np.shape(row.step_type)
@@ -208,7 +217,7 @@ class _Streams:
             leaves if shape else [np.asarray(x)[None] for x in leaves]
         )
         self._waiting += items
-        self._send()
+        self._queue.send(self._waiting)
         if problem is not None:
             raise ValueError(problem)
 
@@ -216,25 +225,17 @@ class _Streams:
         if not np.ndim(time_step.step_type):
             time_step = jax.tree.map(lambda x: np.asarray(x)[None], time_step)
         self._waiting += self.assembler.bootstrap(time_step)
-        self._send()
-
-    def _send(self) -> None:
-        queue = self._queue
-        if not self._waiting or queue._put(self._waiting, time.monotonic() + queue.timeout):
-            return
-        if queue.closed.is_set():
-            raise RuntimeError("this queue was closed while `add` waited for room")
-        raise queue._timeout_error("adding a row to the full queue")
+        self._queue.send(self._waiting)
 
 
 class _Dataset(Iterator[Trajectory]):
-    """Batches of a queue's items; see `ExperienceQueue.as_dataset`."""
+    """The iterator that `ExperienceQueue.as_dataset` returns."""
 
     def __init__(self, queue: ExperienceQueue, batch_size: int):
-        self._queue, self._batch_size = queue, batch_size
+        self._queue = queue
+        self._batch_size = batch_size
 
     def __next__(self) -> Trajectory:
         items = self._queue.take(self._batch_size)
-        stack = lambda *leaves: np.stack(leaves)
-        batch: Tree = jax.tree.map(stack, *items)
+        batch: Tree = jax.tree.map(lambda *leaves: np.stack(leaves), *items)
         return batch

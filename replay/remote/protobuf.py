@@ -1,18 +1,21 @@
-"""As much of protocol buffers as Reverb's messages need: fields to bytes and back.
+"""The part of protocol buffers that Reverb's messages need: fields to bytes and back.
 
 A tag is a field's number and its kind: 0 a whole number, 1 eight bytes, 2 bytes with their length.
-Unknown fields are the reader's to pass over; what is cut off or garbled raises `WireError`.
+Readers ignore unknown fields; a message that is cut off or garbled raises `MessageError`.
 """
 
 import struct
 
+Spans = dict[int, tuple[int, int]]
+NO_BYTES = (0, 0)
 
-class WireError(ValueError):
-    """Bytes that are not the message they should be."""
+
+class MessageError(ValueError):
+    """An error in bytes that are not the message they should be."""
 
 
 def varint(value: int) -> bytes:
-    """A number from 0 to 2^64 - 1; a negative int64 becomes its two's complement."""
+    """Returns the bytes of a number below 2^64; a negative int64 is its two's complement."""
     if 0 <= value < 128:
         return _BYTES[value]
     out = bytearray()
@@ -28,44 +31,49 @@ _BYTES = [bytes([value]) for value in range(128)]
 
 
 def integer(number: int, value: int) -> bytes:
-    """Field `number` with a whole number; nothing for 0, which is the default."""
+    """Returns field `number` with a whole number; no bytes for 0, which is the default."""
     return varint(number << 3) + varint(value) if value else b""
 
 
 def double(number: int, value: float) -> bytes:
-    """Field `number` with a float64."""
+    """Returns field `number` with a float64."""
     return varint(number << 3 | 1) + struct.pack("<d", value)
 
 
 def message(number: int, *parts: bytes) -> bytes:
-    """Field `number` with a message (its fields), a text or bytes."""
+    """Returns field `number` with a message (its fields), a text or bytes."""
     data = b"".join(parts)
     return b"".join((varint(number << 3 | 2), varint(len(data)), data))
 
 
 def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int, int]]:
-    """Each field of the message `data[start:end]`: (tag, value, 0) of a number, otherwise (tag,
-    start, end) of its bytes.
+    """Returns each field of the message `data[start:end]`.
+
+    A field is (tag, value, 0) if it is a number, otherwise (tag, start, end) of its bytes.
 
     Raises:
-      WireError: the message is cut off, or garbled.
+      MessageError: The message is cut off, or garbled.
     """
     end = len(data) if end is None else end
-    out, at = [], start
+    out: list[tuple[int, int, int]] = []
+    at = start
     try:
         while at < end:
-            tag, at = data[at], at + 1
+            tag = data[at]
+            at += 1
             if tag > 127:
                 tag, at = read_varint(data, at - 1)
             kind = tag & 7
             if kind == 2:
-                length, at = data[at], at + 1
+                length = data[at]
+                at += 1
                 if length > 127:
                     length, at = read_varint(data, at - 1)
                 out.append((tag, at, at + length))
                 at += length
             elif kind == 0:
-                value, at = data[at], at + 1
+                value = data[at]
+                at += 1
                 if value > 127:
                     value, at = read_varint(data, at - 1)
                 out.append((tag, value, 0))
@@ -74,34 +82,46 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[in
                 out.append((tag, at, at + size))
                 at += size
             else:
-                raise WireError(f"a field of unknown kind {kind}")
+                raise MessageError(f"a field of unknown kind {kind}")
     except IndexError:
-        raise WireError("a message is cut off") from None
+        raise MessageError("a message is cut off") from None
     if at != end:
-        raise WireError("a message is cut off")
+        raise MessageError("a message is cut off")
     return out
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where it ends."""
+    """Returns the number that begins at `at`, and the position after it."""
     value = 0
     for i, byte in enumerate(data[at : at + 10]):
         value |= (byte & 127) << (7 * i)
         if byte < 128:
             return value & 2**64 - 1, at + i + 1
-    raise WireError("a number is cut off, or has more than ten bytes")
+    raise MessageError("a number is cut off, or has more than ten bytes")
 
 
-def signed(value: int) -> int:
-    """The int64 that was written as `value`."""
-    return value - 2**64 if value >= 2**63 else value
+def spans(data: bytes, start: int = 0, end: int | None = None) -> Spans:
+    """Returns the fields of the message `data[start:end]` by tag: (value, 0) or (start, end).
 
+    Of a tag that is repeated, the last field counts. The default of a missing one is `NO_BYTES`: it
+    is the number 0, the empty text and the message without fields.
 
-def text(data: bytes, start: int, end: int) -> str:
-    """A text field."""
-    return data[start:end].decode("utf-8", "replace")
+    Raises:
+      MessageError: The message is cut off, or garbled.
+    """
+    return {tag: (first, last) for tag, first, last in fields(data, start, end)}
 
 
 def read_double(data: bytes, start: int) -> float:
-    """A float64 field."""
+    """Returns the float64 of a field that begins at `start`."""
     return struct.unpack_from("<d", data, start)[0]
+
+
+def read_text(data: bytes, span: tuple[int, int]) -> str:
+    """Returns the text in a field's span."""
+    return data[slice(*span)].decode("utf-8", "replace")
+
+
+def signed(value: int) -> int:
+    """Returns the int64 that was written as `value`."""
+    return value - 2**64 if value >= 2**63 else value

@@ -1,38 +1,37 @@
-"""The reading side of the client: a stream of sampled items, asked for ahead of their use."""
+"""The reading side of the client: a stream of sampled items, requested ahead of their use."""
 
 import threading
 import time
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .connection import Connection
 from .samples import Item, SampleDecoder
 from .wire import encode_sample_request
 
-if TYPE_CHECKING:
-    from .client import ReverbClient
-
-# A server that has nothing to sample ends the stream after so long, and it is opened again. A
+# A server that has nothing to sample ends the stream after this time, and it is opened again. A
 # request that is given up without that would take items later, and lose them where a table hands
-# out each but once.
+# out each only once.
 LIMITER_TIMEOUT_MS = 500
 
 
 class Sampler:
     """Items of one table as the server draws them, read and unpacked by a thread of their own.
 
-    The server counts as sampled all that was asked for, ahead of its use too.
+    The server counts all requested items as sampled, those ahead of their use too.
 
     Args:
-      client: of the server.
-      table: the table's name.
+      connection: Connection to the server.
+      table: Name of the table.
     """
 
-    def __init__(self, client: "ReverbClient", table: str):
-        self.client, self.table = client, table
+    def __init__(self, connection: Connection, table: str):
+        self._connection = connection
+        self.table = table
         self._changed = threading.Condition()
         self._items: deque[Item] = deque()
-        self._coming = 0  # items asked for that have not come
+        self._coming = 0  # requested items that have not come
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -40,39 +39,42 @@ class Sampler:
         self._closed = False
 
     def take(self, num: int, *, ahead: int = 0, timeout: float | None = None) -> list[Item]:
-        """The next `num` items; so many more as `ahead` are asked for on the way.
+        """Returns the next items.
+
+        Args:
+          num: Number of items to return.
+          ahead: Number of items to request beyond these.
+          timeout: Seconds to wait for the items; None: the connection's timeout.
 
         Raises:
-          TimeoutError: they did not come within `timeout` seconds (the client's); those that came
-            are kept.
-          ConnectionError: the server was not there for so long.
-          ValueError, RuntimeError: there is no such table, or the server or its answers are at
+          TimeoutError: The items did not come in time; those that came are kept.
+          ConnectionError: The server was not there for that long.
+          ValueError, RuntimeError: There is no such table, or the server or its answers are at
             fault.
-          StopIteration: this sampler is closed.
+          StopIteration: This sampler is closed.
         """
-        timeout = self.client.timeout if timeout is None else timeout
+        timeout = self._connection.timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
         with self._changed:
-            self._ask(num + ahead - len(self._items) - self._coming)
+            self._request(num + ahead - len(self._items) - self._coming)
             while len(self._items) < num:
                 if self._closed:
                     raise StopIteration
                 left = deadline - time.monotonic()
-                fatal = self._error is not None and not self.client.is_transient(self._error)
+                fatal = self._error is not None and not self._connection.is_transient(self._error)
                 if self._error is not None and (fatal or left <= 0):
-                    raise self.client.explain(self._error) from self._error
+                    raise self._connection.explain(self._error) from self._error
                 if left <= 0:
                     raise TimeoutError(
                         f"sampling took longer than {timeout:g} s: {len(self._items)} of {num} "
-                        "items came from table "
-                        f"{self.table!r} at {self.client.address}; `server_info()` tells what it "
-                        "is waiting for"
+                        f"items came from table {self.table!r} at {self._connection.address}; "
+                        "`server_info()` shows what it is waiting for"
                     )
                 self._changed.wait(left)
             return [self._items.popleft() for _ in range(num)]
 
     def close(self) -> None:
-        """Ends the stream, and every `take` that waits with StopIteration."""
+        """Ends the stream, and each waiting `take` with StopIteration."""
         with self._changed:
             self._closed = True
             self._requests.put(None)
@@ -81,7 +83,7 @@ class Sampler:
             self._items.clear()
             self._changed.notify_all()
 
-    def _ask(self, num: int) -> None:
+    def _request(self, num: int) -> None:
         if num <= 0 or self._closed:
             return
         self._coming += num
@@ -104,10 +106,10 @@ class Sampler:
             error = self._read()
             with self._changed:
                 self._requests.put(None)
-                limited = self.client.code(error) == "DEADLINE_EXCEEDED"
+                limited = self._connection.code(error) == "DEADLINE_EXCEEDED"
                 self._error = None if limited else error
                 self._changed.notify_all()
-                if error is not None and not self.client.is_transient(error):
+                if error is not None and not self._connection.is_transient(error):
                     return
                 if not limited:
                     self._changed.wait_for(lambda: self._closed, 0.1)
@@ -116,7 +118,7 @@ class Sampler:
         decoder = SampleDecoder()
         try:
             with self._changed:
-                self._call = self.client.stream("SampleStream", iter(self._requests.get, None))
+                self._call = self._connection.stream("SampleStream", iter(self._requests.get, None))
             for answer in self._call:
                 items = decoder.feed(answer)
                 with self._changed:

@@ -14,18 +14,17 @@ import numpy as np
 
 from ...envs.types import SampleInfo
 from . import snappy
-from .protobuf import WireError, fields, read_double
+from .protobuf import MessageError, fields, read_double
 from .wire import DTYPES, ChunkSlice, decode_shape
 
-KEPT_CHUNKS, KEPT_BYTES = (
-    8192,
-    4096,
-)  # chunks that are kept in case they come again, and the most bytes of one
+KEPT_CHUNKS = 8192  # the number of chunks that are kept in case they come again
+KEPT_BYTES = 4096  # the most bytes of such a chunk
 
 
 class Column(NamedTuple):
-    """One column of a sampled item: `rows` of `shape`, in pieces; `squeeze`: its one row is meant
-    without a time axis.
+    """One column of a sampled item: `rows` of `shape`, in pieces.
+
+    With `squeeze`, its one row is meant without a time axis.
     """
 
     dtype: np.dtype
@@ -42,22 +41,23 @@ class Item(NamedTuple):
     columns: list[Column]
 
     def arrays(self) -> list[np.ndarray]:
-        """Each column as an array `[T, *shape]`, or `[*shape]` where it is squeezed."""
+        """Returns each column as an array `[T, *shape]`, or `[*shape]` where it is squeezed."""
         return [column[0] for column in stack([self])]
 
 
 def stack(items: Sequence[Item]) -> list[np.ndarray]:
-    """The columns of alike items as arrays `[B, T, *shape]` of their own, without the T where a
-    column is squeezed.
+    """Returns the columns of alike items as new arrays `[B, T, *shape]`.
+
+    Squeezed columns lack the T.
 
     Raises:
-      WireError: the items differ in a column's dtype or shape.
+      MessageError: The items differ in a column's dtype or shape.
     """
     out = []
     for columns in zip(*(item.columns for item in items), strict=True):
         head = columns[0][:4]
         if any(column[:4] != head for column in columns):
-            raise WireError(
+            raise MessageError(
                 f"items of one table differ: {sorted({str(column[:4]) for column in columns})}"
             )
         dtype, shape, rows, squeeze = head
@@ -69,7 +69,7 @@ def stack(items: Sequence[Item]) -> list[np.ndarray]:
 
 
 class SampleDecoder:
-    """Items from the responses of one stream of samples; a large item is spread over several."""
+    """Reads items from the answers of one stream; a large item is spread over several."""
 
     def __init__(self) -> None:
         self._info: tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]] | None = None
@@ -77,10 +77,10 @@ class SampleDecoder:
         self._kept: dict[bytes, _RawChunk] = {}
 
     def feed(self, data: bytes) -> list[Item]:
-        """The items that are complete with this response.
+        """Returns the items that are complete with this answer.
 
         Raises:
-          WireError: the response is cut off or garbled.
+          MessageError: The answer is cut off or garbled.
         """
         items = []
         try:
@@ -99,7 +99,7 @@ class SampleDecoder:
                 if complete:
                     items.append(self._item())
         except IndexError:
-            raise WireError("a sample is cut off") from None
+            raise MessageError("a sample is cut off") from None
         return items
 
     def _chunk(self, data: bytes) -> "_RawChunk":
@@ -114,9 +114,11 @@ class SampleDecoder:
 
     def _item(self) -> Item:
         if self._info is None:
-            raise WireError("a sample without its info")
-        (info, columns), chunks = self._info, self._chunks
-        self._info, self._chunks = None, {}
+            raise MessageError("a sample without its info")
+        info, columns = self._info
+        chunks = self._chunks
+        self._info = None
+        self._chunks = {}
         return Item(info, [_column(slices, squeeze, chunks) for slices, squeeze in columns])
 
 
@@ -124,7 +126,10 @@ class _RawChunk:
     """A chunk whose tensors are unpacked when an item refers to them."""
 
     def __init__(self, data: bytes):
-        self.key, self._data, self._delta, self._tensors = 0, data, False, []
+        self.key = 0
+        self._data = data
+        self._delta = False
+        self._tensors: list[tuple[int, int]] = []
         self.size = snappy.MAX_EXPANSION * len(data)  # unpacked, if it does not say
         self._unpacked: dict[int, tuple[np.dtype, tuple[int, ...], Any]] = {}
         for tag, start, end in fields(data):
@@ -140,15 +145,18 @@ class _RawChunk:
                 self.size = start
 
     def tensor(self, index: int) -> tuple[np.dtype, tuple[int, ...], Any]:
-        """The dtype, the shape `[rows, ...]` and the bytes of a column."""
+        """Returns the dtype, the shape `[rows, ...]` and the bytes of a column."""
         if index not in self._unpacked:
             if not 0 <= index < len(self._tensors):
-                raise WireError(f"a chunk of {len(self._tensors)} columns has no column {index}")
+                raise MessageError(f"a chunk of {len(self._tensors)} columns has no column {index}")
             self._unpacked[index] = self._unpack(*self._tensors[index])
         return self._unpacked[index]
 
     def _unpack(self, start: int, end: int) -> tuple[np.dtype, tuple[int, ...], Any]:
-        data, code, shape, content = self._data, 0, b"", b""
+        data = self._data
+        code = 0
+        shape = b""
+        content = b""
         for tag, first, last in fields(data, start, end):
             if tag == 8:
                 code = first
@@ -160,7 +168,7 @@ class _RawChunk:
         try:
             unpacked = memoryview(snappy.decompress(content, size))
         except snappy.SnappyError as error:
-            raise WireError(f"a column {dtype}{list(dims)}: {error}") from error
+            raise MessageError(f"a column {dtype}{list(dims)}: {error}") from error
         if self._delta and len(dims) >= 2 and size and dtype.kind in "iu":
             unpacked = memoryview(
                 np.cumsum(np.frombuffer(unpacked, dtype).reshape(dims), axis=0, dtype=dtype)
@@ -170,45 +178,48 @@ class _RawChunk:
 
 @functools.lru_cache(maxsize=1024)
 def _layout(code: int, shape: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The dtype, the shape and the size in bytes of a tensor, from TensorFlow's type code and
-    encoded shape.
-    """
+    """Returns dtype, shape and bytes of a tensor of TensorFlow's type code and encoded shape."""
     dims = decode_shape(shape)
     if code not in DTYPES:
-        raise WireError(f"a column of TensorFlow's type {code}, which NumPy does not have")
+        raise MessageError(f"a column of TensorFlow's type {code}, which NumPy does not have")
     if not dims or min(dims) < 0:
-        raise WireError(f"a column of shape {dims}")
+        raise MessageError(f"a column of shape {dims}")
     return DTYPES[code], dims, math.prod(dims) * DTYPES[code].itemsize
 
 
 def _column(slices: list[ChunkSlice], squeeze: bool, chunks: dict[int, _RawChunk]) -> Column:
     first: tuple[np.dtype, tuple[int, ...]] | None = None
-    rows, parts = 0, []
+    rows = 0
+    parts: list[Any] = []
     for key, offset, length, index in slices:
         if key not in chunks:
-            raise WireError(f"an item refers to chunk {key}, which did not come with it")
+            raise MessageError(f"an item refers to chunk {key}, which did not come with it")
         dtype, dims, data = chunks[key].tensor(index)
         if not 0 <= offset < offset + length <= dims[0]:
-            raise WireError(
+            raise MessageError(
                 f"an item refers to rows {offset} to {offset + length} of a chunk of {dims[0]}"
             )
         first = first or (dtype, dims[1:])
         if first != (dtype, dims[1:]):
-            raise WireError(
+            raise MessageError(
                 f"a column of {first[0]}{list(first[1])} goes on as {dtype}{list(dims[1:])}"
             )
         size = len(data) // dims[0]
         parts.append(data[offset * size : (offset + length) * size])
         rows += length
     if first is None or (squeeze and rows != 1):
-        raise WireError(f"a column of {rows} rows")
+        raise MessageError(f"a column of {rows} rows")
     return Column(*first, rows, squeeze, parts)
 
 
 def _decode_info(
     data: bytes, start: int, end: int
 ) -> tuple[SampleInfo, list[tuple[list[ChunkSlice], bool]]]:
-    key, priority, times_sampled, probability, table_size = 0, 0.0, 0, 0.0, 0
+    key = 0
+    priority = 0.0
+    times_sampled = 0
+    probability = 0.0
+    table_size = 0
     columns = []
     for tag, first, last in fields(data, start, end):
         if tag == 17:
@@ -233,7 +244,8 @@ def _decode_info(
 
 
 def _decode_column(data: bytes, start: int, end: int) -> tuple[list[ChunkSlice], bool]:
-    slices, squeeze = [], False
+    slices: list[ChunkSlice] = []
+    squeeze = False
     for tag, first, last in fields(data, start, end):
         if tag == 10:
             key = offset = length = column = 0

@@ -1,9 +1,10 @@
-"""Reverb's messages as bytes: what a client says, and the short answers. `samples.py` reads the
-long ones.
+"""Reverb's messages as bytes: a client's requests, and the short answers.
 
-Written by hand, so that a client needs no TensorFlow, and no protobuf whose version could clash
-with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`, the same
-from Reverb 0.7 to its newest source.
+`samples.py` reads the long answers.
+
+The codec is written by hand, so that a client needs no TensorFlow, and no protobuf whose version
+could clash with TensorFlow's. Field numbers are those of `reverb_service.proto` and `schema.proto`,
+the same from Reverb 0.7 to its newest source.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,19 +15,21 @@ import numpy as np
 
 from . import snappy
 from .protobuf import (
-    WireError,
+    NO_BYTES,
+    MessageError,
+    Spans,
     double,
     fields,
     integer,
     message,
     read_double,
+    read_text,
     read_varint,
     signed,
-    text,
+    spans,
     varint,
 )
 
-SERVICE = "/deepmind.reverb.ReverbService/"
 CODES = {  # tensorflow.DataType
     np.dtype(dtype): code
     for dtype, code in (
@@ -68,8 +71,9 @@ class ChunkSlice(NamedTuple):
 
 
 class TableInfo(NamedTuple):
-    """What a server tells of a table; `signature` is the (dtype, shape) of each column by its path,
-    or None.
+    """A server's description of a table.
+
+    Its `signature` is the (dtype, shape) of each column by its path, or None.
     """
 
     name: str
@@ -87,21 +91,22 @@ class TableInfo(NamedTuple):
     signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None
 
 
-# -- What a client says.
+# -- A client's requests
 
 
 def encode_chunk(
     key: int, episode: int, start: int, columns: Sequence[np.ndarray], delta: bool = False
 ) -> Chunk:
-    """A chunk of columns `[rows, *shape]` whose first row is number `start` of its episode.
+    """Returns a chunk of columns `[rows, *shape]`; its first row is number `start` of its episode.
 
     With `delta`, integers of rank 2 or more are stored as differences of consecutive rows.
 
     Raises:
-      TypeError: a dtype that TensorFlow does not have.
+      TypeError: TensorFlow does not have a column's dtype.
     """
     rows = len(columns[0])
-    tensors, size = [], 0
+    tensors: list[bytes] = []
+    size = 0
     for column in columns:
         if column.dtype not in CODES:
             raise TypeError(
@@ -137,7 +142,7 @@ def encode_chunk(
 def encode_item(
     key: int, table: str, priority: float, columns: Iterable[tuple[Sequence[ChunkSlice], bool]]
 ) -> bytes:
-    """An item of columns, each of slices that are joined, and whether it is squeezed."""
+    """Returns an item of columns: the slices that are joined, and True to squeeze the one row."""
     trajectory = [
         message(
             1,
@@ -161,36 +166,40 @@ def encode_item(
 
 
 def encode_insert(chunks: Iterable[Chunk], items: Iterable[bytes], keep: Iterable[int]) -> bytes:
-    """A request that adds chunks, then items that refer to them and to those kept, and says which
-    chunks to keep.
+    """Returns a request that adds chunks, and items that refer to them and to those kept.
+
+    Args:
+      chunks: Chunks to add.
+      items: Encoded items to add.
+      keep: Keys of the chunks that the server has to keep for later items.
     """
     parts = [message(1, chunk.data) for chunk in chunks] + [message(2, item) for item in items]
     return b"".join((*parts, message(3, *map(varint, keep))))
 
 
 def encode_sample_request(table: str, num_samples: int, timeout_ms: int) -> bytes:
-    """A request for so many samples; the server ends the stream when none came for `timeout_ms`."""
+    """Returns a request for samples; the server ends the stream after `timeout_ms` without one."""
     return message(1, table.encode()) + integer(2, num_samples) + message(3, integer(1, timeout_ms))
 
 
 def encode_mutation(
     table: str, updates: Iterable[tuple[int, float]], deletes: Iterable[int]
 ) -> bytes:
-    """A request to set priorities, by key, and to delete items."""
+    """Returns a request to set priorities, by key, and to delete items."""
     parts = [message(2, integer(1, key), double(2, priority)) for key, priority in updates]
     return b"".join((message(1, table.encode()), *parts, message(3, *map(varint, deletes))))
 
 
 def encode_reset(table: str) -> bytes:
-    """A request to empty a table."""
+    """Returns a request to empty a table."""
     return message(1, table.encode())
 
 
-# -- What a server says.
+# -- A server's answers
 
 
 def decode_keys(data: bytes) -> list[int]:
-    """The keys of the items that a server confirms."""
+    """Returns the keys of the items that a server confirms."""
     keys = []
     for tag, start, end in fields(data):
         if tag == 8:
@@ -202,12 +211,12 @@ def decode_keys(data: bytes) -> list[int]:
 
 
 def decode_path(data: bytes) -> str:
-    """Where a server has written a checkpoint."""
-    return next((text(data, start, end) for tag, start, end in fields(data) if tag == 10), "")
+    """Returns the path to which a server has written a checkpoint."""
+    return read_text(data, spans(data).get(10, NO_BYTES))
 
 
 def decode_tables(data: bytes) -> dict[str, TableInfo]:
-    """The tables of a server, by name."""
+    """Returns the tables of a server, by name."""
     tables = (_table(data, start, end) for tag, start, end in fields(data) if tag == 18)
     return {table.name: table for table in tables}
 
@@ -216,87 +225,79 @@ _SAMPLERS = {8: "fifo", 16: "uniform", 26: "prioritized", 34: "heap", 48: "lifo"
 
 
 def _table(data: bytes, start: int, end: int) -> TableInfo:
-    values: dict[int, tuple[int, int]] = {
-        tag: (first, last) for tag, first, last in fields(data, start, end)
-    }
-    sampler, exponent = "", None
-    for tag, start, end in fields(data, *values.get(10, (0, 0))):
-        sampler = _SAMPLERS.get(tag, sampler)
-        if tag == 26:
-            exponent = next(
-                (read_double(data, at) for tag, at, _ in fields(data, start, end) if tag == 9), 0.0
-            )
-    limiter = {tag: (first, last) for tag, first, last in fields(data, *values.get(42, (0, 0)))}
-    per_insert, low, high = (
-        read_double(data, limiter[tag][0]) if tag in limiter else 0.0 for tag in (9, 17, 25)
-    )
-    inserts, samples = (
-        next((value for tag, value, _ in fields(data, *limiter.get(which, (0, 0))) if tag == 16), 0)
-        for which in (42, 50)
-    )
-    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = {} if 50 in values else None
-    if signature is not None:
-        _signature(data, *values[50], "", signature)
+    table = spans(data, start, end)
+    sampler = spans(data, *table.get(10, NO_BYTES))
+    limiter = spans(data, *table.get(42, NO_BYTES))
+    prioritized = spans(data, *sampler.get(26, NO_BYTES))
+    inserts = spans(data, *limiter.get(42, NO_BYTES))
+    samples = spans(data, *limiter.get(50, NO_BYTES))
+    signature: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+    _add_signature(data, table.get(50, NO_BYTES), "", signature)
     return TableInfo(
-        name=text(data, *values.get(66, (0, 0))),
-        sampler=sampler,
-        priority_exponent=exponent,
-        max_size=signed(values.get(24, (0, 0))[0]),
-        current_size=signed(values.get(56, (0, 0))[0]),
-        max_times_sampled=signed(values.get(32, (0, 0))[0]),
-        min_size=signed(limiter.get(32, (0, 0))[0]),
-        samples_per_insert=per_insert,
-        min_diff=low,
-        max_diff=high,
-        inserts=inserts,
-        samples=samples,
-        signature=signature,
+        name=read_text(data, table.get(66, NO_BYTES)),
+        sampler=next((name for tag, name in _SAMPLERS.items() if tag in sampler), ""),
+        priority_exponent=_double(data, prioritized, 9) if 26 in sampler else None,
+        max_size=signed(table.get(24, NO_BYTES)[0]),
+        current_size=signed(table.get(56, NO_BYTES)[0]),
+        max_times_sampled=signed(table.get(32, NO_BYTES)[0]),
+        min_size=signed(limiter.get(32, NO_BYTES)[0]),
+        samples_per_insert=_double(data, limiter, 9),
+        min_diff=_double(data, limiter, 17),
+        max_diff=_double(data, limiter, 25),
+        inserts=inserts.get(16, NO_BYTES)[0],
+        samples=samples.get(16, NO_BYTES)[0],
+        signature=signature if 50 in table else None,
     )
 
 
-def _signature(
+def _double(data: bytes, message: Spans, tag: int) -> float:
+    return read_double(data, message[tag][0]) if tag in message else 0.0
+
+
+def _add_signature(
     data: bytes,
-    start: int,
-    end: int,
+    span: tuple[int, int],
     path: str,
     out: dict[str, tuple[np.dtype, tuple[int, ...]]],
     depth: int = 0,
 ) -> None:
-    """Adds the columns of a `tensorflow.StructuredValue` to `out`, those of a dict in the order of
-    their names.
+    """Adds the columns of a `tensorflow.StructuredValue` to `out`.
+
+    Those of a dict are in the order of their names.
     """
     if depth > 50:
-        raise WireError("a signature of more than 50 levels")
-    for tag, begin, stop in fields(data, start, end):
+        raise MessageError("a signature of more than 50 levels")
+    children: list[tuple[str, tuple[int, int]]] = []
+    for tag, begin, stop in fields(data, *span):
         if tag in (266, 282):  # a tensor, and one with bounds
-            spec = {tag: (first, last) for tag, first, last in fields(data, begin, stop)}
-            code = spec.get(24, (0, 0))[0]
+            spec = spans(data, begin, stop)
+            code, _ = spec.get(24, NO_BYTES)
             if code not in DTYPES:
-                raise WireError(
+                raise MessageError(
                     f"column {path!r} has TensorFlow's type {code}, which NumPy does not have"
                 )
-            out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, (0, 0)))])
+            out[path] = DTYPES[code], decode_shape(data[slice(*spec.get(18, NO_BYTES))])
         elif tag in (410, 418):  # a list, a tuple
-            parts = [(first, last) for tag, first, last in fields(data, begin, stop) if tag == 10]
-            for i, (first, last) in enumerate(parts):
-                _signature(data, first, last, f"{path}/{i}".lstrip("/"), out, depth + 1)
+            parts = [part for part in fields(data, begin, stop) if part[0] == 10]
+            children = [(str(i), (first, last)) for i, (_, first, last) in enumerate(parts)]
         elif tag in (426, 434):  # a dict, a named tuple
             wanted = 10 if tag == 426 else 18
-            pairs = [
-                {tag: (first, last) for tag, first, last in fields(data, first, last)}
+            entries = [
+                spans(data, first, last)
                 for tag, first, last in fields(data, begin, stop)
                 if tag == wanted
             ]
-            named = [(text(data, *pair.get(10, (0, 0))), pair.get(18, (0, 0))) for pair in pairs]
-            for name, (first, last) in sorted(named) if tag == 426 else named:
-                _signature(data, first, last, f"{path}/{name}".lstrip("/"), out, depth + 1)
+            children = [
+                (read_text(data, entry.get(10, NO_BYTES)), entry.get(18, NO_BYTES))
+                for entry in entries
+            ]
+            if wanted == 10:
+                children.sort()
+    for name, child in children:
+        _add_signature(data, child, f"{path}/{name}".lstrip("/"), out, depth + 1)
 
 
 def decode_shape(data: bytes) -> tuple[int, ...]:
-    """A `tensorflow.TensorShapeProto`; an unknown length is -1."""
-    sizes = (
-        {tag: value for tag, value, _ in fields(data, start, end)}
-        for tag, start, end in fields(data)
-        if tag == 18
-    )
-    return tuple(signed(size.get(8, 0)) for size in sizes)
+    """Returns the shape in a `tensorflow.TensorShapeProto`; an unknown length is -1."""
+    sizes = (spans(data, start, end) for tag, start, end in fields(data) if tag == 18)
+    return tuple(signed(size.get(8, NO_BYTES)[0]) for size in sizes)

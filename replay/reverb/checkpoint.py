@@ -1,5 +1,4 @@
-"""Checkpoints of `ReverbReplay`: what Reverb writes, moved to where the user wants it, and made to
-fit on the way back.
+"""Checkpoints of `ReverbReplay`: Reverb's files, moved to a folder of the user and back.
 
 A saved folder has `reverb.json`, the settings and the name of the folder beside it that has
 Reverb's files. The first is replaced atomically after the second is complete, so that a process
@@ -16,14 +15,22 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-MANIFEST, DATA = "reverb.json", "reverb-data-"
+from .runtime import import_reverb
+
+MANIFEST = "reverb.json"
+DATA = "reverb-data-"
 RESTORED = "0"  # sorts before the times by which Reverb names checkpoints
 _FIXED = ("spec", "sequence_length", "stride", "table")
+_NEEDED = {"priority_exponent", "max_items", "min_size", "items", "rows", "max_priority"}
 
 
 def private_folder(parent: str | Path | None) -> Path:
-    """A new empty folder: Reverb's checkpointer deletes all that it finds in its folder but the
-    newest name.
+    """Makes a new empty folder.
+
+    Reverb's checkpointer deletes all that it finds in its folder, except the newest name.
+
+    Args:
+      parent: Folder to make it in; None takes the system's temporary folder.
     """
     if parent is not None:
         Path(parent).mkdir(parents=True, exist_ok=True)
@@ -38,7 +45,8 @@ def discard(folder: Path) -> None:
 def publish(written: Path, path: Path, settings: dict[str, Any]) -> None:
     """Moves the checkpoint `written` into `path`, in place of the one saved there before."""
     path.mkdir(parents=True, exist_ok=True)
-    data, draft = path / f"{DATA}{uuid.uuid4().hex}", path / f"{MANIFEST}.{uuid.uuid4().hex}"
+    data = path / f"{DATA}{uuid.uuid4().hex}"
+    draft = path / f"{MANIFEST}.{uuid.uuid4().hex}"
     try:
         shutil.move(written, data)
         with open(draft, "w") as file:
@@ -58,26 +66,27 @@ def publish(written: Path, path: Path, settings: dict[str, Any]) -> None:
 
 
 def restore(
-    path: Path, settings: dict[str, Any], parent: str | Path | None, tf: Any
+    path: Path, settings: dict[str, Any], parent: str | Path | None
 ) -> tuple[dict[str, Any], Path]:
-    """The saved settings, and a new folder that a server with `settings` can start from.
+    """Returns the saved settings, and a new folder that a server with `settings` can start from.
 
     Reverb takes a table's settings from the checkpoint and ignores those of the program, so they
     are rewritten in a copy.
+
+    Args:
+      path: Folder that `publish` wrote to.
+      settings: Settings of the buffer that is loaded.
+      parent: Folder to make the new one in; None takes the system's temporary folder.
+
+    Raises:
+      FileNotFoundError: Nothing was saved there.
+      ValueError: The files are damaged, or cannot serve these settings.
     """
     try:
         saved = json.loads((path / MANIFEST).read_text())
         data = path / saved["data"]
         differing = [name for name in _FIXED if saved[name] != settings[name]]
-        missing = {
-            "priority_exponent",
-            "max_items",
-            "min_size",
-            "items",
-            "rows",
-            "max_priority",
-        } - set(saved)
-        if missing:
+        if missing := _NEEDED - set(saved):
             raise KeyError(*sorted(missing))
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -88,12 +97,10 @@ def restore(
             f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}); load an older one"
         ) from error
     if differing:
-        told = "; ".join(
-            f"{name}: saved {saved[name]}, this buffer has {settings[name]}" for name in differing
-        )
         raise ValueError(
-            f"{path} was saved by another kind of buffer: {told}. Build this one with the saved "
-            "settings"
+            f"{path} was saved by another kind of buffer: "
+            f"{_differences(saved, settings, differing, 'this buffer has')}. Build this one with "
+            "the saved settings"
         )
     if (saved["priority_exponent"] is None) != (settings["priority_exponent"] is None):
         raise ValueError(
@@ -112,16 +119,16 @@ def restore(
         if saved[name] != settings[name]
     ]
     if differing:
-        told = "; ".join(f"{name}: saved {saved[name]}, now {settings[name]}" for name in differing)
         warnings.warn(
-            f"{path}: this buffer's configuration holds where the saved one differs: {told}",
+            f"{path}: this buffer's configuration holds where the saved one differs: "
+            f"{_differences(saved, settings, differing, 'now')}",
             stacklevel=3,
         )
     folder = private_folder(parent)
     try:
         copy = folder / RESTORED
         shutil.copytree(data, copy, copy_function=_link_or_copy)
-        _rewrite(copy / "tables.tfrecord", settings, tf)
+        _rewrite(copy / "tables.tfrecord", settings)
     except Exception as error:
         discard(folder)
         if isinstance(error, ValueError):
@@ -132,10 +139,14 @@ def restore(
     return saved, folder
 
 
+def _differences(
+    saved: dict[str, Any], settings: dict[str, Any], names: list[str], now: str
+) -> str:
+    return "; ".join(f"{name}: saved {saved[name]}, {now} {settings[name]}" for name in names)
+
+
 def check_restored(info: Any, saved: dict[str, Any]) -> None:
-    """Raises a ValueError if a server did not get all that was saved: Reverb passes over what it
-    takes for unfinished.
-    """
+    """Raises a ValueError if a server did not get all items: Reverb skips what seems unfinished."""
     if info.current_size != saved["items"]:
         raise ValueError(
             f"{saved['items']} items were saved, and {info.current_size} were read back"
@@ -143,10 +154,9 @@ def check_restored(info: Any, saved: dict[str, Any]) -> None:
 
 
 def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raises a ValueError if the table that a server has is not the one that these settings
-    describe.
-    """
-    options, limiter = info.sampler_options, info.rate_limiter_info
+    """Raises a ValueError if a server's table is not the one that these settings describe."""
+    options = info.sampler_options
+    limiter = info.rate_limiter_info
     exponent = options.prioritized.priority_exponent if options.HasField("prioritized") else None
     have = {
         "max_items": info.max_size,
@@ -169,7 +179,9 @@ def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) 
         )
 
 
-def _rewrite(file: Path, settings: dict[str, Any], tf: Any) -> None:
+def _rewrite(file: Path, settings: dict[str, Any]) -> None:
+    """Puts this buffer's settings into the copy of a checkpoint."""
+    _, tf = import_reverb()
     from reverb.cc.checkpointing import checkpoint_pb2
 
     tables = []

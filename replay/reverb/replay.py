@@ -1,8 +1,5 @@
-"""Replay on a Reverb server: embedded in this process, or at an address where other processes write
-too.
-"""
+"""Replay on a Reverb server, embedded in this process or at an address."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,16 +7,19 @@ from typing import Any
 import jax
 
 from ...envs.types import Trajectory
-from ..replay import close_at_exit
-from ..tables import TableReplay
-from . import checkpoint as reverb_checkpoint
+from ..buffer import BufferSettings
+from ..closing import close_at_exit
+from ..tables.replay import TableReplay
+from ..tables.state import TableState
+from . import checkpoint
+from .connection import Connection, connect, make_signature, make_table, start
 from .dataset import ReverbDataset
-from .runtime import EmbeddedServer, import_reverb, quiet, serve, table_info
-from .writer import Stream
+from .runtime import quiet
+from .writer import SMALL_ROW_BYTES, ReverbStream, make_writer
 
 
 class ReverbReplay(TableReplay):
-    """A `Replay` whose items live in a Reverb table.
+    """A `ReplayBuffer` whose items live in a Reverb table.
 
     A Reverb item is a window that is fixed when its last row is written, and a table holds a number
     of items: that of one stream of `capacity` rows, 1 + (capacity - sequence_length) // stride.
@@ -38,27 +38,27 @@ class ReverbReplay(TableReplay):
     listens on all interfaces without authentication: keep it behind a firewall.
 
     Args:
-      spec: a tree of specs of one row, `agent.collect_data_spec`.
-      capacity: the most rows kept; the oldest go first.
-      sequence_length: rows T in a window.
-      stride: rows between the beginnings of windows.
+      spec: Specs of one row, `agent.collect_data_spec`.
+      capacity: Largest number of rows that are kept; the oldest go first.
+      sequence_length: Number of rows T in a window.
+      stride: Number of rows between the beginnings of two windows.
       priority_exponent: None samples uniformly; alpha samples with probability proportional to
         priority ** alpha (Schaul et al. 2016, arXiv:1511.05952, equation 1). New items get the
         largest priority that this object has set, at least 1.
-      min_size: items that must be there before any can be sampled.
-      timeout: seconds after which a blocked call raises.
-      seed: must be None.
-      address: "host:port" of a server that another `ReverbReplay` with the same arguments started
-        (see `address`); None starts one in this process.
-      table: the table's name.
-      checkpoint_dir: the folder in which the embedded server makes a private folder for checkpoints
-        under way; on the file system that `save` writes to, saving is a rename. None: the system's
-        temporary folder.
+      min_size: Number of items that must be there before any can be sampled.
+      timeout: Seconds after which a blocked call raises.
+      seed: None, since Reverb cannot be seeded.
+      address: Address "host:port" of a server that another `ReverbReplay` with the same arguments
+        started (its `address`); None starts one in this process.
+      table: Name of the table.
+      checkpoint_dir: Folder in which the embedded server makes a private folder for unfinished
+        checkpoints; on the file system that `save` writes to, saving is a rename. None takes the
+        system's temporary folder.
 
     Raises:
       ImportError: Reverb is not installed.
-      ValueError: an argument no buffer can serve, or one that the table at `address` contradicts.
-      ConnectionError: no server answers at `address`.
+      ValueError: No buffer could serve an argument, or the table at `address` contradicts it.
+      ConnectionError: No server answers at `address`.
     """
 
     def __init__(
@@ -76,77 +76,55 @@ class ReverbReplay(TableReplay):
         table: str = "experience",
         checkpoint_dir: str | Path | None = None,
     ):
-        super().__init__(
-            spec,
-            capacity=capacity,
-            sequence_length=sequence_length,
-            stride=stride,
-            priority_exponent=priority_exponent,
-            min_size=min_size,
-            timeout=timeout,
-            seed=seed,
-            table=table,
+        settings = BufferSettings(
+            capacity, sequence_length, stride, priority_exponent, min_size, timeout
         )
-        self.max_items = 1 + (capacity - sequence_length) // stride
+        super().__init__(spec, settings, seed, table)
+        self.max_items = 1 + (self.capacity - self.sequence_length) // self.stride
         if min_size > self.max_items:
             raise ValueError(
                 f"min_size={min_size} items can never be reached: capacity={capacity} rows hold "
                 f"{self.max_items}"
             )
         self._leaves = jax.tree.leaves(spec)
-        self._reverb, self._tf = import_reverb()
-        self._server, self._checkpoint_dir = None, checkpoint_dir
-        if address is None:
-            self._server = self._serve(reverb_checkpoint.private_folder(checkpoint_dir))
-            self.address, self.client = self._server.address, self._server.client
-        else:
-            self.address, self.client = address, self._reverb.Client(address)
-            reverb_checkpoint.check_table(self._info(), self.signature(), self._settings())
+        self._signature = make_signature(self.columns, self.sequence_length)
+        self._checkpoint_dir = checkpoint_dir
+        self._connection = (
+            self._serve(checkpoint.private_folder(checkpoint_dir))
+            if address is None
+            else connect(address)
+        )
+        if address is not None:
+            checkpoint.check_table(self._info(), self._signature, self._settings())
         close_at_exit(self)
 
     @property
     def owns_server(self) -> bool:
         """True if the server runs in this process and belongs to this object."""
-        return self._server is not None
+        return self._connection.owns_server
 
-    def __len__(self) -> int:
-        items = self._info().current_size
-        needed = items * self.stride + self.sequence_length - self.stride if items else 0
-        return min(self._capacity, max(self._rows, needed))
+    @property
+    def address(self) -> str:
+        """The address of the server, "host:port"; `load` changes it."""
+        return self._connection.address
 
-    def can_sample(self, n: int = 1) -> bool:
-        """True once at least n items, and the buffer's `min_size`, can be sampled."""
-        need, items = max(n, self.min_size), self._info().current_size
-        with self._lock:
-            hidden = sum(stream.unconfirmed for stream in self._streams)
-            if items < need <= items + hidden:
-                self._flush()
-                items = self._info().current_size
-        return items >= need
-
-    def flush(self) -> None:
-        """Waits until all rows that were added can be sampled.
-
-        Raises:
-          TimeoutError: that took longer than `timeout`; nothing is lost.
-        """
-        self._check_open()
-        with self._lock:
-            self._flush()
+    @property
+    def client(self) -> Any:
+        """Reverb's client of the server."""
+        return self._connection.client
 
     def save(self, path: str | Path) -> None:
-        """Writes the whole buffer into the folder `path`, atomically, and touches nothing else
-        there.
+        """Writes the whole buffer into the folder `path`, atomically; other files there stay.
 
         Raises:
-          RuntimeError: the server is not this object's own.
-          OSError: the disk is full, or `path` cannot be written; what was saved there before is
+          RuntimeError: The server is not this object's own.
+          OSError: The disk is full, or `path` cannot be written; what was saved there before is
             still whole.
         """
         self._check_open()
         self._check_owner("save")
         with self._lock:
-            self._flush()
+            self._flush(self.timeout)
             with quiet():
                 written = self.client.checkpoint()
             contents = {
@@ -154,132 +132,49 @@ class ReverbReplay(TableReplay):
                 "items": self._info().current_size,
                 "max_priority": self.max_priority,
             }
-        reverb_checkpoint.publish(Path(written), Path(path), self._settings() | contents)
+        checkpoint.publish(Path(written), Path(path), self._settings() | contents)
 
     def load(self, path: str | Path) -> None:
-        """Replaces the buffer's contents by what `save` wrote; this object's configuration holds
-        where the two differ.
+        """Replaces the contents by those that `save` wrote; this object's configuration holds.
 
         A new server starts from the files, at a new `address`, and the old one stops; if loading
         fails, nothing changes.
 
         Raises:
-          FileNotFoundError: nothing was saved there.
-          ValueError: the files are damaged, or cannot serve this configuration: another spec,
+          FileNotFoundError: Nothing was saved there.
+          ValueError: The files are damaged, or cannot serve this configuration: another spec,
             window or stride, more items.
-          RuntimeError: the server is not this object's own.
+          RuntimeError: The server is not this object's own.
         """
         self._check_open()
         self._check_owner("load")
-        saved, folder = reverb_checkpoint.restore(
-            Path(path), self._settings(), self._checkpoint_dir, self._tf
-        )
+        saved, folder = checkpoint.restore(Path(path), self._settings(), self._checkpoint_dir)
         with self._lock:
-            old, server = self._server, None
+            old = self._connection
+            new = None
             try:
-                server = self._serve(folder)
-                reverb_checkpoint.check_restored(
-                    table_info(server.client, server.address, self.table, self.timeout), saved
-                )
+                new = self._serve(folder)
+                checkpoint.check_restored(new.table_info(self.table, self.timeout), saved)
             except (RuntimeError, ValueError) as error:
-                if server is not None:
-                    server.stop()
-                reverb_checkpoint.discard(folder)
+                if new is not None:
+                    new.stop()
+                checkpoint.discard(folder)
                 raise ValueError(
                     f"{path}: the saved replay buffer is damaged ({error}); load an older one"
                 ) from error
-            reverb_checkpoint.discard(folder / reverb_checkpoint.RESTORED)
+            checkpoint.discard(folder / checkpoint.RESTORED)
             self._forget(max(1.0, saved["max_priority"]))
-            self._rows = min(saved["rows"], self._capacity)
-            self._server, self.address, self.client = server, server.address, server.client
+            self._rows = min(saved["rows"], self.capacity)
+            self._connection = new
         for reader in list(self._readers):
             reader.release()
-        if old is not None:
-            old.stop()
+        old.stop()
 
-    def clear(self) -> None:
-        """Drops all rows; the streams' next rows begin new windows."""
-        self._check_open()
-        with self._lock:
-            self._flush()
-            self.client.reset(self.table)
-            self._forget(1.0)
-
-    def close(self) -> None:
-        """Ends every blocked or later `next()` with StopIteration; may be called twice, and from
-        any thread.
-        """
-        if self._closed.is_set() or os.getpid() != self._pid:
-            return
-        self._closed.set()
-        self.generation += 1
-        for reader in list(
-            self._readers
-        ):  # before the server stops: Reverb's readers would wait for its return for ever
-            reader.release(timeout=1.0)
-        locked = self._lock.acquire(timeout=0.5)
-        flushed = self.owns_server or (locked and self._flush_last())
-        for stream in list(self._streams):
-            stream.drop(leak=not flushed)
-        if locked:
-            self._lock.release()
-        if self._server is not None:
-            self._server.stop()
-
-    # What readers and streams use.
-
-    def wait_for_items(self, deadline: float) -> int:
-        """Makes all rows added so far visible and waits until the table can be sampled; the rows in
-        its items, about.
-        """
-        while True:
-            self.check_reader()
-            with self._lock:
-                self._flush()
-            items = self._info().current_size
-            if items >= self.min_size:
-                return items * self.stride
-            if time.monotonic() > deadline:
-                raise self.timeout_error("sampling")
-            self._closed.wait(0.01)
-
-    def timeout_error(self, what: str) -> TimeoutError:
-        """An error that tells what the table was waiting for."""
-        unconfirmed = sum(stream.unconfirmed for stream in list(self._streams))
-        try:
-            info = self._info()
-        except ConnectionError as error:
-            return TimeoutError(f"{what} took longer than timeout={self.timeout:g} s: {error}")
-        limiter = info.rate_limiter_info
-        return TimeoutError(
-            f"{what} took longer than timeout={self.timeout:g} s. Table {self.table!r} at "
-            f"{self.address} has "
-            f"{info.current_size} items of the {limiter.min_size_to_sample} needed, at most "
-            f"{info.max_size}; inserts: "
-            f"{limiter.insert_stats.completed}, samples: {limiter.sample_stats.completed}; "
-            f"{self._rows_told()}, of which at "
-            f"most {unconfirmed} are not confirmed yet; an item needs {self.sequence_length} "
-            "consecutive rows of one stream. "
-            "Add rows first, or from another thread meanwhile, or lower min_size"
+    def _serve(self, folder: Path) -> Connection:
+        table = make_table(
+            self.table, self.max_items, self.min_size, self.priority_exponent, self._signature
         )
-
-    def signature(self) -> dict[str, Any]:
-        """The table's signature: for each column its `TensorSpec` `[T, ...]`."""
-        tf, rows = self._tf, self.sequence_length
-        return {
-            name: tf.TensorSpec([rows, *shape], dtype, name)
-            for name, (shape, dtype) in self.columns.items()
-        }
-
-    def _serve(self, folder: Path) -> EmbeddedServer:
-        return serve(
-            self.table,
-            self.signature(),
-            self.max_items,
-            self.min_size,
-            self.priority_exponent,
-            folder,
-        )
+        return start(table, folder)
 
     def _settings(self) -> dict[str, Any]:
         specs = {
@@ -296,48 +191,60 @@ class ReverbReplay(TableReplay):
         }
 
     def _info(self) -> Any:
-        # Always over the client: after a restore, Reverb 0.14's `Table` objects describe an empty
-        # table.
         self._check_open()
-        return table_info(self.client, self.address, self.table, self.timeout)
+        return self._connection.table_info(self.table, self.timeout)
 
-    def _stream(self) -> Stream:
-        stream = Stream(self)
-        with self._lock:
-            self._streams.add(stream)
-        return stream
+    def _states(self) -> list[TableState]:
+        info = self._info()
+        limiter = info.rate_limiter_info
+        return [
+            TableState(
+                self.address,
+                info.current_size,
+                info.max_size,
+                limiter.min_size_to_sample,
+                limiter.insert_stats.completed,
+                limiter.sample_stats.completed,
+            )
+        ]
+
+    def _stream(self) -> ReverbStream:
+        small = self.layout.row_bytes < SMALL_ROW_BYTES
+        return ReverbStream(
+            lambda: make_writer(
+                self.client, self.table, self.columns, self.sequence_length, self.stride, small
+            ),
+            self.timeout,
+            self.timeout_error,
+        )
 
     def _reader(self, batch_size: int | None, prefetch: int, device: Any) -> ReverbDataset:
-        return ReverbDataset(self, batch_size, prefetch, device)
+        return ReverbDataset(self, lambda: self._connection, batch_size, prefetch, device)
 
     def _set_priorities(self, priorities: dict[int, float]) -> None:
         self.client.mutate_priorities(self.table, priorities)
 
-    def _flush(self) -> None:
-        for stream in list(self._streams):
-            stream.flush(self.timeout)
+    def _empty_tables(self) -> None:
+        self.client.reset(self.table)
+
+    def _flush(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        for stream in self._streams:
+            stream.flush(max(0.0, deadline - time.monotonic()))
 
     def _flush_last(self) -> bool:
-        """Whether the last rows were written within half a second: a server that is gone must not
-        keep `close` waiting.
-        """
-        deadline = time.monotonic() + 0.5
-        try:
-            for stream in list(self._streams):
-                stream.flush(max(0.0, deadline - time.monotonic()))
-            return True
-        except Exception:
-            return False
+        return self.owns_server or super()._flush_last()  # a server of ours ends with the buffer
 
-    def _forget(self, max_priority: float) -> None:
-        for stream in list(self._streams):
-            stream.drop()
-        self.generation += 1
-        self._rows, self.max_priority = 0, max_priority
+    def _disconnect(self, flushed: bool) -> None:
+        for stream in self._streams:
+            if not flushed:
+                stream.leak()
+            stream.restart()
+        self._connection.stop()
 
-    def _check_owner(self, what: str) -> None:
+    def _check_owner(self, action: str) -> None:
         if not self.owns_server:
             raise RuntimeError(
-                f"{what} works in the process that started the server, not through "
+                f"{action} works in the process that started the server, not through "
                 f"address={self.address!r}"
             )

@@ -1,6 +1,4 @@
-"""A Reverb server of its own: tables by description, for this machine alone unless told otherwise,
-with checkpoints.
-"""
+"""A Reverb server as a process, with checkpoints; by default it answers its own machine alone."""
 
 import json
 import os
@@ -11,15 +9,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from .. import has_reverb
-from .runtime import import_reverb, quiet
+from ..buffer import BufferSettings
+from .connection import make_table
+from .runtime import has_reverb, import_reverb, quiet
 
-DESCRIPTION, DATA = (
-    "tables.json",
-    "reverb",
-)  # in a checkpoint folder; Reverb deletes what else is in its own
+# Names in a checkpoint folder; Reverb deletes all else in its own, DATA.
+DESCRIPTION = "tables.json"
+DATA = "reverb"
 
 
 @dataclass(frozen=True)
@@ -27,15 +24,16 @@ class TableDescription:
     """One table, for windows as `RemoteReplay` and `ReverbReplay` of the same arguments write them.
 
     Args:
-      name: the table's name.
-      capacity: rows; the oldest window goes first.
-      sequence_length: rows in a window.
-      stride: rows between the beginnings of windows.
-      priority_exponent: None samples uniformly.
-      min_size: windows that must be there before any can be sampled.
+      name: Name of the table.
+      capacity: Number of rows; the oldest window goes first.
+      sequence_length: Number of rows in a window.
+      stride: Number of rows between the beginnings of two windows.
+      priority_exponent: Power of the priority to which a window's probability is proportional; None
+        samples uniformly.
+      min_size: Number of windows that must be there before any can be sampled.
 
     Raises:
-      ValueError: naming the setting.
+      ValueError: No table could have a setting; the message names it.
     """
 
     name: str = "experience"
@@ -46,27 +44,19 @@ class TableDescription:
     min_size: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "sequence_length", "stride", "min_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"table {self.name!r}: {name} must be an integer of at least 1, got {value!r}"
-                )
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"a table's name must be a text, got {self.name!r}")
         exponent = self.priority_exponent
-        if exponent is not None and (
-            not isinstance(exponent, int | float) or not 0 <= exponent < float("inf")
-        ):
-            raise ValueError(
-                f"table {self.name!r}: priority_exponent must be null or a number >= 0, got "
-                f"{exponent!r}"
+        try:
+            BufferSettings(
+                self.capacity, self.sequence_length, self.stride, exponent, self.min_size, timeout=1
             )
+        except (ValueError, TypeError) as error:  # the exponent may be a text, from a file
+            raise ValueError(f"table {self.name!r}: {error}") from error
         if self.min_size > self.max_items:
             raise ValueError(
-                f"table {self.name!r}: capacity={self.capacity} rows hold "
-                f"{max(0, self.max_items)} windows of "
-                f"sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
+                f"table {self.name!r}: capacity={self.capacity} rows hold {self.max_items} windows "
+                f"of sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
             )
 
     @property
@@ -76,11 +66,11 @@ class TableDescription:
 
 
 def read_tables(path: str | Path) -> list[TableDescription]:
-    """The tables in a JSON file: a list of objects with the fields of `TableDescription`.
+    """Reads the tables in a JSON file: a list of objects with the fields of `TableDescription`.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is not such a list; naming the field.
+      FileNotFoundError: There is no such file.
+      ValueError: It is not such a list; the message names the field.
     """
     try:
         values = json.loads(Path(path).read_text())
@@ -92,7 +82,8 @@ def read_tables(path: str | Path) -> list[TableDescription]:
         or not all(isinstance(value, dict) for value in values)
     ):
         raise ValueError(
-            f'{path}: expected a list of tables, such as [{{"name": "experience", "capacity": 100000}}]'
+            f"{path}: expected a list of tables, such as "
+            '[{"name": "experience", "capacity": 100000}]'
         )
     known = set(TableDescription.__dataclass_fields__)
     for value in values:
@@ -108,17 +99,17 @@ class ReplayServer:
     """A running Reverb server.
 
     Args:
-      tables: what it holds; their names must differ.
-      port: None: any free one.
-      everywhere: answer other machines too, anyone, without a password; otherwise this machine
-        alone.
-      checkpoint_dir: where checkpoints are written, and loaded from at the start; None: there are
-        none.
+      tables: Descriptions of its tables; their names must differ.
+      port: Port to listen at; None takes any free one.
+      everywhere: True answers other machines too, anyone, without a password; False answers this
+        machine alone.
+      checkpoint_dir: Folder that checkpoints are written to, and loaded from at the start; None:
+        there are none.
 
     Raises:
       ImportError: Reverb is not installed.
-      ValueError: two tables have one name, or the checkpoints are of other tables.
-      OSError: the port is taken, or the server cannot be limited to this machine.
+      ValueError: Two tables have one name, or the checkpoints are of other tables.
+      OSError: The port is taken, or the server cannot be limited to this machine.
     """
 
     def __init__(
@@ -134,8 +125,8 @@ class ReplayServer:
             raise ValueError(f"expected at least one table, and each by its own name, got {names}")
         if not has_reverb():
             raise ImportError(
-                'a replay server needs Reverb: pip install "jax-agents[reverb]" (Linux x86-64, Python 3.11). Run it where that '
-                "is; RemoteReplay reaches it from any Python"
+                'a replay server needs Reverb: pip install "jax-agents[reverb]" (Linux x86-64, '
+                "Python 3.11). Run it where that is; RemoteReplay reaches it from any Python"
             )
         reverb, _ = import_reverb()
         if port is not None:
@@ -151,7 +142,12 @@ class ReplayServer:
             )
         with quiet():
             self._server = reverb.Server(
-                [_table(reverb, table) for table in tables], port=port, checkpointer=checkpointer
+                [
+                    make_table(table.name, table.max_items, table.min_size, table.priority_exponent)
+                    for table in tables
+                ],
+                port=port,
+                checkpointer=checkpointer,
             )
         self.port = self._server.port
         self.address = f"{socket.gethostname() if everywhere else 'localhost'}:{self.port}"
@@ -164,16 +160,16 @@ class ReplayServer:
         self._client = reverb.Client(f"localhost:{self.port}")
 
     def sizes(self) -> dict[str, int]:
-        """The items in each table."""
+        """Returns the number of items in each table."""
         return {
             name: info.current_size for name, info in self._client.server_info(timeout=30).items()
         }
 
     def checkpoint(self) -> str:
-        """Writes all tables to the checkpoint folder; where.
+        """Writes all tables to the checkpoint folder, and returns the path.
 
         Raises:
-          RuntimeError: there is no such folder, or its disk is full.
+          RuntimeError: There is no such folder, or its disk is full.
         """
         if not self._saves:
             raise RuntimeError("this server keeps no checkpoints; start it with checkpoint_dir=...")
@@ -194,8 +190,16 @@ def run(
     checkpoint_dir: str | Path | None = None,
     checkpoint_seconds: float | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then, and every `checkpoint_seconds`, it writes a checkpoint
-    if it has a folder.
+    """Serves until SIGTERM or SIGINT.
+
+    Then, and every `checkpoint_seconds`, it writes a checkpoint if it has a folder.
+
+    Args:
+      tables: Descriptions of the tables.
+      port: Port to listen at; None takes any free one.
+      everywhere: True answers other machines too; see `ReplayServer`.
+      checkpoint_dir: Folder of the checkpoints; None: there are none.
+      checkpoint_seconds: Seconds between checkpoints; None writes one at the end only.
 
     Raises:
       ImportError, ValueError, OSError: see `ReplayServer`.
@@ -237,20 +241,11 @@ def _save(server: ReplayServer, last: bool = False) -> None:
         print(f"no checkpoint: {error}", file=sys.stderr, flush=True)
 
 
-def _table(reverb: Any, table: TableDescription) -> Any:
-    exponent = table.priority_exponent
-    return reverb.Table(
-        table.name,
-        reverb.selectors.Uniform() if exponent is None else reverb.selectors.Prioritized(exponent),
-        reverb.selectors.Fifo(),
-        table.max_items,
-        reverb.rate_limiters.MinSize(table.min_size),
-    )
-
-
 def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:
-    """Notes what the folder's checkpoints hold; Reverb would take a table's settings from them,
-    without a word.
+    """Notes the tables of the folder's checkpoints, whose settings Reverb takes over silently.
+
+    Raises:
+      ValueError: The checkpoints are of other tables.
     """
     wanted = [asdict(table) for table in tables]
     (folder / DATA).mkdir(parents=True, exist_ok=True)
@@ -267,8 +262,9 @@ def _check_folder(folder: Path, tables: Sequence[TableDescription]) -> None:
 
 
 def _limit_to_loopback(port: int) -> None:
-    """Has the sockets that listen at `port` answer this machine alone: Reverb listens everywhere,
-    and has no setting for it.
+    """Has the sockets that listen at `port` answer this machine alone.
+
+    Reverb listens everywhere, and has no setting for it.
     """
     limited = 0
     for name in os.listdir("/proc/self/fd"):

@@ -13,13 +13,7 @@ from jax_agents.envs.specs import (
     trajectory_spec,
 )
 from jax_agents.envs.types import StepType, Trajectory
-from jax_agents.replay import (
-    DeviceReplay,
-    FrameStackDeviceReplay,
-    FrameStackReplay,
-    HostReplay,
-    has_reverb,
-)
+from jax_agents.replay import FrameStackReplay, HostReplay, has_reverb
 
 SIDE, STACK, T = 6, 4, 3
 OBSERVATION = {
@@ -272,45 +266,6 @@ def test_batches_on_a_device_are_rebuilt_there():
         )
 
 
-def test_on_device_as_in_the_plain_device_buffer():
-    """Three environments, short episodes, a ring that wraps around; uniform draws with the same key
-    pick the same windows.
-    """
-    num_envs, length = 3, 12
-    frames = FrameStackDeviceReplay(
-        SPEC, num_envs * (length + STACK - 1), sequence_length=T, num_envs=num_envs
-    )
-    plain = DeviceReplay(SPEC, num_envs * length, sequence_length=T, num_envs=num_envs)
-    streams = [stream_rows(n, i)[:30] for i, n in enumerate(([4, 1, 9, 20, 6], [2] * 15, [41, 3]))]
-    rows = together([together(stream) for stream in streams])
-    a, b = frames.init(), plain.init()
-    add_a, add_b = jax.jit(frames.add), jax.jit(plain.add)
-    draw_a, draw_b = (jax.jit(r.sample, static_argnums=2) for r in (frames, plain))
-    for t in range(0, 30, 2):
-        part = jax.tree.map(lambda x, t=t: x[:, t : t + 2], rows)
-        a, b = add_a(a, part), add_b(b, part)
-        if t >= 2:
-            one, two = (d(s, jax.random.key(t), 32) for d, s in ((draw_a, a), (draw_b, b)))
-            jax.tree.map(np.testing.assert_array_equal, one.experience, two.experience)
-    assert int(frames.num_items(a)) == int(plain.num_items(b)) == num_envs * (length - T + 1)
-    assert bool(frames.can_sample(a, 30)) and not bool(frames.can_sample(a, 31))
-    prioritised = FrameStackDeviceReplay(
-        SPEC, 90, sequence_length=T, num_envs=num_envs, priority_exponent=1.0
-    )
-    state = prioritised.add(prioritised.init(), jax.tree.map(lambda x: x[:, :5], rows))
-    sample = prioritised.sample(state, jax.random.key(0), 16)
-    chosen = int(sample.info.key[3])
-    state = prioritised.update_priorities(
-        state, np.arange(90), (np.arange(90) == chosen).astype(np.float32)
-    )
-    again = prioritised.sample(state, jax.random.key(1), 16)
-    assert (again.info.key == chosen).all()
-    np.testing.assert_array_equal(
-        again.experience.observation["camera"][5], sample.experience.observation["camera"][3]
-    )
-    assert int(prioritised.num_rows(state)) == num_envs * (5 + STACK - 1)
-
-
 def test_a_row_takes_a_fourth_of_the_bytes():
     observation = BoundedSpec((84, 84, 4), np.uint8, 0, 255)
     spec = trajectory_spec(EnvironmentSpecs(observation, DiscreteSpec(4)))
@@ -318,7 +273,7 @@ def test_a_row_takes_a_fourth_of_the_bytes():
         spec, lambda stored, n: HostReplay(stored, capacity=1000, sequence_length=n)
     )
     plain = HostReplay(spec, capacity=1000)
-    bytes_per_row = [replay._layout.row_bytes for replay in (frames.buffer, plain)]
+    bytes_per_row = [replay.layout.row_bytes for replay in (frames.buffer, plain)]
     assert bytes_per_row == [84 * 84 + 20, 4 * 84 * 84 + 20]
 
 

@@ -136,7 +136,7 @@ def test_nothing_is_lost_and_nothing_is_used_twice(make, episodes):
     taken += list(queue._taken)  # an odd one that no batch of two held
     used = [n for item in taken for n in (check_episode if episodes else check_segment)(item, 7)]
     assert len(used) == len(set(used)) and set(used) <= set(shown) and queue.num_dropped == 0
-    open_rows = sum(int(streams.assembler._length.sum()) for streams in queue._streams)
+    open_rows = sum(int(writer.assembler._length.sum()) for writer in queue._writers)
     assert len(shown) == 6 * each == len(used) + open_rows
     for first in (0, 100_000, 110_000, 120_000, 200_000, 300_000):  # and in order, of each stream
         own = [n for n in used if n // 10_000 == first // 10_000]

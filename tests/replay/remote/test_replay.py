@@ -121,6 +121,18 @@ def test_a_server_process_saves_at_the_end_and_goes_on_from_there(tmp_path):
 
 
 @needs_reverb
+def test_rows_of_a_writer_that_was_dropped_are_sent():
+    from jax_agents.replay import ReverbReplay
+
+    server = ReverbReplay(SPEC, capacity=100)
+    replay = RemoteReplay(SPEC, server.address, capacity=100, timeout=5.0)
+    fill(replay.writer(), range(10))  # fewer than make a chunk
+    assert replay.can_sample(9)
+    replay.close()
+    server.close()
+
+
+@needs_reverb
 def test_several_servers_are_sampled_as_one():
     from jax_agents.replay import ReverbReplay
 

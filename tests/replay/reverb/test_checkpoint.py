@@ -63,7 +63,8 @@ def test_settings_of_this_buffer_hold_where_a_saved_one_differs(
     replay = make_reverb(capacity=100, priority_exponent=0.0, min_size=5)
     with pytest.warns(
         UserWarning,
-        match=r"max_items: saved 49, now 99; min_size: saved 1, now 5; priority_exponent: saved 1.0",
+        match=r"max_items: saved 49, now 99; min_size: saved 1, now 5; "
+        r"priority_exponent: saved 1.0",
     ):
         replay.load(tmp_path)
     info = replay.client.server_info()["experience"]

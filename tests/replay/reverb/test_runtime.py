@@ -21,6 +21,7 @@ def test_only_routine_lines_are_kept_from_stderr(capfd):
     with reverb_runtime.quiet():
         os.write(
             2,
-            b"[reverb/cc/server.cc:71] Started replay server on port 1\n[reverb/cc/server.cc:9] Out of memory\nmine\n",
+            b"[reverb/cc/server.cc:71] Started replay server on port 1\n"
+            b"[reverb/cc/server.cc:9] Out of memory\nmine\n",
         )
     assert capfd.readouterr().err == "[reverb/cc/server.cc:9] Out of memory\nmine\n"

@@ -7,25 +7,16 @@ import jax.numpy as jnp
 import pytest
 
 from jax_agents.replay import has_reverb
-from jax_agents.replay.packing import RowLayout
 from jax_agents.replay.reverb import writer as reverb_writer
 
 pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installed")
 
 
-def test_windows_are_slices_of_the_last_rows_and_no_other(spec):
+def test_windows_are_slices_of_the_last_rows_and_no_other():
     seen = []
     client = types.SimpleNamespace(structured_writer=seen.extend)
     columns = dict.fromkeys(("packed", "leaf3"))
-    replay = types.SimpleNamespace(
-        columns=columns,
-        sequence_length=3,
-        stride=2,
-        table="t",
-        client=client,
-        layout=RowLayout(spec),
-    )
-    reverb_writer.make_writer(replay)
+    reverb_writer.make_writer(client, "t", columns, sequence_length=3, stride=2, small=True)
     assert [
         [(node.start, node.HasField("stop"), node.HasField("step")) for node in c.flat]
         for c in seen

@@ -1,0 +1,124 @@
+"""The settings and the base of the buffers on the host that cut windows out of their rows."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..envs.types import Sample, Tree
+from .checks import check_count, check_sampling, check_timeout
+from .packing import RowLayout
+
+_NO_LENGTH = (
+    "; pass agent.train_sequence_length; where that is None, the agent is on-policy: use "
+    "replay.HostQueue"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BufferSettings:
+    """Size, windows and patience of a buffer.
+
+    Args:
+      capacity: Largest number of rows that are kept.
+      sequence_length: Number of rows T in a window.
+      stride: Number of rows between the beginnings of two windows.
+      priority_exponent: Power of the priority to which an item's probability is proportional; None
+        samples uniformly.
+      min_size: Number of items that must be there before any can be sampled.
+      timeout: Seconds after which a blocked call raises.
+
+    Raises:
+      ValueError: No buffer could serve a setting; the message names it.
+    """
+
+    capacity: int
+    sequence_length: int
+    stride: int
+    priority_exponent: float | None
+    min_size: int
+    timeout: float
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "sequence_length", "stride", "min_size"):
+            value = getattr(self, name)
+            missing = name == "sequence_length" and value is None
+            check_count(name, value, _NO_LENGTH if missing else "")
+        if self.capacity < self.sequence_length:
+            raise ValueError(
+                f"capacity={self.capacity} rows cannot hold one window of "
+                f"sequence_length={self.sequence_length} rows"
+            )
+        if self.min_size > self.capacity:
+            raise ValueError(
+                f"min_size={self.min_size} items can never be reached with "
+                f"capacity={self.capacity} rows"
+            )
+        exponent = self.priority_exponent
+        if exponent is not None and not 0.0 <= exponent < np.inf:
+            raise ValueError(
+                "priority_exponent must be None (uniform) or a finite number >= 0, got "
+                f"{exponent!r}"
+            )
+        check_timeout(self.timeout)
+
+
+class WindowBuffer(abc.ABC):
+    """Settings of a buffer as attributes, and the arguments of `as_dataset`.
+
+    Args:
+      spec: Specs of one row, `agent.collect_data_spec`.
+      settings: Checked settings of the buffer.
+    """
+
+    def __init__(self, spec: Tree, settings: BufferSettings):
+        self.layout = RowLayout(spec)
+        self.capacity = int(settings.capacity)
+        self.sequence_length = int(settings.sequence_length)
+        self.stride = int(settings.stride)
+        self.priority_exponent = settings.priority_exponent
+        self.min_size = int(settings.min_size)
+        self.timeout = float(settings.timeout)
+
+    def as_dataset(
+        self,
+        sample_batch_size: int | None = None,
+        num_steps: int | None = None,
+        *,
+        prefetch: int = 2,
+        device: Any = None,
+    ) -> Iterator[Sample]:
+        """Returns an endless iterator of samples `[B, T, ...]`, drawn with replacement.
+
+        `next` raises a TimeoutError after `timeout` seconds with too little to sample, and may be
+        called again; it raises StopIteration once the buffer is closed.
+
+        On a CPU, batches are NumPy arrays: a jitted function takes them three times faster than
+        after `device_put`. On an accelerator, or where `device` is given, each `next` begins the
+        copy of a batch that is due `prefetch` calls later, so that the copy is over by then. `info`
+        stays in NumPy on the host.
+
+        Args:
+          sample_batch_size: Number of windows B in a batch; None gives unbatched windows
+            `[T, ...]`.
+          num_steps: None, or the buffer's `sequence_length`.
+          prefetch: Number of batches that are read ahead; 0 gives the freshest data. `HostReplay`
+            draws inside `next` and reads ahead only for a device; `ReverbReplay` counts hand-overs
+            of up to 16 batches each.
+          device: Device or sharding that experience is put on; None is the first accelerator, if
+            there is one.
+
+        Raises:
+          ValueError: The buffer cannot serve an argument.
+        """
+        check_sampling(sample_batch_size, num_steps, prefetch, self.sequence_length)
+        if device is None and jax.default_backend() != "cpu":
+            device = jax.local_devices()[0]
+        return self._dataset(sample_batch_size, prefetch, device)
+
+    @abc.abstractmethod
+    def _dataset(self, batch_size: int | None, prefetch: int, device: Any) -> Iterator[Sample]:
+        """Returns the iterator for checked arguments; None leaves batches in NumPy."""
