@@ -33,8 +33,8 @@ class ActorCriticAgent(OffPolicyAgent):
     critic: Any
     num_critics: int
     critic_shape: ClassVar[tuple[int, ...]] = ()
-    roles: ClassVar = ("actor", "critic")
-    target_roles: ClassVar = ("critic",)
+    roles: ClassVar[tuple[str, ...]] = ("actor", "critic")
+    target_roles: ClassVar[tuple[str, ...]] = ("critic",)
 
     @cached_property
     def collect_policy(self) -> Policy:

@@ -236,9 +236,9 @@ def apply_loss(
 
     grads, info = jax.grad(objective, has_aux=True)(state.params)
     if shards is not None:
-        mean = partial(jax.lax.pmean, axis_name=shards)
-        if isinstance(shards, Shard):
-            mean = shards.mean
+        mean = (
+            shards.mean if isinstance(shards, Shard) else partial(jax.lax.pmean, axis_name=shards)
+        )
         grads, mean_loss, metrics = mean((grads, info.loss, info.metrics))
         info = info._replace(loss=mean_loss, metrics=metrics)
     transformation = by_role(optimizer, state.params)

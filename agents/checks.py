@@ -48,9 +48,9 @@ def check_parts(agent: Any) -> None:
                 f"{name}: {field}: expected a function such as {example}, got {_format(value)}"
             )
     for field in _AT_LEAST_ONE:
-        value = getattr(agent, field, 1)
-        if value < 1:
-            raise ValueError(f"{name}: expected {field} >= 1, got {value}")
+        count: Any = getattr(agent, field, 1)
+        if count < 1:
+            raise ValueError(f"{name}: expected {field} >= 1, got {count}")
     for field in _FRACTIONS:
         value = getattr(agent, field, 0)
         if isinstance(value, int | float) and not 0 <= value <= 1:

@@ -75,7 +75,7 @@ class Td3Agent(ActorCriticAgent):
     td_loss: Callable[[Array], Array] = losses.squared
     target_update: TargetUpdate = polyak(0.005)
 
-    target_roles: ClassVar = ("actor", "critic")
+    target_roles: ClassVar[tuple[str, ...]] = ("actor", "critic")
 
     @cached_property
     def policy(self) -> Policy:

@@ -166,7 +166,7 @@ class ValueBasedAgent(OffPolicyAgent):
         rows = to_transition(experience, self.gamma)
         inputs, mask = split_action_mask(rows.observation)
         next_inputs, next_mask = split_action_mask(rows.next_observation)
-        keys = [None] * 4
+        keys: list[Array | None] = [None] * 4
         if self._is_noisy:
             keys = [*jax.random.split(key, 3), jax.random.fold_in(key, 3)]
         outputs = partial(apply_network, self.network)

@@ -71,8 +71,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ..experiments.trained import run_folder
     from ..serving import from_trainer as command
 
-    trainer = load_trainer(arguments.path) if arguments.train else load_agent(arguments.path)
-    held = checked(run_folder.lock, trainer.run_folder) if arguments.train else None
+    trained: Any = load_trainer(arguments.path) if arguments.train else load_agent(arguments.path)
+    held = checked(run_folder.lock, trained.run_folder) if arguments.train else None
     announce = lambda address: print(
         f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
     )
@@ -83,7 +83,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         "train": arguments.train,
     }
     try:
-        path = checked(lambda: command.serve(trainer, **options, on_listening=announce))
+        path = checked(lambda: command.serve(trained, **options, on_listening=announce))
         if arguments.train:
             print(
                 f"checkpoint: {path}"
@@ -92,6 +92,6 @@ def _serve(arguments: argparse.Namespace) -> int:
             )
     finally:
         if held is not None:
-            trainer.close()
+            trained.close()
             held.close()
     return 0

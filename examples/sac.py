@@ -95,7 +95,7 @@ def main(
     buffer = HostReplay(
         agent.collect_data_spec,
         capacity=200_000,
-        sequence_length=agent.train_sequence_length,
+        sequence_length=agent.train_sequence_length or 2,
         seed=seed,
     )
     if checkpoints.latest() is not None:

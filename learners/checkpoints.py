@@ -159,12 +159,12 @@ class Checkpointer:
         with self._explained(step, path):
             manifest = self.read_manifest(step)
             files.check_digests(path, manifest["files"], hashed=_STATE)
-            wanted, saved = _parts(template), manifest["leaves"]
-            if "" not in wanted:
-                saved = {name: saved[name] for name in saved if name.split("/")[0] in wanted}
+            parts, saved = _parts(template), manifest["leaves"]
+            if "" not in parts:
+                saved = {name: saved[name] for name in saved if name.split("/")[0] in parts}
             _check_leaves(path, saved, files.describe_leaves(template))
-            state = {name: files.read_state(path / _STATE / name, wanted[name]) for name in wanted}
-            state = state.get("", state)
+            read = {name: files.read_state(path / _STATE / name, parts[name]) for name in parts}
+            state = read.get("", read)
         if replay is not None:
             with self._explained(step, path / _REPLAY):
                 replay.load(path / _REPLAY)

@@ -7,7 +7,6 @@ attributes and branch with `if`, and it is called for each row, with NumPy.
 
 import dataclasses
 import weakref
-from functools import partial
 from typing import Any, Protocol, Required, TypedDict
 
 import jax
@@ -100,24 +99,27 @@ def act(
       key: Typed random key of the driver.
       row: Number of the row.
     """
-    ask = _act if is_pure(policy) else _act.__wrapped__
+    ask = _act_compiled if is_pure(policy) else _act
     return ask(policy, params, time_step, state, key, row)
 
 
-@partial(jax.jit, static_argnums=0)
 def _act(
     policy: Policy, params: Tree, time_step: TimeStep, state: Tree, key: Array, row: Array
 ) -> PolicyStep:
     return policy.action(params, time_step, state, jax.random.fold_in(key, row))
 
 
+_act_compiled = jax.jit(_act, static_argnums=0)
+
+
 _PURE: weakref.WeakSet[Any] = weakref.WeakSet()  # the policies that were found to be
 
 
-def is_pure(policy: Policy) -> bool:
+def is_pure(policy: Any) -> bool:
     """True if a policy is a frozen dataclass, and so are all policies among its fields."""
     kind: Any = type(policy)
-    if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:
+    settings: Any = getattr(kind, "__dataclass_params__", None)
+    if settings is None or not settings.frozen:
         return False
     try:
         if policy in _PURE:

@@ -59,6 +59,26 @@ class Config(abc.ABC):
         check_values(self)
 
     @property
+    @abc.abstractmethod
+    def num_envs(self) -> int:
+        """The number of environments in parallel."""
+
+    @property
+    @abc.abstractmethod
+    def steps_per_iteration(self) -> int:
+        """The number of steps of an iteration, of all environments together."""
+
+    @property
+    @abc.abstractmethod
+    def steps_per_report(self) -> int:
+        """The number of steps from report to report."""
+
+    @property
+    @abc.abstractmethod
+    def num_iterations(self) -> int:
+        """The number of iterations of the loop in a run of `num_steps`."""
+
+    @property
     def learns_from(self) -> str | None:
         """The source of its rows, in words; None for replay."""
         return None

@@ -159,7 +159,8 @@ def resolve(run: str | Config | type[Config]) -> Config:
     """
     if isinstance(run, str):
         return find_preset(run).config
-    config = run() if isinstance(run, type) else run
+    make: Any = run
+    config = make() if isinstance(run, type) else run
     check_config(config)
     return config
 

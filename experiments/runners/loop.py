@@ -11,7 +11,7 @@ from ...envs.environment import Environment
 from ...envs.types import Tree
 from ...metrics import EpisodeLog
 from ...replay.replay import ReplayBuffer
-from .protocol import Progress
+from .protocol import Episodes, Progress
 
 
 class LoopRunner:
@@ -63,7 +63,9 @@ class LoopRunner:
             metrics = self._loop.run(iterations)
             updates = iterations * self._config.updates_per_iteration
         returns, lengths = self._episodes.take()
-        episodes = [(float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)]
+        episodes: list[Episodes] = [
+            (float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)
+        ]
         return Progress(updates, metrics, episodes)
 
     def _warm_up(self, num_steps: int) -> None:

@@ -94,7 +94,7 @@ class TrainedAgent(TrainedPolicy):
             checkpoints = Checkpointer(folder / run_folder.CHECKPOINTS)
             state, _ = checkpoints.restore(template, step=step)
             trained = TrainedAgent(agent, env, config, like, params["seed"], state["agent"])
-            trained.checkpoint = checkpoints.path(checkpoints.latest() if step is None else step)
+            trained.checkpoint = checkpoints.path(checkpoints.steps()[-1] if step is None else step)
         finally:
             if hasattr(like, "close"):
                 like.close()
