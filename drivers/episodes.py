@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, Tree
 from ..networks.normalizer import RunningStatistics, init_statistics, update_statistics
-from ..policies.policy import Policy
+from ..policies.policy import Policy, check_pure
 
 
 class Episodes(NamedTuple):
@@ -51,8 +51,10 @@ def play_episodes(
       statistics: also gather those of the observations.
 
     Raises:
+      TypeError: if the policy is plain Python.
       ValueError: if a number is less than 1.
     """
+    check_pure(policy)
     if num_episodes < 1 or max_steps < 1:
         raise ValueError(
             f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}"

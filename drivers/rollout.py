@@ -9,7 +9,7 @@ from flax import struct
 
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, TimeStep, Trajectory, Tree, make_row
-from ..policies.policy import Policy
+from ..policies.policy import Policy, check_pure
 
 
 @struct.dataclass
@@ -28,9 +28,19 @@ class RolloutState:
 def start_rollout(
     env: Any, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1
 ) -> RolloutState:
-    """Resets `num_envs` copies of a JAX environment with `reset_key`; `key` is the acting key, as a
-    `Driver`'s.
+    """Resets `num_envs` copies of a JAX environment.
+
+    Args:
+      env: JAX environment.
+      policy: Policy that will act, a pure one.
+      reset_key: Typed random key of the resets.
+      key: Typed random key of the actions, as a `Driver`'s.
+      num_envs: Number of copies.
+
+    Raises:
+      TypeError: if the policy is plain Python.
     """
+    check_pure(policy)
     env_state, time_step = reset_batch(env, reset_key, num_envs)
     return RolloutState(
         env_state, time_step, policy.initial_state((num_envs,)), key, jnp.zeros((), jnp.int32)

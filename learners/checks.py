@@ -1,9 +1,12 @@
 """Checks of what a loop is made of: its agent, its environment and its numbers."""
 
 from collections.abc import Mapping
+from typing import Any
+
+from ..policies.policy import check_pure
 
 
-def check_loop(agent: object, env: object, *, on_policy: bool, on_device: bool) -> None:
+def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> None:
     """Checks that an agent and an environment are of the kinds that a loop is for.
 
     There are four loops: `OffPolicyScan`, `OnPolicyScan`, `OffPolicyLoop` and `OnPolicyLoop`. A
@@ -16,8 +19,9 @@ def check_loop(agent: object, env: object, *, on_policy: bool, on_device: bool) 
       on_device: True for a scan.
 
     Raises:
-      TypeError: if another of the four is for them; the message names it. On device also for what
-        is no environment; on the host this is left to drivers, which explain what makes one.
+      TypeError: if another of the four is for them; the message names it. If the collect policy
+        is plain Python. On device also for what is no environment; on the host this is left to
+        drivers, which explain what makes one.
     """
     if not hasattr(env, "specs"):
         if on_device:
@@ -37,6 +41,7 @@ def check_loop(agent: object, env: object, *, on_policy: bool, on_device: bool) 
             f"{given}: {type(agent).__name__} learns {learns}, and {type(env).__name__} {lives}; "
             f"learners.{wanted} is for them"
         )
+    check_pure(agent.collect_policy)  # it acts in one compiled program with the updates
 
 
 def _name(on_policy: bool, on_device: bool) -> str:

@@ -5,7 +5,7 @@ import pytest
 
 from jax_agents.drivers import play_episodes
 from jax_agents.envs.classic import CartPole
-from jax_agents.policies import RandomPolicy, ScriptedPolicy
+from jax_agents.policies import PythonPolicy, RandomPolicy, ScriptedPolicy
 
 ENV = CartPole(max_episode_steps=30)
 RANDOM = RandomPolicy(ENV.specs.action)
@@ -47,3 +47,9 @@ def test_statistics_are_of_the_observations_that_were_acted_on(played):
 def test_errors():
     with pytest.raises(ValueError, match="num_episodes=0, max_steps=5"):
         play_episodes(ENV, RANDOM, (), jax.random.key(0), 0, 5)
+
+
+def test_a_policy_in_plain_python_is_refused():
+    rule = PythonPolicy(ENV.specs.action, lambda observation: 0)
+    with pytest.raises(TypeError, match="PythonPolicy is a policy in plain Python"):
+        play_episodes(ENV, rule, (), jax.random.key(0), 3, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_agents import agents, envs, networks
+from jax_agents import agents, envs, networks, policies
 from jax_agents.drivers import Driver, RolloutState, rollout, start_rollout
 
 SEED, ACT_KEY, NUM_ROWS = 5, 11, 90
@@ -135,3 +135,9 @@ def test_both_loops_train_to_the_same_parameters(state, scan):
     np.testing.assert_array_equal(
         actions, np.moveaxis(np.asarray(scanned_rows.action), 0, 1).reshape(4, 45)
     )
+
+
+def test_a_policy_in_plain_python_is_refused():
+    rule = policies.PythonPolicy(ENV.specs.action, lambda observation: 0)
+    with pytest.raises(TypeError, match="PythonPolicy is a policy in plain Python"):
+        start_rollout(ENV, rule, jax.random.key(0), jax.random.key(1))

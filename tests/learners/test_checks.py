@@ -7,7 +7,7 @@ import jax
 import optax
 import pytest
 
-from jax_agents import agents, envs, networks, replay
+from jax_agents import agents, envs, networks, policies, replay
 from jax_agents.envs import classic
 from jax_agents.learners import OffPolicyLoop, OffPolicyScan, OnPolicyLoop, OnPolicyScan
 
@@ -59,3 +59,18 @@ def test_an_environment_of_gymnasium_is_to_be_adapted(loop):
     )
     with pytest.raises(TypeError, match=told):
         LOOPS[loop](AGENTS[loop[0]], gymnasium.make("CartPole-v1"))
+
+
+class PlainAgent(agents.DqnAgent):
+    """An agent whose collect policy is plain Python."""
+
+    @property
+    def collect_policy(self):
+        return policies.PythonPolicy(SPECS.action, lambda observation: 0)
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_collect_policy_in_plain_python_is_refused(on_device):
+    agent = PlainAgent(SPECS, networks.QNetwork(2, (4,)), optax.sgd(0.1))
+    with pytest.raises(TypeError, match="PythonPolicy is a policy in plain Python"):
+        LOOPS[False, on_device](agent, ENVS[on_device])
