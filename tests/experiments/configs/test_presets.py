@@ -6,7 +6,6 @@ import pytest
 from jax_agents.envs.classic import CartPole, Pendulum
 from jax_agents.experiments import DqnConfig
 from jax_agents.experiments.configs import presets
-from jax_agents.experiments.configs.checking import nearest
 from jax_agents.experiments.configs.presets import make_config
 from jax_agents.experiments.runners import make_loop
 
@@ -63,15 +62,6 @@ def test_unknown_algorithms():
         make_config("dnq", {})
     with pytest.raises(ValueError, match=r"no algorithm 'xyzzy'; there .* DQN"):
         presets.find_preset("xyzzy")
-
-
-def test_nearest_is_blind_to_case_and_finds_parts():
-    assert nearest("dqn", ["DQN", "PPO"]) == "did you mean 'DQN'?"
-    assert (
-        nearest("return", ["episode_return_mean", "loss"]) == "did you mean 'episode_return_mean'?"
-    )
-    assert nearest("zzz", ["a", "b"]) == "there are a, b"
-    assert nearest("zzz", ["a"]) == "there is a"
 
 
 def test_configurations_fit_on_a_page():

@@ -5,7 +5,7 @@ import pytest
 from jax_agents.envs import classic, gym
 from jax_agents.envs.types import StepType, Trajectory
 from jax_agents.experiments import ReinforceConfig, Trainer, load_rows, save_rows
-from jax_agents.experiments.data.controllers import balance_pole, swing_up
+from jax_agents.experiments.data.controllers import balance_pole
 from jax_agents.experiments.data.demonstrations import demonstrations
 from jax_agents.experiments.trained import run_folder
 
@@ -20,10 +20,6 @@ def test_a_controllers_rows(rows):
     assert rows.observation.shape == (400, 1, 4)
     np.testing.assert_array_equal(rows.action, balance_pole(rows.observation))
     assert not (rows.next_step_type == StepType.LAST).any()  # no pole falls in 20 steps
-    assert (
-        swing_up(np.float32([1.0, 0.0, 0.0])) == 0.0
-        and swing_up(np.float32([-1.0, 0.0, 1.0])) == 2.0
-    )
     with pytest.raises(ValueError, match="there are controllers of CartPole and Pendulum alone"):
         demonstrations("controller", classic.Acrobot(), 400)
 

@@ -3,11 +3,8 @@ import dataclasses
 import pytest
 
 from jax_agents.experiments import (
-    A2cConfig,
     Analysis,
-    BcConfig,
     Callback,
-    EsConfig,
     ReinforceConfig,
     Trainer,
     grid_search,
@@ -15,8 +12,6 @@ from jax_agents.experiments import (
     run_experiments,
     run_sweep,
 )
-from jax_agents.experiments.sweeps import jobs as sweep_jobs
-from jax_agents.experiments.trained.environments import jax_environment
 
 TINY = ReinforceConfig(hidden=(8,), num_envs=2, num_rows=16, iterations_per_report=2)
 SPACE = {"learning_rate": grid_search([1e-3, 1e-2]), "gamma": grid_search([0.9, 0.99])}
@@ -116,70 +111,6 @@ def test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another(swept
     assert loaded.best_trial("loss", "min").label == analysis.best_trial("loss", "min").label
     with pytest.raises(FileExistsError, match="there are runs in it; look at them with"):
         run_sweep(TINY, "CartPole-v1", folder=folder)
-
-
-def together_calls(monkeypatch):
-    made = []
-
-    class Spy(sweep_jobs.VmappedRuns):
-        def __init__(self, config, env, seeds, values):
-            made.append((list(seeds), sorted(values)))
-            super().__init__(config, env, seeds, values)
-
-    monkeypatch.setattr(sweep_jobs, "VmappedRuns", Spy)
-    return made
-
-
-def jobs(config, num_seeds, **values):
-    varied = [
-        dataclasses.replace(config, **dict(zip(values, one, strict=True)))
-        for one in zip(*values.values(), strict=True)
-    ]
-    return [sweep_jobs.Job("", one, seed) for one in varied for seed in range(num_seeds)]
-
-
-def test_what_cannot_be_traced_is_run_apart(monkeypatch):
-    made = together_calls(monkeypatch)
-    both = jobs(
-        A2cConfig(hidden=(8,), num_envs=2),
-        2,
-        learning_rate=(1e-3, 1e-2),
-        entropy_coefficient=(0.0, 0.1),
-    )
-    ((group, shared),) = sweep_jobs.groups(both, "CartPole-v1", True)
-    assert len(group) == len(shared.members) == 4
-    assert made == [([0, 1, 0, 1], ["entropy_coefficient", "learning_rate"])]
-    made.clear()  # layers are no numbers: a run for each, and its seeds
-    layers = jobs(A2cConfig(num_envs=2), 2, hidden=((8,), (4,)))
-    groups = list(sweep_jobs.groups(layers, "CartPole-v1", True))
-    assert [len(group) for group, _ in groups] == [2, 2]
-    assert made == [([0, 1], []), ([0, 1], [])]
-    monkeypatch.setattr(sweep_jobs.VmappedRuns, "possible", lambda self: not self._values)
-    made.clear()
-    gammas = jobs(A2cConfig(num_envs=2), 2, gamma=(0.9, 0.8))
-    groups = list(sweep_jobs.groups(gammas, "CartPole-v1", True))
-    assert [len(group) for group, _ in groups] == [2, 2]
-    assert made[1:] == [([0, 1], []), ([0, 1], [])]
-    es = jobs(EsConfig(), 1, learning_rate=(0.1, 0.2))
-    bc = jobs(BcConfig(), 1, learning_rate=(0.1, 0.2))
-    for together, alone in ((False, both), (True, es), (True, bc)):
-        shared = [runs for _, runs in sweep_jobs.groups(alone, "CartPole-v1", together)]
-        assert shared == [None] * len(alone)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LooksConfig(ReinforceConfig):
-    """A configuration that looks at a number while it makes its agent."""
-
-    def agent(self, specs):
-        if self.gamma > 0.5:
-            raise AssertionError("gamma is known")
-
-
-def test_an_agent_that_looks_at_its_numbers_cannot_share():
-    env = jax_environment("CartPole-v1")
-    config = LooksConfig(hidden=(8,), num_envs=2, num_rows=16, iterations_per_report=2)
-    assert not sweep_jobs.VmappedRuns(config, env, [0, 1], {"gamma": [0.1, 0.2]}).possible()
 
 
 def test_experiments_by_name_one_trial_after_the_other(tmp_path):
