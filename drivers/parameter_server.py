@@ -1,6 +1,4 @@
-"""The newest parameters for acting, published once per version: in this process, or in a Ray actor
-that outlives failures.
-"""
+"""Servers of the newest parameters for acting, in this process or in a Ray actor."""
 
 import contextlib
 import os
@@ -20,42 +18,49 @@ _PULL_SECONDS = 5.0  # after which an actor goes on with what it has
 
 
 class ParameterServer:
-    """Keeps the newest version of the parameters, and gives it to whoever has an older one.
+    """Keeps the newest version of the parameters, and gives it to those that have an older one.
 
     A version is any number that grows, such as the number of updates. With `path` it writes
-    snapshots there, and starts from the last one. A snapshot is a pickle: let it be read where you
-    trust the file.
+    snapshots there, and starts from the last one. A snapshot is a pickle: read only files that you
+    trust.
 
     Args:
-      path: a file for snapshots; None: there are none.
-      save_seconds: the least time between two snapshots.
+      path: File for snapshots; None writes none.
+      save_seconds: Least number of seconds between two snapshots.
 
     Attributes:
-      version: of the parameters that it has; -1 before there are any.
+      version: Version of the parameters that it has; -1 before there are any.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0):
         self.version = -1
         self._params: Tree = None
         self._path = None if path is None else Path(path)
-        self._save_seconds, self._saved_at = save_seconds, float("-inf")
-        self._least = (
-            -1
-        )  # the first version pushed here may be older than the snapshot's: a learner that resumes
+        self._save_seconds = save_seconds
+        self._saved_at = float("-inf")
+        # The first version pushed here may be older than the snapshot's: a learner that resumes.
+        self._least = -1
         if self._path is not None and self._path.exists():
             with open(self._path, "rb") as file:
                 self.version, self._params = pickle.load(file)
 
     def push(self, version: int, params: Tree, *, wait: bool = True) -> bool:
-        """Publishes `params` (copied, as NumPy) as `version`; whether it did: the version already
-        pushed is passed over.
+        """Publishes parameters.
 
         The first push after a start is taken even if a snapshot is newer, since a learner may
-        resume from before it. `wait` is for `RemoteParameterServer`.
+        resume from before it.
+
+        Args:
+          version: Version of the parameters.
+          params: Parameters, of which a copy is kept, as NumPy.
+          wait: Ignored here; it is for `RemoteParameterServer`.
+
+        Returns:
+          True if they were published; False if this version had been pushed already.
 
         Raises:
-          ValueError: the version is older than the last one pushed, or negative.
-          TypeError: a leaf is a typed random key.
+          ValueError: if the version is older than the last one pushed, or negative.
+          TypeError: if a leaf is a typed random key.
         """
         if version < max(0, self._least):
             raise ValueError(
@@ -71,17 +76,18 @@ class ParameterServer:
         return True
 
     def pull_if_newer(self, have: int = -1) -> tuple[int, Tree] | None:
-        """The newest version and its parameters (NumPy, not to be written to), or None if `have` is
-        not older than that.
+        """Returns the newest version and its parameters (NumPy, not to be written to).
+
+        Args:
+          have: Version that the caller has. None is returned unless it is older than the newest.
         """
         return (self.version, self._params) if self.version > have else None
 
     def save(self) -> None:
-        """Writes a snapshot: the file is replaced in one step, when the new one is whole and on the
-        disk.
+        """Writes a snapshot, which replaces the file in one step when it is on the disk.
 
         Raises:
-          ValueError: there is no path.
+          ValueError: if there is no path.
         """
         if self._path is None:
             raise ValueError("this ParameterServer has no path to save to; pass path=...")
@@ -105,21 +111,20 @@ class ParameterServer:
 
 
 class RemoteParameterServer:
-    """A `ParameterServer` in a Ray actor. The object can be sent to other actors, which then pull
-    from the same one.
+    """A `ParameterServer` in a Ray actor, which may be sent to other actors that pull from it.
 
-    Ray makes the actor anew if its process dies: then it has its last snapshot, or nothing until
-    the next push. Who cannot reach it goes on with the parameters that they have.
+    Ray recreates the actor if its process dies: then it has its last snapshot, or nothing until the
+    next push. Those who cannot reach it go on with the parameters that they have.
 
     Args:
-      path: of snapshots, on the machine of the actor.
-      save_seconds: the least time between two snapshots.
-      timeout: seconds to wait until a push is taken, the start of the actor included.
+      path: File for snapshots, on the machine of the actor; None writes none.
+      save_seconds: Least number of seconds between two snapshots.
+      timeout: Seconds to wait until a push is taken, the start of the actor included.
 
     Attributes:
-      version: the newest one pushed by this object; -1 before.
-      num_skipped: pushes left out here since the one before was not finished.
-      num_unreachable: pulls here that got no answer.
+      version: Newest version pushed by this object; -1 before.
+      num_skipped: Number of pushes left out here, since the one before was not finished.
+      num_unreachable: Number of pulls here that got no answer.
     """
 
     def __init__(
@@ -136,7 +141,8 @@ class RemoteParameterServer:
         self._actor: Any = actor.remote(path, save_seconds=save_seconds)
         self._timeout = timeout
         self.version = -1
-        self.num_skipped = self.num_unreachable = 0
+        self.num_skipped = 0
+        self.num_unreachable = 0
         self._pushing: Any = None
         self._params: Tree = None  # the last pushed
 
@@ -151,12 +157,21 @@ class RemoteParameterServer:
         }
 
     def push(self, version: int, params: Tree, *, wait: bool = True) -> bool:
-        """Publishes, and returns whether it did: with `wait=False` it returns at once, and a push
-        is left out while the last one is unfinished.
+        """Publishes parameters.
+
+        Args:
+          version: Version of the parameters.
+          params: Parameters, of which a copy is sent, as NumPy.
+          wait: Wait until they are published. Without it the call returns at once, and a push is
+            left out while the last one is unfinished.
+
+        Returns:
+          True unless the push was left out, or this version had been pushed already.
 
         Raises:
-          ValueError, TypeError: as `ParameterServer.push`.
-          TimeoutError: the server did not take it in time (`wait`).
+          ValueError: As from `ParameterServer.push`.
+          TypeError: As from `ParameterServer.push`.
+          TimeoutError: if the server did not take them in time (with `wait`).
         """
         import ray
 
@@ -173,18 +188,21 @@ class RemoteParameterServer:
                 self.num_skipped += 1
                 return False
             self._pushing = None
-        self.version, self._params = version, to_host(params)
+        self.version = version
+        self._params = to_host(params)
         self._pushing = self._actor.push.remote(version, self._params)
         if wait:
             self.repeat(self._pushing)
         return True
 
     def repeat(self, pushing: Any = None) -> None:
-        """Sees to it that the server has what was pushed last here, which it may have lost with its
-        process.
+        """Pushes the last parameters again, which the server may have lost with its process.
+
+        Args:
+          pushing: Reference to a push that may be enough; None makes one.
 
         Raises:
-          TimeoutError: the server did not take it in time.
+          TimeoutError: if the server did not take them in time.
         """
         import ray
         from ray import exceptions
@@ -192,18 +210,13 @@ class RemoteParameterServer:
         deadline = time.monotonic() + self._timeout
         while self.version >= 0:
             try:
-                pushing = (
-                    self._actor.push.remote(self.version, self._params)
-                    if pushing is None
-                    else pushing
-                )
+                if pushing is None:
+                    pushing = self._actor.push.remote(self.version, self._params)
                 ray.get(pushing, timeout=max(0.0, deadline - time.monotonic()))
                 self._pushing = None
                 return
-            except (
-                exceptions.GetTimeoutError,
-                exceptions.RayActorError,
-            ) as error:  # it may be made anew just now
+            except (exceptions.GetTimeoutError, exceptions.RayActorError) as error:
+                # It may be starting again just now.
                 if time.monotonic() > deadline:
                     raise TimeoutError(
                         f"the parameter server did not answer in {self._timeout:g} s"
@@ -212,7 +225,7 @@ class RemoteParameterServer:
                 pushing = None
 
     def pull_if_newer(self, have: int = -1) -> tuple[int, Tree] | None:
-        """As `ParameterServer.pull_if_newer`; None too if the server cannot be reached."""
+        """Does as `ParameterServer.pull_if_newer`; None also if the server cannot be reached."""
         import ray
         from ray import exceptions
 
@@ -227,7 +240,7 @@ class RemoteParameterServer:
             return None
 
     def pid(self) -> int:
-        """The process of the actor."""
+        """Returns the id of the actor's process."""
         import ray
 
         return ray.get(self._actor.pid.remote(), timeout=self._timeout)
@@ -245,9 +258,7 @@ class RemoteParameterServer:
 
 
 class _Server(ParameterServer):
-    """The actor. Large parameters lie in Ray's object store, one copy on each machine, owned by
-    this process.
-    """
+    """The actor, which keeps large parameters in Ray's object store, once on each machine."""
 
     def __init__(self, path: Any, *, save_seconds: float):
         super().__init__(path, save_seconds=save_seconds)
@@ -271,16 +282,18 @@ class _Server(ParameterServer):
         import ray
 
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self._params))
-        self._shared = (
-            [ray.put(self._params)] if size > _LARGE else []
-        )  # in a list, so that Ray hands on the reference
+        # In a list, so that Ray hands on the reference.
+        self._shared = [ray.put(self._params)] if size > _LARGE else []
 
 
 def to_host(tree: Tree) -> Tree:
-    """A copy of the tree whose leaves are NumPy arrays.
+    """Returns a copy of the tree whose leaves are NumPy arrays.
+
+    Args:
+      tree: Tree of arrays.
 
     Raises:
-      TypeError: a leaf is a typed random key, which is none; send `jax.random.key_data(key)`.
+      TypeError: if a leaf is a typed random key; send `jax.random.key_data(key)`.
     """
 
     def copy(path: Any, leaf: Any) -> np.ndarray:
