@@ -79,21 +79,9 @@ def play_episodes(
         env_state, time_step = step_batch(env, env_state, decision.action, num_episodes)
         returns = episodes.returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
         episodes = Episodes(returns, episodes.lengths + running, seen)
-        return (
-            row + 1,
-            env_state,
-            time_step,
-            decision.state,
-            episodes,
-            running & ~time_step.is_last(),
-        )
+        running &= ~time_step.is_last()
+        return row + 1, env_state, time_step, decision.state, episodes, running
 
-    carry = (
-        jnp.int32(0),
-        env_state,
-        time_step,
-        policy.initial_state((num_episodes,)),
-        episodes,
-        running,
-    )
+    policy_state = policy.initial_state((num_episodes,))
+    carry = (jnp.int32(0), env_state, time_step, policy_state, episodes, running)
     return jax.lax.while_loop(unfinished, step, carry)[-2]

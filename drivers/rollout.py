@@ -15,7 +15,7 @@ from ..policies.policy import Policy
 
 @struct.dataclass
 class RolloutState:
-    """Where a rollout stands.
+    """The state of a rollout.
 
     Attributes:
       env_state: States of the environments, leaves `[num_envs, ...]`.

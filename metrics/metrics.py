@@ -1,7 +1,7 @@
-"""Pure metrics of a stream of rows; each reads one small record, which works under `jit`, `scan`
-and `vmap`.
+"""Pure metrics of a stream of rows.
 
-All metrics keep the same record, so in a scan one record serves several:
+Each reads one small record, which works under `jit`, `scan` and `vmap`. All metrics keep the same
+record, so in a scan one record serves several:
 
     >>> average, longest = AverageReturn(), AverageEpisodeLength()
     >>> record = average.init(batch_shape=(4,))
@@ -120,6 +120,7 @@ class AverageReturn(Metric):
     """The mean undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the mean return."""
         return record.returns.sum() / _count(record)
 
 
@@ -127,6 +128,7 @@ class MaxReturn(Metric):
     """The highest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the highest return."""
         return record.returns.max(
             initial=-np.inf, where=_count(record) > np.arange(self.buffer_size)
         )
@@ -136,6 +138,7 @@ class MinReturn(Metric):
     """The lowest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the lowest return."""
         return record.returns.min(
             initial=np.inf, where=_count(record) > np.arange(self.buffer_size)
         )
@@ -145,6 +148,7 @@ class AverageEpisodeLength(Metric):
     """The mean number of environment steps of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the mean length, in steps."""
         return record.lengths.sum() / _count(record)
 
 
@@ -155,6 +159,7 @@ class EnvironmentSteps(Metric):
     buffer_size: int = dataclasses.field(default=1, init=False)
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the number of steps."""
         return record.steps
 
 
@@ -165,6 +170,7 @@ class NumberOfEpisodes(Metric):
     buffer_size: int = dataclasses.field(default=1, init=False)
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the number of episodes."""
         return record.episodes
 
 
