@@ -141,8 +141,8 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", dest="env_name", default="LunarLanderContinuous-v3")
-    numbers = {"num-actors": 2, "num-steps": 200_000, "warmup-steps": 5_000, "seed": 0}
-    numbers |= {"updates-per-step": 0.5, "stop-return": 200.0, "save-seconds": 30.0}
+    numbers: dict[str, Any] = {"num-actors": 2, "num-steps": 200_000, "warmup-steps": 5_000}
+    numbers |= {"updates-per-step": 0.5, "stop-return": 200.0, "save-seconds": 30.0, "seed": 0}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--folder", type=Path)
