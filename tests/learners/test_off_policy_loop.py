@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
-from jax_agents.policies.policy import _act
+from jax_agents.policies.policy import _act_compiled
 
 KEY = jax.random.key(3)
 
@@ -54,10 +54,10 @@ def test_a_warm_up_in_parts_is_compiled_once():
     agent = make_agent()
     env = envs.HostEnvironment(envs.classic.CartPole())
     loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY, seed=5)
-    before = _act._cache_size()
+    before = _act_compiled._cache_size()
     for _ in range(3):
         loop.warm_up(10)
-    assert _act._cache_size() == before + 1
+    assert _act_compiled._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(("num_envs", "steps", "updates"), [(None, 1, 1), (3, 7, 2)])
