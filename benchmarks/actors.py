@@ -1,7 +1,7 @@
-"""What actors bring where environments are slow, and what they cost where environments are free.
+"""The gain of actors where environments are slow, and their cost where environments are free.
 
-    python benchmarks/actors.py scaling      # about 2 minutes: 1, 8 and 32 actors, and a learner beside the 32
-    python benchmarks/actors.py overhead     # about 2 minutes: the same rows into the same buffer, in one process and on actors
+    python benchmarks/actors.py scaling      # about 2 minutes; also with a learner
+    python benchmarks/actors.py overhead     # about 2 minutes
 
 Run nothing else beside it. Scaling: environments that sleep 50 ms a step. Overhead: 8 environments
 that cost nothing in each actor, so that all there is are the policy's call, the driver, and the way
@@ -34,9 +34,13 @@ class Sleeping:
     """Takes `seconds` for a step; episodes of 200 steps."""
 
     def __init__(self, num_envs: int | None, seconds: float):
-        self.specs, self.num_envs, self.seconds, self.rows = SPECS, num_envs, seconds, 0
+        self.specs = SPECS
+        self.num_envs = num_envs
+        self.seconds = seconds
+        self.rows = 0
         shape = () if num_envs is None else (num_envs,)
-        ones, observation = np.ones(shape, np.float32), np.zeros((*shape, 4), np.float32)
+        ones = np.ones(shape, np.float32)
+        observation = np.zeros((*shape, 4), np.float32)
         self.time_steps = [
             TimeStep(np.full(shape, kind, np.int32), ones, ones, observation) for kind in (0, 1, 2)
         ]
@@ -77,8 +81,9 @@ def make_driver(
 
 
 def scaling() -> None:
-    """Steps per second of 1, 8 and 32 actors; then of 32 with a learner in this process, and the
-    learner's updates alone.
+    """Prints steps per second of 1, 8 and 32 actors, and of 32 beside a learner.
+
+    The learner's updates are also measured alone.
     """
     rates = {}
     for num_actors in (1, 8, 32):
@@ -90,9 +95,8 @@ def scaling() -> None:
                 flush=True,
             )
             if num_actors == 32:
-                print(
-                    f"an actor: {np.mean([megabytes(pid) for pid in driver.supervisor.pids()]):.0f} MB"
-                )
+                sizes = [megabytes(pid) for pid in driver.supervisor.pids()]
+                print(f"an actor: {np.mean(sizes):.0f} MB")
                 alone, _ = learn(None)
                 beside, steps = learn(driver)
                 print(
@@ -112,31 +116,32 @@ def megabytes(pid: int | None) -> float:
 
 
 def measure(driver: ParallelDriver, seconds: float = SECONDS) -> float:
-    start, steps = time.perf_counter(), driver.num_steps
+    start = time.perf_counter()
+    steps = driver.num_steps
     while time.perf_counter() - start < seconds:
         driver.poll(timeout=1.0)
     return (driver.num_steps - steps) / (time.perf_counter() - start)
 
 
 def learn(driver: ParallelDriver | None) -> tuple[float, float]:
-    """DQN updates per second on batches of 128 from the buffer; with a driver, its blocks go there
-    meanwhile. And its steps.
+    """Returns DQN updates and steps per second, on batches of 128 from the buffer.
+
+    With a driver, its blocks go to the buffer meanwhile.
     """
     agent = make_agent(SPECS)
     learner = Learner(agent)
-    state, buffer = (
-        learner.init(jax.random.key(0)),
-        HostReplay(agent.collect_data_spec, capacity=10_000),
-    )
+    state = learner.init(jax.random.key(0))
+    buffer = HostReplay(agent.collect_data_spec, capacity=10_000)
     Driver(Sleeping(8, 0.0), agent.collect_policy, [buffer.add]).run(
         num_rows=1_000, params=agent.policy_params(state)
     )
-    dataset, write = (
-        buffer.as_dataset(128),
-        BlockWriter(partial(buffer.writer, 1)),
-    )  # blocks are of one environment
+    # blocks are of one environment
+    dataset = buffer.as_dataset(128)
+    write = BlockWriter(partial(buffer.writer, 1))
     state, _ = learner.train(state, next(dataset).experience)
-    start, updates, steps = time.perf_counter(), 0, driver.num_steps if driver else 0
+    start = time.perf_counter()
+    updates = 0
+    steps = driver.num_steps if driver else 0
     while time.perf_counter() - start < SECONDS:
         for _ in range(32):
             state, _ = learner.train(state, next(dataset).experience)
@@ -151,16 +156,15 @@ def learn(driver: ParallelDriver | None) -> tuple[float, float]:
 
 
 def overhead() -> None:
-    """Steps per second into a HostReplay: a Driver in this process, and blocks from 1 and 2
-    actors.
-    """
+    """Prints steps per second into a HostReplay, of a Driver here and of 1 and 2 actors."""
     agent = make_agent(SPECS)
     params = agent.policy_params(agent.init(jax.random.key(0)))
     buffer = HostReplay(agent.collect_data_spec, capacity=100_000)
     driver = Driver(Sleeping(8, 0.0), agent.collect_policy, [buffer.add])
     params = jax.device_put(params)
     driver.run(num_rows=100, params=params)
-    start, steps = time.perf_counter(), driver.num_steps
+    start = time.perf_counter()
+    steps = driver.num_steps
     while time.perf_counter() - start < SECONDS:
         driver.run(num_rows=64, params=params)
     one = (driver.num_steps - steps) / (time.perf_counter() - start)
@@ -169,13 +173,17 @@ def overhead() -> None:
         buffer = HostReplay(agent.collect_data_spec, capacity=100_000)
         write = BlockWriter(partial(buffer.writer, 8))
         with make_driver(num_actors, 8, 0.0, num_rows) as parallel:
-            start, steps = time.perf_counter(), parallel.num_steps
+            start = time.perf_counter()
+            steps = parallel.num_steps
             while time.perf_counter() - start < SECONDS:
                 for block in parallel.poll(timeout=1.0):
                     write(block)
             rate = (parallel.num_steps - steps) / (time.perf_counter() - start)
-        told = f"{rate:.0f} steps/s, {rate / one:.2f} x one process, {rate / 8 / num_rows:.0f} blocks/s"
-        print(f"{num_actors} actors, slices of {num_rows} rows: {told}", flush=True)
+        print(
+            f"{num_actors} actors, slices of {num_rows} rows: {rate:.0f} steps/s, "
+            f"{rate / one:.2f} x one process, {rate / 8 / num_rows:.0f} blocks/s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the comparisons share: environments for the peers, and two programs that take turns.
+"""The common part of the comparisons: environments for peers, and programs that take turns.
 
 `dqn.py`, `ppo.py` and `sac.py` each list their pairs and call `main`. Both programs of a pair are
 warmed up, then take turns, one window each, so that a drift of the machine's speed meets both; the
@@ -29,10 +29,10 @@ WINDOW_TIMEOUT = (
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: its folder's name, the Python versions that will do (the first found),
-    and what to install.
+    """A virtual environment: the name of its folder, versions of Python, and requirements.
 
-    With `ours`, this clone itself is installed beside the requirements.
+    The first of the versions that is found is used. With `ours`, this clone itself is installed in
+    addition to the requirements.
     """
 
     name: str
@@ -43,8 +43,9 @@ class Environment:
 
 @dataclass(frozen=True)
 class Pair:
-    """Our script beside a peer's, both called with `settings`, the peer's with more. `ours_in`
-    None: this interpreter.
+    """A script of ours and a peer's, both called with `settings`, the peer's with more.
+
+    Without `ours_in` this interpreter runs ours.
     """
 
     title: str
@@ -79,8 +80,9 @@ def parser(description: str, pairs: list[Pair], rounds: int = 7) -> argparse.Arg
 
 
 def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
-    """Installs what is missing, measures each pair, and prints a table; `unit` is what is counted
-    per second.
+    """Installs what is missing, measures each pair, and prints a table.
+
+    The table counts `unit` per second.
     """
     programs = []
     for pair in pairs:  # first all installations, so that none runs during a measurement
@@ -106,9 +108,7 @@ def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
 
 
 def find_python(versions: list[str]) -> str:
-    """The first interpreter found among these versions: on the PATH, or one that pyenv or uv
-    knows.
-    """
+    """Returns the first interpreter of these versions on the PATH, or of pyenv or uv."""
     for version in versions:
         if version == ".".join(map(str, sys.version_info[:2])):
             return sys.executable
@@ -137,11 +137,13 @@ def find_python(versions: list[str]) -> str:
 
 
 def make_environment(environment: Environment, cache_dir: Path) -> Path:
-    """Makes the environment unless it is there with these very requirements; returns its
-    interpreter.
+    """Makes the environment unless it is there with these requirements.
+
+    Returns its interpreter.
     """
     folder = cache_dir / environment.name
-    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
+    python = folder / "bin" / "python"
+    stamp = folder / "requirements.txt"
     wanted = "\n".join(environment.requirements) + "\n"
     if stamp.exists() and stamp.read_text() == wanted:
         return python

@@ -1,5 +1,6 @@
-"""How long training loops on device take to compile: `python benchmarks/compile.py` (about 2
-minutes on two cores).
+"""The time that training loops on device take to compile.
+
+Run `python benchmarks/compile.py` (about 2 minutes on two cores).
 
 Each loop is traced and compiled in a fresh process, without a cache on disk: initialisation and
 1,000 iterations in one `jit`. The aim is 10 s for each. The median of `--repeat` processes is
@@ -17,7 +18,7 @@ from typing import Any
 
 
 def loops() -> dict[str, Callable[[], Any]]:
-    """What is compiled, by name."""
+    """Returns functions that make the loops to compile, by name."""
     import optax
 
     from jax_agents import agents, envs, learners, networks
@@ -54,10 +55,8 @@ def loops() -> dict[str, Callable[[], Any]]:
 
     def sac() -> Any:
         env = envs.classic.Pendulum()
-        actor, critic = (
-            networks.TanhNormalActor(env.specs.action, (256, 256)),
-            networks.CriticNetwork((256, 256)),
-        )
+        actor = networks.TanhNormalActor(env.specs.action, (256, 256))
+        critic = networks.CriticNetwork((256, 256))
         return learners.OffPolicyScan(
             agents.SacAgent(env.specs, actor, critic, optax.adam(3e-4)), env, batch_size=256
         )

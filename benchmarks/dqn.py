@@ -1,5 +1,6 @@
-"""DQN beside other libraries, side by side in one run: `python benchmarks/dqn.py` (about 10 minutes
-the first time, then 4).
+"""DQN beside other libraries, in one run.
+
+Run `python benchmarks/dqn.py` (about 10 minutes the first time, then 4).
 
 An iteration is one CartPole-v1 step and one update on a batch of 64, network 100-50-2, Adam, a
 replay of 100,000. Each library runs in an environment of its own under `--cache-dir`, made from the

@@ -1,5 +1,6 @@
-"""Fingerprints of training: what each preset's parameters are after a few hundred updates from seed
-0, in each runner.
+"""Fingerprints of training: hashes of the parameters of each preset in each runner.
+
+They are taken after a few hundred updates from seed 0.
 
 A change of structure must leave them as they are. Record before it, compare after it, on the same
 machine and JAX:
@@ -55,7 +56,8 @@ def runs(folder: Path) -> Iterator[tuple[str, Any, str, str, int]]:
             env = "CartPole-v1-positions"
         fields = {field.name for field in dataclasses.fields(config)}
         for runner in ("loop", "vector", "device"):
-            one, num_updates = config, 200
+            one = config
+            num_updates = 200
             if name == "ES":
                 if runner != "device":
                     continue
@@ -86,8 +88,9 @@ def runs(folder: Path) -> Iterator[tuple[str, Any, str, str, int]]:
 
 
 def fingerprint(config: Any, env: str, runner: str, num_updates: int) -> dict[str, Any]:
-    """The hash, and each leaf's sum and norm, of the parameters after the first report with updates
-    and after all.
+    """Returns the hash, and the sum and norm of each leaf, of the parameters.
+
+    They are taken after the first report with updates and after all.
     """
     trainer = Trainer(config, env, seed=0, runner=runner, replay="host")
     try:

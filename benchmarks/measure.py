@@ -1,5 +1,6 @@
-"""Times one benchmark script by the interpreter that runs this file; needs the standard library
-alone.
+"""Times one benchmark script by the interpreter that runs this file.
+
+It needs the standard library alone.
 
 A script (`peers/*.py`, `ours/*.py`) holds three names: `NAME`, `PACKAGES` (whose versions are
 reported) and `setup(**settings) -> run`, where `run(n)` does at least n iterations and returns how
@@ -64,7 +65,8 @@ def main() -> None:
 def warm_up(run: Callable[[int], int], seconds: float) -> int:
     """Compiles, runs for about a window's time, and returns how many iterations a window takes."""
     run(100)
-    start, done = time.perf_counter(), 0
+    start = time.perf_counter()
+    done = 0
     while (elapsed := time.perf_counter() - start) < seconds:
         done += run(100)
     return max(1, round(done / elapsed * seconds))

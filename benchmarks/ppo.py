@@ -1,5 +1,6 @@
-"""PPO on device beside PureJaxRL's own `ppo.py`, side by side in one run:
-`python benchmarks/ppo.py` (about 6 minutes).
+"""PPO on device beside PureJaxRL's own `ppo.py`, in one run.
+
+Run `python benchmarks/ppo.py` (about 6 minutes).
 
 PureJaxRL's configuration: CartPole-v1, 128 rows of each environment between updates, 4 epochs of 4
 minibatches, two networks of 64-64 with tanh; with 4 environments as there, and with 8 and 256. A
@@ -17,10 +18,8 @@ from pathlib import Path
 
 from beside import NEW_PYTHONS, NEWEST_JAX, OURS_NEWEST, Environment, Pair, main, parser
 
-REPOSITORY, COMMIT = (
-    "https://github.com/luchris429/purejaxrl",
-    "31756b197773a52db763fdbe6d635e4b46522a73",
-)
+REPOSITORY = "https://github.com/luchris429/purejaxrl"
+COMMIT = "31756b197773a52db763fdbe6d635e4b46522a73"
 PUREJAXRL = Environment("purejaxrl", NEW_PYTHONS, ["gymnax==0.0.9", "distrax==0.1.9", *NEWEST_JAX])
 
 

@@ -1,5 +1,6 @@
-"""PPO in a Python loop over gymnasium beside Stable-Baselines3's, side by side in one run (about a
-minute, once installed).
+"""PPO in a Python loop over gymnasium beside Stable-Baselines3's, in one run.
+
+It takes about a minute, once installed.
 
 8 CartPole-v1 environments in one process, 128 rows of each between updates, 4 epochs of 4
 minibatches of 256, two networks of 64-64 with tanh, Adam with its gradient's norm clipped.

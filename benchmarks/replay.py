@@ -1,5 +1,4 @@
-"""What replay costs: rows written and items sampled per second, memory, and the loop that does
-both.
+"""The speed of replay: rows written and items sampled per second, memory, and both in a loop.
 
 Run `python benchmarks/replay.py` (about a minute). Rows are CartPole's (36 bytes), windows have
 two. "bare Reverb" is its own dataset in the fastest configuration known, without unpacking: two
@@ -18,7 +17,9 @@ from jax_agents.envs import specs
 from jax_agents.envs.types import Trajectory
 from jax_agents.replay import HostReplay, has_reverb
 
-ROWS, WINDOWS, SECONDS = 100_000, 5, 0.6
+ROWS = 100_000
+WINDOWS = 5
+SECONDS = 0.6
 SPEC = specs.trajectory_spec(specs.EnvironmentSpecs(specs.ArraySpec((4,)), specs.DiscreteSpec(2)))
 
 
@@ -50,7 +51,8 @@ def rates(candidates: dict[str, tuple[Callable[[], Any], int]]) -> dict[str, flo
     for _ in range(WINDOWS):
         for name, (call, units) in candidates.items():
             call()
-            start, calls = time.perf_counter(), 0
+            start = time.perf_counter()
+            calls = 0
             while time.perf_counter() - start < SECONDS:
                 call()
                 calls += 1
@@ -72,11 +74,13 @@ def bare_dataset(replay: Any, batch_size: int) -> Iterator[Any]:
 
 
 def measure(kind: type, rows: list[Trajectory]) -> list[tuple[str, str]]:
-    replay, name = kind(SPEC, capacity=ROWS), kind.__name__
+    replay = kind(SPEC, capacity=ROWS)
+    name = kind.__name__
     for row in rows[:1000]:
         replay.add(row)
     replay.can_sample(999)
-    before, start = resident(), time.perf_counter()
+    before = resident()
+    start = time.perf_counter()
     for row in rows[1000:]:
         replay.add(row)
     seconds = time.perf_counter() - start
@@ -94,7 +98,8 @@ def measure(kind: type, rows: list[Trajectory]) -> list[tuple[str, str]]:
         lines += [(key, f"{value:,.0f}") for key, value in rates(candidates).items()]
         del dataset
         bare = candidates = None
-    dataset, count = replay.as_dataset(64), iter(range(10**9))
+    dataset = replay.as_dataset(64)
+    count = iter(range(10**9))
 
     def iteration() -> None:
         replay.add(rows[next(count) % len(rows)])

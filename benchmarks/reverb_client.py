@@ -1,5 +1,6 @@
-"""Our Reverb client beside Reverb's own: time to a first confirmed row, rows written and items
-sampled per second.
+"""Our Reverb client beside Reverb's own.
+
+It measures the time to a first confirmed row, and rows written and items sampled per second.
 
 Run `python benchmarks/reverb_client.py` where Reverb is installed (about two minutes). The server
 is a process of its own (`jax-agents replay-server`), as both clients use it. Rows are CartPole's
@@ -15,7 +16,8 @@ from jax_agents.replay.packing import RowLayout
 from jax_agents.replay.remote import RemoteReplay, ReverbClient
 from replay import SPEC, cartpole_rows, rates
 
-ROWS, BATCH = 40_000, 256
+ROWS = 40_000
+BATCH = 256
 OURS = """
 import sys, numpy as np
 from jax_agents.replay.remote import ReverbClient
@@ -36,7 +38,8 @@ writer.flush()
 def start_up(address: str) -> None:
     """Import, connection and a first confirmed row, in a fresh process."""
     for name, code in (("ours", OURS), ("Reverb's", THEIRS)):
-        begin, before = time.perf_counter(), os.times().children_user
+        begin = time.perf_counter()
+        before = os.times().children_user
         subprocess.run([sys.executable, "-c", code, address], check=True, stderr=subprocess.DEVNULL)
         print(
             f"start to first row, {name}: {time.perf_counter() - begin:.1f} s, "
@@ -60,7 +63,8 @@ def write(address: str) -> None:
             ours.stream.wait()
     ours.flush()
     print(f"rows written/s, our client: {ROWS / (time.perf_counter() - begin):,.0f}", flush=True)
-    reference, step = sw.create_reference_step([None]), sw.Condition.step_index
+    reference = sw.create_reference_step([None])
+    step = sw.Condition.step_index
     configs = [
         sw.create_config([reference[0][-2:]], "experience", [step() >= 1]),
         sw.create_config(

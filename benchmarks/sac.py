@@ -1,5 +1,6 @@
-"""SAC on Pendulum-v1 beside other libraries, side by side in one run: `python benchmarks/sac.py`
-(about 3 minutes, installed).
+"""SAC on Pendulum-v1 beside other libraries, in one run.
+
+Run `python benchmarks/sac.py` (about 3 minutes, installed).
 
 An iteration is one environment step and one update on a batch of 256. In the Python loop, over
 gymnasium: networks of 256-256 with ReLU, as in Stable-Baselines3. On device: rejax's configuration

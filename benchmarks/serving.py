@@ -1,5 +1,4 @@
-"""Latency and throughput of a policy server under 64 clients at a time, batched and one request by
-one.
+"""Latency and throughput of a policy server under 64 clients, batched and one by one.
 
     python benchmarks/serving.py [--clients 64] [--seconds 5]
 
@@ -137,8 +136,8 @@ async def load(host: str, port: int, clients: int, seconds: float) -> dict[str, 
 
 def request(method: str, path: str, body: bytes) -> bytes:
     """The bytes of a request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def exchange(

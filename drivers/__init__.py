@@ -10,7 +10,8 @@ from .collector import Collector
 from .driver import Driver
 from .episodes import Episodes, play_episodes
 from .parallel import ParallelDriver
-from .parameter_server import ParameterServer, RemoteParameterServer
+from .parameter_server import ParameterServer
+from .remote_parameter_server import RemoteParameterServer
 from .rollout import RolloutState, rollout, start_rollout
 from .supervision import ActorError, Supervisor
 

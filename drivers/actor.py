@@ -121,6 +121,7 @@ def host_class() -> type:
             where: str,
             timeout: float,
         ) -> int:
+            """Builds the object, and returns the id of the process."""
             self.made = make(actor, generation)
             self.timeout = timeout
             try:
@@ -130,6 +131,7 @@ def host_class() -> type:
             return os.getpid()
 
         def call(self, method: str, *args: Any) -> Any:
+            """Calls a method of the object, and notes where it is if that takes long."""
             import faulthandler
 
             if self.file is not None:
@@ -143,6 +145,7 @@ def host_class() -> type:
                 faulthandler.cancel_dump_traceback_later()
 
         def close(self) -> None:
+            """Closes the object, if it has a method for that."""
             getattr(self.made, "close", lambda: None)()
 
     return Host

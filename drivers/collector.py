@@ -17,7 +17,8 @@ from ..policies.versioned import VERSION, VersionedPolicy
 from ..replay.replay import Observer, ReplayBuffer
 from .block import Block
 from .driver import Driver
-from .parameter_server import ParameterServer, RemoteParameterServer
+from .parameter_server import ParameterServer
+from .remote_parameter_server import RemoteParameterServer
 
 _WAIT = 30.0  # seconds for the first parameters
 _PULL_SECONDS = 0.1
@@ -81,7 +82,8 @@ class Collector:
         self._pulled_at = 0.0
         seeds = np.random.SeedSequence([seed, actor, generation]).generate_state(2)
         self._key, random_key = jax.random.split(jax.random.key(int(seeds[0])))
-        policy, key = self.policy, self._key
+        policy = self.policy
+        key = self._key
         if self._warmup_steps:
             policy = self._versioned(RandomPolicy(self.env.specs.action), row_versions)
             key = random_key

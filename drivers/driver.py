@@ -6,7 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.types import StepType, TimeStep, Trajectory, Tree, make_row, split_action_mask
+from ..envs.environment import Environment
+from ..envs.types import (
+    PolicyStep,
+    StepType,
+    TimeStep,
+    Trajectory,
+    Tree,
+    make_row,
+    split_action_mask,
+)
 from ..envs.validation import check_mask
 from ..policies.policy import Policy, act, check_acting, mismatch
 
@@ -19,17 +28,22 @@ class Driver:
     counts the driver's rows from its first one.
 
     Args:
-      env: a host environment, unbatched or of n environments.
-      policy: how to act.
-      observers: callables that take a row: `buffer.add`, a metric, any function.
-      key: the typed key of the policy's draws.
-      seed: of the environment's first reset; None leaves it to the environment.
+      env: Host environment, unbatched or of n environments.
+      policy: Policy that acts.
+      observers: Callables that take a row: `buffer.add`, a metric, any function.
+      key: Typed key of the policy's draws; None is `jax.random.key(0)`.
+      seed: Seed of the environment's first reset; None leaves it to the environment.
 
     Attributes:
-      time_step: the last time step; None before the first run.
-      policy_state: the policy's recurrent state for it.
-      num_rows, num_steps, num_episodes: what all runs together have done; steps and episodes are
-        summed over environments.
+      env: The environment.
+      policy: The policy.
+      observers: The observers.
+      time_step: The last time step; None before the first run.
+      policy_state: The policy's recurrent state for it.
+      num_rows: Number of rows of all runs together, boundary rows included.
+      num_steps: Number of environment steps, summed over environments.
+      num_episodes: Number of episodes that ended, summed over environments, each counted with its
+        boundary row.
 
     Raises:
       TypeError: if `env`, `policy` or `observers` is something else.
@@ -37,7 +51,7 @@ class Driver:
 
     def __init__(
         self,
-        env: Any,
+        env: Environment,
         policy: Policy,
         observers: Sequence[Callable[[Trajectory], Any]] = (),
         *,
@@ -54,7 +68,9 @@ class Driver:
         self.policy = policy
         self.observers = tuple(observers)
         self.time_step: Any = None
-        self.num_rows = self.num_steps = self.num_episodes = 0
+        self.num_rows = 0
+        self.num_steps = 0
+        self.num_episodes = 0
         self._key = jax.random.key(0) if key is None else key
         self._seed = seed
         self._batch_shape = () if env.num_envs is None else (env.num_envs,)
@@ -68,15 +84,18 @@ class Driver:
         num_rows: int | None = None,
         params: Tree = None,
     ) -> TimeStep:
-        """Runs until the first of the given limits is reached, and returns the time step where it
-        stopped.
+        """Runs until the first of the given limits is reached.
 
         Args:
-          num_steps: environment steps, boundary rows not counted, summed over environments.
-          num_episodes: episodes that end, each counted with its boundary row, summed over
+          num_steps: Number of environment steps, boundary rows not counted, summed over
             environments.
-          num_rows: rows (batches of them), boundary rows counted.
-          params: what the policy needs, `agent.policy_params(state)`.
+          num_episodes: Number of episodes that end, each counted with its boundary row, summed over
+            environments.
+          num_rows: Number of rows (batches of them), boundary rows counted.
+          params: Parameters of the policy, `agent.policy_params(state)`.
+
+        Returns:
+          The time step where it stopped.
 
         Raises:
           ValueError: if no limit is given, or one is less than 1.
@@ -92,8 +111,10 @@ class Driver:
         return self.time_step
 
     def start(self) -> tuple[TimeStep, Tree]:
-        """Resets the environment if no run has yet; returns the time step and the policy's state to
-        act on.
+        """Resets the environment if no run has done so.
+
+        Returns:
+          The time step to act on, and the policy's state.
         """
         if self.time_step is None:
             self.time_step = self.env.reset(self._seed)
@@ -101,13 +122,23 @@ class Driver:
         return self.time_step, self.policy_state
 
     def set_policy(self, policy: Policy, key: jax.Array) -> None:
-        """Goes on with another policy, from its initial state, with a key of its own."""
-        self.policy, self._key = policy, key
+        """Goes on with another policy, from its initial state.
+
+        Args:
+          policy: Policy that acts from now on.
+          key: Typed key of its draws.
+        """
+        self.policy = policy
+        self._key = key
         self.policy_state = policy.initial_state(self._batch_shape)
 
     def step(self, params: Tree = None) -> Trajectory:
-        """Makes one row (a batch of n), shows it to the observers and returns it; call `start`
-        first.
+        """Makes one row (a batch of n), shows it to the observers and returns it.
+
+        Call `start` first.
+
+        Args:
+          params: Parameters of the policy.
 
         Raises:
           ValueError: if the policy cannot act with these parameters.
@@ -126,9 +157,13 @@ class Driver:
             raise ValueError(mismatch(self.env, self.policy, params, error)) from error
         return self.take(policy_step)
 
-    def take(self, policy_step: Any) -> Trajectory:
-        """Makes the row of an action that was chosen already, as `step` does; for loops that fuse
-        acting with training.
+    def take(self, policy_step: PolicyStep) -> Trajectory:
+        """Makes the row of an action that was chosen already, as `step` does.
+
+        It is for loops that fuse acting with training.
+
+        Args:
+          policy_step: Result of the policy for `time_step`.
         """
         mask = split_action_mask(self.time_step.observation)[1]
         if mask is not None:

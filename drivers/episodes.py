@@ -1,12 +1,11 @@
-"""Whole episodes of a JAX environment on device: to evaluate a policy, and as the fitness of
-evolution.
-"""
+"""Whole episodes of a JAX environment, played on device."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..envs.environment import JaxEnvironment
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, Tree
 from ..networks.normalizer import RunningStatistics, init_statistics, update_statistics
@@ -14,9 +13,12 @@ from ..policies.policy import Policy, check_pure
 
 
 class Episodes(NamedTuple):
-    """Undiscounted `returns` (float32) and `lengths` in steps (int32) of episodes `[num_episodes]`.
+    """The results of episodes.
 
-    `statistics` are those of the observations that were acted on, or None.
+    Attributes:
+      returns: Undiscounted returns, float32 `[num_episodes]`.
+      lengths: Lengths in steps, int32 `[num_episodes]`.
+      statistics: Statistics of the observations that were acted on, or None.
     """
 
     returns: Array
@@ -25,7 +27,7 @@ class Episodes(NamedTuple):
 
 
 def play_episodes(
-    env: Any,
+    env: JaxEnvironment,
     policy: Policy,
     params: Tree,
     key: Array,
@@ -34,21 +36,21 @@ def play_episodes(
     *,
     statistics: bool = False,
 ) -> Episodes:
-    """Plays the first episode of each of `num_episodes` environments, until all have ended or
-    `max_steps` have been taken.
+    """Plays the first episode of each of `num_episodes` environments.
 
-    Which episodes count is so fixed beforehand: a number of them, taken as they end, would favour
-    short ones. An episode that lasts longer counts with what it has earned by then. A pure
-    function: jit it, and vmap it over `params` and `key`.
+    The episodes that count are so fixed beforehand: a number of them, taken as they end, would
+    favour short ones. An episode that lasts longer than `max_steps` counts with what it has earned
+    by then. It serves to evaluate a policy, and as the fitness of evolution. A pure function: jit
+    it, and vmap it over `params` and `key`.
 
     Args:
-      env: a JAX environment.
-      policy: what acts.
-      params: what the policy needs.
-      key: of resets and draws.
-      num_episodes: how many environments.
-      max_steps: the most steps of an episode.
-      statistics: also gather those of the observations.
+      env: JAX environment.
+      policy: Policy that acts.
+      params: Parameters of the policy.
+      key: Typed key of resets and draws.
+      num_episodes: Number of environments.
+      max_steps: Greatest number of steps of an episode.
+      statistics: Gather statistics of the observations, too.
 
     Raises:
       TypeError: if the policy is plain Python.
@@ -79,21 +81,9 @@ def play_episodes(
         env_state, time_step = step_batch(env, env_state, decision.action, num_episodes)
         returns = episodes.returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
         episodes = Episodes(returns, episodes.lengths + running, seen)
-        return (
-            row + 1,
-            env_state,
-            time_step,
-            decision.state,
-            episodes,
-            running & ~time_step.is_last(),
-        )
+        running &= ~time_step.is_last()
+        return row + 1, env_state, time_step, decision.state, episodes, running
 
-    carry = (
-        jnp.int32(0),
-        env_state,
-        time_step,
-        policy.initial_state((num_episodes,)),
-        episodes,
-        running,
-    )
+    policy_state = policy.initial_state((num_episodes,))
+    carry = (jnp.int32(0), env_state, time_step, policy_state, episodes, running)
     return jax.lax.while_loop(unfinished, step, carry)[-2]

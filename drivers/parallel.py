@@ -1,13 +1,10 @@
 """Drivers on Ray actors: each steps environments of its own, a bounded slice at a time."""
 
-import collections
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from ..envs.environment import Environment
 from ..envs.specs import EnvironmentSpecs
@@ -16,8 +13,10 @@ from ..policies.policy import Policy
 from ..replay.replay import ReplayBuffer
 from .actor import Supervision
 from .block import Block
+from .block_counts import BlockCounts
 from .collector import Collector
-from .parameter_server import ParameterServer, RemoteParameterServer
+from .parameter_server import ParameterServer
+from .remote_parameter_server import RemoteParameterServer, reachable_server
 from .supervision import Supervisor
 
 _SUPERVISION = Supervision()
@@ -45,13 +44,10 @@ class ParallelDriver:
     refer to it, and hold no JAX arrays.
 
     Args:
-      make_env: Function that builds an actor's host environment, of n environments (they act in one
-        call) or unbatched.
-      make_policy: Function that builds its policy from the environment's specs: the agent's collect
-        policy, usually.
+      make_env: Function that builds an actor's host environment, batched or not.
+      make_policy: Function that builds its policy from the environment's specs.
       num_actors: Number of actors; 0 runs in this process.
-      num_rows: Number of rows of a slice, in each environment; it should take an actor 10 ms at
-        least.
+      num_rows: Number of rows of a slice, in each environment; 10 ms of work at least.
       make_replay: Function that builds the buffer that rows are written to, in the actor:
         `lambda: RemoteReplay(spec, address)`. None sends the rows here.
       actor_params: Dict for each actor, put over the policy's parameters: {"epsilon": 0.4}.
@@ -72,8 +68,6 @@ class ParallelDriver:
       num_actors: Number of actors, as given.
       parameters: Server where parameters are published.
       version: Version that was published last.
-      num_steps: Number of environment steps of all blocks, those dropped included.
-      num_episodes: Number of episodes of all blocks, those dropped included.
 
     Raises:
       ValueError: if a number is out of range, or actors cannot reach `parameters`.
@@ -107,15 +101,10 @@ class ParallelDriver:
             )
         self.num_actors = num_actors
         self._own_parameters = parameters is None
-        self.parameters = _parameters(parameters, num_actors)
+        self.parameters = reachable_server(parameters, num_actors)
         self.version = -1
-        self.max_staleness = max_staleness
-        self.num_steps = 0
-        self.num_episodes = 0
-        self._num_dropped = 0
+        self._counts = BlockCounts(max_staleness)
         self._early: list[Block] = []  # ended while something else was waited for
-        self._returns: collections.deque[float] = collections.deque(maxlen=100)
-        self._staleness: collections.deque[int] = collections.deque(maxlen=1000)
         make = partial(
             Collector,
             make_env=make_env,
@@ -142,6 +131,16 @@ class ParallelDriver:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def num_steps(self) -> int:
+        """The number of environment steps of all blocks, those dropped included."""
+        return self._counts.num_steps
+
+    @property
+    def num_episodes(self) -> int:
+        """The number of episodes of all blocks, those dropped included."""
+        return self._counts.num_episodes
 
     def publish(self, version: int, params: Tree, *, wait: bool = False) -> None:
         """Publishes parameters, with which the next slices act.
@@ -173,7 +172,7 @@ class ParallelDriver:
         blocks = early + [answer.value for answer in answers if answer.failure is None]
         if start and self.num_actors:  # in this process a slice is made when it is asked for
             self._start()
-        return [block for block in blocks if self._count(block)]
+        return [block for block in blocks if self._counts.add(block, self.version)]
 
     def run(self, num_steps: int) -> Iterator[Block]:
         """Yields blocks in the order in which they come.
@@ -191,9 +190,7 @@ class ParallelDriver:
             yield from self.poll(timeout=1.0)
 
     def gather(self) -> list[Block]:
-        """Returns one block of each actor, in their order, all made with the newest parameters.
-
-        This is for synchronous learning.
+        """Returns one block of each actor, in order, all made with the newest parameters.
 
         A slice that is lost to a failure is made again. Needs `max_in_flight=1`, and no slices left
         over from `run` or `poll`.
@@ -212,15 +209,14 @@ class ParallelDriver:
                     if isinstance(self.parameters, RemoteParameterServer):
                         self.parameters.repeat()
                     waiting.add(answer.actor)
-                elif self._count(answer.value):
+                elif self._counts.add(answer.value, self.version):
                     blocks[answer.actor] = answer.value
         return [blocks[actor] for actor in sorted(blocks)]
 
     def foreach_actor(self, function: Callable[[Collector], Any]) -> list[Any]:
         """Calls a function with each actor's `Collector`, between two slices.
 
-        Parameters must have been published. An actor that is lost meanwhile is asked again when it
-        was recreated.
+        Parameters must have been published. An actor that is lost meanwhile is asked again.
 
         Args:
           function: Function to call, which is sent by cloudpickle.
@@ -255,23 +251,16 @@ class ParallelDriver:
         return [pickle.loads(values[actor][0]) for actor in sorted(values)]
 
     def report(self) -> dict[str, float]:
-        """Returns numbers about all actors.
+        """Returns numbers about all actors: their work, its staleness, and what was lost.
 
-        They are steps, episodes, the mean return of the last 100 episodes, staleness (published
-        version minus a block's, of the last 1000 blocks), and the numbers of blocks and actors that
-        were lost.
+        Returns are those of the last 100 episodes; staleness is the published version minus a
+        block's, of the last 1000 blocks.
         """
         failures = self.supervisor.num_failures
-        staleness = np.array(self._staleness) if self._staleness else np.zeros(1)
         return {
-            "steps": self.num_steps,
-            "episodes": self.num_episodes,
-            "episode_return": float(np.mean(self._returns)) if self._returns else 0.0,
-            "staleness_mean": float(staleness.mean()),
-            "staleness_max": int(staleness.max()),
+            **self._counts.report(),
             "blocks": self.supervisor.num_answers,
             "blocks_lost": self.supervisor.num_lost,
-            "blocks_dropped": self._num_dropped,
             "restarts": sum(failures.values()),
             **{f"actors_{cause}": count for cause, count in failures.items()},
         }
@@ -295,31 +284,6 @@ class ParallelDriver:
         while free := self.supervisor.free():
             for actor in free:
                 self.supervisor.submit(actor, "run", self._newest)
-
-    def _count(self, block: Block) -> bool:
-        """Counts a block; returns True if it is fresh enough."""
-        self.num_steps += block.num_steps
-        self.num_episodes += len(block.returns)
-        self._returns.extend(block.returns.tolist())
-        staleness = max(0, self.version - block.version)
-        self._staleness.append(staleness)
-        fresh = self.max_staleness is None or staleness <= self.max_staleness
-        self._num_dropped += not fresh
-        return fresh
-
-
-def _parameters(
-    given: ParameterServer | RemoteParameterServer | None, num_actors: int
-) -> ParameterServer | RemoteParameterServer:
-    """Returns the server given, or a fresh one that the actors can reach."""
-    if num_actors and isinstance(given, ParameterServer):
-        raise ValueError(
-            "parameters: actors cannot reach a ParameterServer in this process; use "
-            "RemoteParameterServer"
-        )
-    if given is not None:
-        return given
-    return RemoteParameterServer() if num_actors else ParameterServer()
 
 
 def _pickled(

@@ -6,10 +6,10 @@ from typing import Any
 
 
 def import_ray() -> Any:
-    """Ray, told to start its processes in this environment.
+    """Imports Ray, set to start its processes in this environment, and returns it.
 
-    Under `uv run` it would else pack the project's folder and have uv make another environment,
-    which takes minutes. Whoever wants that sets RAY_ENABLE_UV_RUN_RUNTIME_ENV=1.
+    Under `uv run` it would otherwise pack the project's folder and have uv make another
+    environment, which takes minutes. To have that, set RAY_ENABLE_UV_RUN_RUNTIME_ENV=1.
     """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # JAX warns of forks. What `subprocess` forks becomes another program at once, and takes no lock
@@ -23,8 +23,9 @@ def import_ray() -> Any:
 
 
 def cpu_environment() -> dict[str, str]:
-    """Environment variables of an actor that computes on one CPU, however many devices are
-    simulated or present here.
+    """Returns the environment variables of an actor that computes on one CPU.
+
+    The number of devices that are simulated or present here does not matter.
     """
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC"), "1"
@@ -33,8 +34,10 @@ def cpu_environment() -> dict[str, str]:
 
 
 def learner_environment(num_gpus: float) -> dict[str, str]:
-    """Environment variables of a learner with so many GPUs, or a part of one; its CPU is one
-    device, whatever is simulated.
+    """Returns the environment variables of a learner, whose CPU is one device.
+
+    Args:
+      num_gpus: Number of its GPUs, or a fraction of one.
     """
     flags = [
         flag
@@ -43,13 +46,8 @@ def learner_environment(num_gpus: float) -> dict[str, str]:
     ]
     variables = {"XLA_FLAGS": " ".join(flags)}
     if not num_gpus:
-        return {
-            **variables,
-            "JAX_PLATFORMS": "cpu",
-            "CUDA_VISIBLE_DEVICES": "",
-        }  # Ray hides GPUs from those that reserve some
-    if num_gpus < 1:
-        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = (
-            f"{0.9 * num_gpus:.3f}"  # each would take three quarters
-        )
+        # (Ray itself hides GPUs only from those that reserve some.)
+        return {**variables, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if num_gpus < 1:  # each would take three quarters of the memory
+        variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * num_gpus:.3f}"
     return variables

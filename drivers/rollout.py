@@ -1,4 +1,4 @@
-"""The same step under `lax.scan`: rows of a JAX environment, made on device."""
+"""Rows of a JAX environment, made on device by a scan."""
 
 from functools import partial
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ..envs.environment import JaxEnvironment
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, TimeStep, Trajectory, Tree, make_row
 from ..policies.policy import Policy, check_pure
@@ -14,8 +15,14 @@ from ..policies.policy import Policy, check_pure
 
 @struct.dataclass
 class RolloutState:
-    """Where a rollout stands: leaves `[num_envs, ...]`, the acting key, and the number of the next
-    row (int32).
+    """The state of a rollout.
+
+    Attributes:
+      env_state: States of the environments, leaves `[num_envs, ...]`.
+      time_step: Time steps to act on, `[num_envs, ...]`.
+      policy_state: Recurrent state of the policy, `[num_envs, ...]`.
+      key: Typed key of the policy's draws.
+      row: Number of the next row, int32.
     """
 
     env_state: Any
@@ -26,7 +33,7 @@ class RolloutState:
 
 
 def start_rollout(
-    env: Any, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1
+    env: JaxEnvironment, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1
 ) -> RolloutState:
     """Resets `num_envs` copies of a JAX environment.
 
@@ -48,11 +55,18 @@ def start_rollout(
 
 
 def rollout(
-    env: Any, policy: Policy, params: Tree, state: RolloutState, num_rows: int
+    env: JaxEnvironment, policy: Policy, params: Tree, state: RolloutState, num_rows: int
 ) -> tuple[RolloutState, Trajectory]:
     """Makes `num_rows` rows in each environment, boundary rows counted.
 
-    Draws what a `Driver` with the same keys and parameters draws.
+    It draws the same numbers as a `Driver` with the same keys and parameters.
+
+    Args:
+      env: JAX environment.
+      policy: Policy that acts.
+      params: Parameters of the policy.
+      state: State to continue from.
+      num_rows: Number of rows.
 
     Returns:
       The state to continue from, and rows `[num_envs, num_rows, ...]`.

@@ -198,12 +198,8 @@ class Supervisor:
     def _start(self, slot: "Slot") -> None:
         slot.handle = self._actor_class.remote()
         where = str(self._folder / f"{slot.index}-{slot.generation}")
-        slot.add(
-            0,
-            slot.handle.build.remote(
-                self._make, slot.index, slot.generation, where, self._rules.timeout
-            ),
-        )
+        place = (slot.index, slot.generation, where)
+        slot.add(0, slot.handle.build.remote(self._make, *place, self._rules.timeout))
 
     def _end(self, slot: "Slot") -> None:
         import ray
@@ -254,7 +250,8 @@ class Supervisor:
         call, _ = slot.pending.popleft()
         slot.since = time.monotonic()
         if not slot.ready:
-            slot.ready, slot.pid = True, value
+            slot.ready = True
+            slot.pid = value
             return
         slot.in_a_row = 0
         self.num_answers += 1

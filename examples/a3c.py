@@ -1,5 +1,4 @@
-"""A3C (Mnih et al. 2016): each actor computes the gradient of its own rows; the learner applies
-them in the order they come.
+"""A3C (Mnih et al. 2016): actors compute gradients of their own rows; the learner applies them.
 
 python examples/a3c.py --num-actors 4
 """
@@ -78,19 +77,15 @@ def main(
     """Trains; returns the mean return of greedy episodes."""
     preset = PRESETS["A3C"].config
     config = dataclasses.replace(preset, num_steps=num_steps)
-    make_agent, make_env = (
-        config.agent,
-        partial(gym.make, env_name, num_envs=config.num_envs),
-    )
+    make_agent = config.agent
+    make_env = partial(gym.make, env_name, num_envs=config.num_envs)
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     state = agent.init(jax.random.key(seed))
 
     @jax.jit
     def apply(state: Any, gradient: Any) -> Any:
-        """One update whose gradient is the one given: that of its inner product with the
-        parameters.
-        """
+        """Makes an update with the gradient given: its inner product with the parameters has it."""
         product = lambda params: jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, params, gradient))
         return apply_loss(
             state, lambda params, key: LossInfo(product(params), {}, {}), agent.optimizer
@@ -105,7 +100,8 @@ def main(
         num_rows=config.num_rows,
         seed=seed,
     )
-    updates, steps, start = 0, 0, time.time()
+    updates = steps = 0
+    start = time.time()
     staleness: list[int] = []
     returns: list[float] = []
     with Supervisor(make, num_actors) as workers:
@@ -119,14 +115,15 @@ def main(
                 version, made, ended, gradient = answer.value
                 state = apply(state, gradient)
                 staleness.append(updates - version)
-                updates, steps, returns = updates + 1, steps + made, (returns + ended)[-100:]
+                updates += 1
+                steps += made
+                returns = (returns + ended)[-100:]
                 parameters.push(updates, agent.policy_params(state), wait=False)
                 if updates % 1_000 == 0:
-                    told = f"return {np.mean(returns):.1f}, staleness {np.mean(staleness[-1_000:]):.2f}, {workers.num_failures}"
-                    print(
-                        f"{time.time() - start:6.1f} s, {updates} updates, {steps} steps, {told}",
-                        flush=True,
-                    )
+                    age = np.mean(staleness[-1_000:])
+                    print(f"{time.time() - start:6.1f} s, {updates} updates, {steps} steps")
+                    print(f"  return {np.mean(returns):.1f}, staleness {age:.2f}", flush=True)
+                    print(f"  failures {workers.num_failures}", flush=True)
     parameters.close()
     average = compute_avg_return(
         env, agent.policy, num_episodes, agent.policy_params(state), seed=seed

@@ -1,5 +1,4 @@
-"""Ape-X (Horgan et al. 2018): many actors that explore differently, prioritised replay, one
-learner. DQN or DDPG.
+"""Ape-X (Horgan et al. 2018) with DQN or DDPG: many actors, prioritised replay, one learner.
 
     python examples/apex.py --num-actors 4
     python examples/apex.py --algorithm APEX_DDPG --env Pendulum-v1
@@ -32,9 +31,7 @@ from jax_agents.replay import HostReplay, RemoteReplay
 def exploration(
     algorithm: str, num_actors: int, epsilon: float, alpha: float
 ) -> list[dict[str, Any]]:
-    """What each actor's parameters say of its exploration: the paper's epsilons, or a ladder of
-    scales of noise.
-    """
+    """Returns parameters for each actor: the paper's epsilons, or a ladder of scales of noise."""
     rungs = np.arange(num_actors) / max(1, num_actors - 1)
     if algorithm == "APEX":
         return [{"epsilon": np.float32(epsilon ** (1 + alpha * rung))} for rung in rungs]
@@ -55,8 +52,9 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes. The paper's 360 actors have epsilon 0.4
-    and alpha 7.
+    """Trains, and returns the mean return of greedy episodes.
+
+    The paper's 360 actors have epsilon 0.4 and alpha 7.
     """
     preset = PRESETS[algorithm].config
     config = dataclasses.replace(
@@ -72,11 +70,9 @@ def main(
     }
     make_replay = partial(RemoteReplay, spec, tuple(addresses), **table) if addresses else None
     buffer = make_replay() if make_replay else HostReplay(spec, capacity=50_000, seed=seed, **table)
-    write = (
-        BlockWriter(partial(buffer.writer, num_envs))
-        if isinstance(buffer, HostReplay)
-        else (lambda block: None)
-    )
+    write: Any = lambda block: None
+    if isinstance(buffer, HostReplay):
+        write = BlockWriter(partial(buffer.writer, num_envs))
     dataset = buffer.as_dataset(config.batch_size)
 
     learner = Learner(agent)
@@ -86,7 +82,9 @@ def main(
         config.warmup_steps,
         slack=max(1, num_actors) * num_envs * num_rows,
     )
-    updates, age, start, reported = 0, 0.0, time.time(), 0
+    updates = reported = 0
+    age = 0.0
+    start = time.time()
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
         lambda specs: config.agent(specs).collect_policy,

@@ -1,5 +1,4 @@
-"""Evolution strategies (Salimans et al. 2017): actors play members of the population; only seeds
-and returns travel.
+"""Evolution strategies (Salimans et al. 2017): only seeds and returns travel between actors.
 
 python examples/es.py --num-actors 4
 """
@@ -40,7 +39,7 @@ class Player:
     def run(
         self, params: Any, noise: np.ndarray, members: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """The members, what each earned, and the steps of all."""
+        """Returns the members, the return of each, and the number of steps of all."""
         returns, lengths = self.fitness(params, noise, members, seed)
         return members, np.array(returns), int(lengths.sum())
 
@@ -53,40 +52,41 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes."""
+    """Trains, and returns the mean return of greedy episodes."""
     preset = PRESETS["ES"].config
-    config, env = preset, jax_environment(env_name)
+    config = preset
+    env = jax_environment(env_name)
     make_agent = config.agent
     agent = make_agent(env.specs)
-    state, tell = agent.init(jax.random.key(seed)), jax.jit(agent.tell)
+    state = agent.init(jax.random.key(seed))
+    tell = jax.jit(agent.tell)
     members = np.arange(config.population_size, dtype=np.int32)
-    parts = np.split(
-        members, 5 if config.population_size % 5 == 0 else 2
-    )  # of one size: one compilation
-    generation, steps, start = 0, 0, time.time()
+    # Of one size, for one compilation.
+    parts = np.split(members, 5 if config.population_size % 5 == 0 else 2)
+    generation = steps = 0
+    start = time.time()
     make = partial(Player, env_name=env_name, make_agent=make_agent, max_steps=config.max_steps)
     with Supervisor(make, num_actors, max_in_flight=2) as players:
         while steps < num_steps:
             params = agent.policy_params(state)
             noise = np.array(jax.random.key_data(params.pop("noise_key")))
             params = jax.tree.map(np.array, params)
-            fitness, waiting = np.full(len(members), np.nan, np.float32), list(parts)
+            fitness = np.full(len(members), np.nan, np.float32)
+            waiting = list(parts)
             asked: dict[int, np.ndarray] = {}
             while waiting or asked:
                 while waiting and (free := players.free()):
                     part = waiting.pop()
-                    asked[
-                        players.submit(free[0], "run", params, noise, part, seed + generation)
-                    ] = part
+                    call = players.submit(free[0], "run", params, noise, part, seed + generation)
+                    asked[call] = part
                 for answer in players.collect(timeout=1.0):
                     part = asked.pop(answer.call)
                     if answer.failure is not None:
-                        waiting.append(
-                            part
-                        )  # its members are played once more, with the same seeds
+                        waiting.append(part)  # to be played once more, with the same seeds
                         continue
                     played, returns, made = answer.value
-                    fitness[played], steps = returns, steps + made
+                    fitness[played] = returns
+                    steps += made
             state, _ = tell(state, jnp.asarray(fitness))
             generation += 1
             if generation % 10 == 0:

@@ -1,5 +1,4 @@
-"""IMPALA (Espeholt et al. 2018): actors never wait for the learner, which corrects for their older
-policies by V-trace.
+"""IMPALA (Espeholt et al. 2018): actors do not wait for the learner, which corrects by V-trace.
 
 python examples/impala.py --num-actors 2
 python examples/impala.py --algorithm APPO
@@ -33,9 +32,7 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains, for the preset's steps if none are given; returns the mean return of greedy
-    episodes.
-    """
+    """Trains, for the preset's steps if none are given, and returns a greedy mean return."""
     preset = PRESETS[algorithm].config
     config = preset if num_steps is None else dataclasses.replace(preset, num_steps=num_steps)
     make_agent = config.agent
@@ -44,7 +41,9 @@ def main(
     state = agent.init(jax.random.key(seed))
     passes = {"num_epochs": config.num_epochs, "num_minibatches": config.num_minibatches}
     update = jax.jit(partial(learn, agent, **passes), donate_argnums=0)
-    key, updates, start, reported = jax.random.key(seed + 1), 0, time.time(), 0
+    key = jax.random.key(seed + 1)
+    updates = reported = 0
+    start = time.time()
     queue: list[Block] = []  # never long: an actor has at most two slices that are not learned from
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),

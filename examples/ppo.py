@@ -1,5 +1,4 @@
-"""Synchronous actors: PPO or A2C learns from one slice of each, made with the newest parameters,
-while they wait.
+"""Synchronous actors: PPO or A2C learns from one slice of each, while they wait.
 
 python examples/ppo.py --num-actors 2
 python examples/ppo.py --algorithm A2C
@@ -30,8 +29,9 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes. The actors share the configuration's
-    environments.
+    """Trains, and returns the mean return of greedy episodes.
+
+    The actors share the configuration's environments.
     """
     preset = PRESETS[algorithm].config
     config = dataclasses.replace(preset, num_steps=num_steps)
@@ -40,11 +40,14 @@ def main(
     env = gym.make(env_name)
     agent = make_agent(env.specs)
     state = agent.init(jax.random.key(seed))
-    epochs, parts = config.num_epochs, config.num_minibatches
+    epochs = config.num_epochs
+    parts = config.num_minibatches
     update = jax.jit(
         lambda state, rows, key: learn(agent, state, rows, key, epochs, parts), donate_argnums=0
     )
-    key, iteration, start, reported = jax.random.key(seed + 1), 0, time.time(), 0
+    key = jax.random.key(seed + 1)
+    iteration = reported = 0
+    start = time.time()
     with ParallelDriver(
         partial(gym.make, env_name, num_envs=num_envs),
         lambda specs: config.agent(specs).collect_policy,

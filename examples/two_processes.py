@@ -1,5 +1,6 @@
-"""One learner in two processes: each has two of four devices and half of each batch, and all have
-the same parameters.
+"""One learner in two processes, each with two of four devices and half of each batch.
+
+Both have the same parameters.
 
     python examples/two_processes.py
 
@@ -31,20 +32,23 @@ from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, sam
 from jax_agents.experiments import export_weights
 from jax_agents.learners import Learner
 
-PROCESSES, BATCH, UPDATES = 2, 64, 200
+PROCESSES = 2
+BATCH = 64
+UPDATES = 200
 SPECS = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(3))
 
 
 def make_agent() -> agents.BehavioralCloningAgent:
-    """Learns an expert's actions from observations."""
+    """Returns an agent that learns an expert's actions from observations."""
     return agents.BehavioralCloningAgent(
         SPECS, networks.ActorNetwork(SPECS.action, (32,)), optax.sgd(0.3)
     )
 
 
 def expert_rows(update: int) -> Any:
-    """A batch `[BATCH, 1]` of an expert who takes the largest number's place. Here all draw it;
-    each reads a part.
+    """Returns a batch `[BATCH, 1]` of an expert that takes the largest number's place.
+
+    Here all processes draw it, and each uses a part.
     """
     rows = sample(make_agent().collect_data_spec, jax.random.key(update), (BATCH, 1))
     rows = jax.device_get(rows)
@@ -55,9 +59,7 @@ def expert_rows(update: int) -> Any:
 
 
 def train(process: int, address: str, folder: Path | None) -> None:
-    """What each process does; every one of them makes the same calls, or all wait for it in
-    vain.
-    """
+    """Trains in one process; all must make the same calls, or the others wait in vain."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, PROCESSES, process, initialization_timeout=60)

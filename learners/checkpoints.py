@@ -153,8 +153,8 @@ class Checkpointer:
         step = self.latest() if step is None else step
         if step is None or not self.path(step).is_dir():
             have = f"steps {self.steps()}" if self.steps() else "none"
-            wanted = "" if step is None else f" of step {step}"
-            raise FileNotFoundError(f"no checkpoint{wanted} in {self.folder}; there are {have}")
+            number = "" if step is None else f" of step {step}"
+            raise FileNotFoundError(f"no checkpoint{number} in {self.folder}; there are {have}")
         path = self.path(step)
         with self._explained(step, path):
             manifest = self.read_manifest(step)
@@ -255,7 +255,7 @@ class Checkpointer:
 
 
 def _parts(state: Tree) -> dict[str, Tree]:
-    """Returns the parts of a state that are written apart: a dict's entries, or "" for the whole."""
+    """Returns the parts that are written apart: a dict's entries, or the whole, called ""."""
     named = isinstance(state, dict) and all(str(name).isidentifier() for name in state)
     return dict(state) if named and state else {"": state}
 

@@ -33,7 +33,8 @@ def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> Non
     else:
         in_jax = not hasattr(env, "num_envs")
     learns_on_policy = hasattr(agent, "prepare")
-    given, wanted = _name(on_policy, on_device), _name(learns_on_policy, in_jax)
+    given = _name(on_policy, on_device)
+    wanted = _name(learns_on_policy, in_jax)
     if given != wanted:
         learns = "from rows of its own policy" if learns_on_policy else "from replay"
         lives = "is in JAX" if in_jax else "is on the host"

@@ -1,6 +1,4 @@
-"""How the learners' programs are compiled: what XLA and LLVM are asked for, where their defaults
-cost small networks time.
-"""
+"""Options for compiling the programs of learners, where the defaults cost small networks time."""
 
 import math
 import os
@@ -16,12 +14,15 @@ from ..envs.types import Array, Tree
 
 
 def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, Any]:
-    """Arguments of `jit` for a program with these parameters by role: on a CPU, LLVM's first level
-    of optimisation.
+    """Returns arguments of `jit` that set LLVM's level of optimisation on a CPU.
 
-    It compiles in as little as half the time of the third; what it makes of networks below 256 x
-    256 is as fast (within 5 %) or faster. A level that is set in XLA_FLAGS stays. JAX before 0.5
-    has no such argument.
+    The first level compiles in as little as half the time of the third, and networks below 256 x
+    256 are as fast with it (within 5 %) or faster. A level that is set in XLA_FLAGS stays. JAX
+    before 0.5 has no such argument.
+
+    Args:
+      params: Parameters of the program by role.
+      level: Level of optimisation.
     """
     small = all(math.prod(x.shape) < 256 * 256 for x in jax.tree.leaves(params))
     if not small or jax.default_backend() != "cpu" or jax.__version_info__ < (0, 5):
@@ -32,8 +33,7 @@ def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, 
 
 
 def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -> dict[str, Any]:
-    """Arguments of `jit` for a program that Python calls again and again, such as an update on one
-    batch: fast small ones.
+    """Returns arguments of `jit` for a program that Python calls often, such as one update.
 
     On a CPU, JAX 0.5 and 0.6 run them twice as fast without XLA's new runtime, which alone computes
     two things at once, such as an ensemble's members that are apart (a tuple). JAX 0.10 and later
@@ -42,11 +42,16 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
 
     Compiled loops take `optimization_level` alone: they gain nothing, and JAX 0.6 aborts when it
     compiles REINFORCE's for its old runtime.
+
+    Args:
+      params: Parameters of the program by role.
+      batch_size: Number of examples in its batch.
     """
     level = optimization_level(params)
     if jax.default_backend() != "cpu":
         return level
-    options, version = level.get("compiler_options", {}), jax.__version_info__
+    options = level.get("compiler_options", {})
+    version = jax.__version_info__
     if (0, 5) <= version < (0, 7) and not any(isinstance(role, tuple) for role in params.values()):
         options["xla_cpu_use_thunk_runtime"] = False
     if (
@@ -58,11 +63,17 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
 
 
 def compile_ahead(function: Any, *args: Tree) -> threading.Thread:
-    """Compiles a jitted function for arguments like `args` (their shapes do) while the caller does
-    something else.
+    """Compiles a jitted function while the caller does something else.
 
     Join the thread before the first call, which finds the program made. An error is left to that
     call, which will meet it too.
+
+    Args:
+      function: Jitted function.
+      args: Arguments, or their shapes.
+
+    Returns:
+      The thread that compiles.
     """
 
     def compile_it() -> None:
@@ -78,5 +89,5 @@ def compile_ahead(function: Any, *args: Tree) -> threading.Thread:
 
 
 def initial_state(agent: Agent, key: Array) -> TrainState:
-    """`agent.init`, compiled as what runs once."""
+    """Returns the result of `agent.init`, compiled quickly, since it runs once."""
     return jax.jit(agent.init, **optimization_level({}, level=0))(key)

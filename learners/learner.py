@@ -16,7 +16,7 @@ _AXIS = "devices"
 
 
 class Learner:
-    """Compiles an agent's update, donates its state, and splits each batch over devices.
+    """An agent's update, compiled, which donates the state and splits each batch over devices.
 
     On several devices each holds the whole state and gets an equal part of the batch; a batch that
     does not divide is padded with examples of weight 0 and the others' weights grow to match, so
@@ -28,15 +28,16 @@ class Learner:
     state after an update on all parts.
 
     Args:
-      agent: what to train.
-      devices: the devices to use; None: all of this process for "pmap" and "sharded", the default
+      agent: Agent to train.
+      devices: Devices to use; None uses all of this process for "pmap" and "sharded", the default
         one for "jit".
-      method: "jit" on one device; "pmap" maps the update over devices and averages gradients;
-        "sharded" lets the compiler do so for one program over a batch split by a `NamedSharding`.
+      method: Way to use them: "jit" on one device; "pmap" maps the update over devices and averages
+        gradients; "sharded" lets the compiler do so for one program over a batch split by a
+        `NamedSharding`.
 
     Raises:
-      ValueError: for another method, several devices with "jit", or several processes' without
-        "sharded".
+      ValueError: if the method is another one, or there are several devices with "jit", or several
+        processes without "sharded".
     """
 
     def __init__(
@@ -66,10 +67,8 @@ class Learner:
                 f"{method!r}"
             )
         mesh = Mesh(np.array(self.devices), (_AXIS,))
-        self._whole, self._split = (
-            NamedSharding(mesh, PartitionSpec()),
-            NamedSharding(mesh, PartitionSpec(_AXIS)),
-        )
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._split = NamedSharding(mesh, PartitionSpec(_AXIS))
         if method == "pmap":
             self._train = jax.pmap(
                 partial(agent.train, shards=_AXIS), _AXIS, devices=self.devices, donate_argnums=0
@@ -78,11 +77,11 @@ class Learner:
             self._train = jax.jit(agent.train, donate_argnums=0)
 
     def init(self, key: Array) -> TrainState:
-        """A fresh state, placed."""
+        """Returns a fresh state, placed."""
         return self.place(self.agent.init(key))
 
     def place(self, state: TrainState) -> TrainState:
-        """Copies a state to the devices; with "pmap" its leaves get a leading axis of devices."""
+        """Returns a copy of a state on the devices; "pmap" adds a leading axis of devices."""
         if self.method == "pmap":
             copy = jax.pmap(
                 lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices
@@ -93,8 +92,9 @@ class Learner:
         return jax.tree.map(jnp.copy, jax.device_put(state, self._whole))
 
     def fetch(self, state: TrainState) -> TrainState:
-        """A copy of a placed state, without an axis of devices, on this process's first: to save
-        it, or to act with.
+        """Returns a copy of a placed state on the first device, to save or to act with.
+
+        It has no axis of devices.
         """
         if self.method == "pmap":
             state = jax.tree.map(lambda x: x[0], state)
@@ -105,15 +105,20 @@ class Learner:
     def train(
         self, state: TrainState, experience: Tree, weights: Array | None = None
     ) -> tuple[TrainState, LossInfo]:
-        """One update on experience `[B, T, ...]` (or what else the agent's `train` takes,
-        `[B, ...]`), of weights `[B]`.
+        """Trains once on a batch.
+
+        Args:
+          state: Placed state, which is donated.
+          experience: Argument of the agent's `train`, leaves `[B, ...]`.
+          weights: Weights of the examples, `[B]`.
 
         Returns:
           The placed state, and a `LossInfo` whose `per_example` leaves are `[B]`.
         """
-        size, count = np.shape(jax.tree.leaves(experience)[0])[0], len(self._own)
         if len(self.devices) == 1 and self.method != "pmap":
             return self._train(state, experience, weights)
+        size = np.shape(jax.tree.leaves(experience)[0])[0]
+        count = len(self._own)
         experience, weights = pad_batch(experience, weights, count)
         if self.method == "sharded":
             if self._shared:
@@ -136,6 +141,6 @@ class Learner:
 
 
 def _own_part(x: Array) -> np.ndarray:
-    """This process's rows of an array that is split over several."""
+    """Returns this process's rows of an array that is split over several."""
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data) for shard in shards])

@@ -126,7 +126,8 @@ class OnPolicyLoop:
         """
         if num_iterations < 1:
             raise ValueError(f"num_iterations: expected at least 1, got {num_iterations}")
-        driver, totals = self.driver, self._zeros
+        driver = self.driver
+        totals = self._zeros
         driver.start()
         for _ in range(num_iterations):
             for t in range(self._num_rows):

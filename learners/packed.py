@@ -1,5 +1,7 @@
-"""What makes calls from Python cheap: a tree as a few vectors, since their cost grows with the
-number of arrays, not with their size."""
+"""Trees as a few vectors, which are cheap to pass to compiled functions.
+
+The cost of a call from Python grows with the number of arrays, not with their size.
+"""
 
 import math
 from typing import Any
@@ -12,11 +14,12 @@ from ..envs.types import Array, Tree
 
 
 class PackedTree:
-    """How trees like `example` (arrays or their shapes) are packed: one vector per dtype, typed
-    keys as they are.
+    """A way to pack trees of one structure: one vector per dtype, typed keys as they are.
 
-    With `largest`, leaves of more elements stay as they are too: to copy them costs more than to
-    hand them over.
+    Args:
+      example: Tree of arrays or of their shapes.
+      largest: Greatest number of elements of a leaf that is packed. Larger leaves stay as they are:
+        to copy them costs more than to hand them over.
     """
 
     def __init__(self, example: Tree, largest: float = math.inf):
@@ -33,8 +36,9 @@ class PackedTree:
                 self._groups.setdefault(np.dtype(leaf.dtype), []).append(i)
 
     def zeros(self) -> list[np.ndarray]:
-        """Vectors of zeros on the host. `unpack` gives the leaves as views of them: writing there
-        packs. Vectors only.
+        """Returns vectors of zeros on the host; leaves that are not packed are left out.
+
+        `unpack` gives the leaves as views of them: writing to a view packs.
         """
         sizes = [math.prod(shape) for shape in self._shapes]
         return [
@@ -42,7 +46,7 @@ class PackedTree:
         ]
 
     def pack(self, tree: Tree) -> list[Array]:
-        """The tree as a list of vectors; jit it."""
+        """Returns the tree as a list of vectors, and of leaves that are not packed; jit it."""
         leaves = self._treedef.flatten_up_to(tree)
         vectors = [
             jnp.concatenate([jnp.ravel(leaves[i]) for i in group])
@@ -51,7 +55,7 @@ class PackedTree:
         return vectors + [leaves[i] for i in self._single]
 
     def unpack(self, vectors: list[Array]) -> Tree:
-        """The inverse of `pack`."""
+        """Returns the tree that `pack` got."""
         leaves: list[Any] = [None] * len(self._shapes)
         for vector, group in zip(vectors, self._groups.values(), strict=False):
             start = 0

@@ -1,4 +1,4 @@
-"""A batch in parts for several learners, and the mean of what they make of them."""
+"""Batches in parts for several learners or updates, and the mean of the parts' results."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,13 @@ from ..envs.types import Array, Tree
 
 
 class Part(NamedTuple):
-    """A learner's part of a batch: leaves `[S, ...]` and weights `[S]`, of which `size` count; the
-    first one's index.
+    """A learner's part of a batch.
+
+    Attributes:
+      batch: Leaves `[S, ...]`.
+      weights: Weights of the examples, `[S]`, or None.
+      first: Index in the whole batch of the first example.
+      size: Number of the examples that count, at most S.
     """
 
     batch: Tree
@@ -94,7 +99,12 @@ def _take_padded(
 
 
 def weighted_average(trees: Sequence[Tree], sizes: Sequence[int]) -> Tree:
-    """The mean of trees of NumPy arrays, weighted by sizes; those of size 0 are not looked at."""
+    """Returns the mean of trees of NumPy arrays, weighted by sizes.
+
+    Args:
+      trees: Trees of one structure.
+      sizes: Size of each part; trees of size 0 are ignored.
+    """
     counted = [
         (tree, np.float32(size / sum(sizes)))
         for tree, size in zip(trees, sizes, strict=True)

@@ -1,6 +1,4 @@
-"""Random permutations in time proportional to their size: without the sort of
-`jax.random.permutation`.
-"""
+"""Random permutations in time proportional to their size, without a sort."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +9,16 @@ _ROUNDS = 24  # the paper's; fewer than 12 leave traces that a chi-squared test 
 
 
 def permutation(key: Array, size: int) -> Array:
-    """A random permutation of 0 .. size - 1, int32 `[size]`, from a typed key.
+    """Returns a random permutation of 0 .. size - 1, int32 `[size]`.
 
     Each number is enciphered by a Feistel network of random round keys, which is one to one on 0 ..
     2^n - 1, and again for as long as the result is not below `size` (Mitchell et al. 2022,
     Bandwidth-Optimal Random Shuffling for GPUs). Sorting random numbers instead was 18 % of PPO's
     time on a CPU, with batches of 32,768 examples.
+
+    Args:
+      key: Typed random key.
+      size: Number of elements.
 
     Raises:
       ValueError: if the size is less than 1.
@@ -27,11 +29,11 @@ def permutation(key: Array, size: int) -> Array:
     round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
     def encipher(x: Array) -> Array:
-        high, low = (
-            bits - bits // 2,
-            bits // 2,
-        )  # widths of the halves, which change places in every round
-        left, right = x >> low, x & ((1 << low) - 1)
+        # Widths of the halves, which change places in every round.
+        high = bits - bits // 2
+        low = bits // 2
+        left = x >> low
+        right = x & ((1 << low) - 1)
         for i in range(_ROUNDS):
             left, right = right, left ^ (_scramble(right ^ round_keys[i]) >> (32 - high))
             high, low = low, high
@@ -45,7 +47,7 @@ def permutation(key: Array, size: int) -> Array:
 
 
 def _scramble(x: Array) -> Array:
-    """Every bit of the result depends on every bit of x (the last steps of MurmurHash3)."""
+    """Mixes the bits of x, so that each depends on all (the last steps of MurmurHash3)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -1,7 +1,7 @@
-"""Pure metrics of a stream of rows; each reads one small record, which works under `jit`, `scan`
-and `vmap`.
+"""Pure metrics of a stream of rows.
 
-All metrics keep the same record, so in a scan one record serves several:
+Each reads one small record, which works under `jit`, `scan` and `vmap`. All metrics keep the same
+record, so in a scan one record serves several:
 
     >>> average, longest = AverageReturn(), AverageEpisodeLength()
     >>> record = average.init(batch_shape=(4,))
@@ -26,12 +26,16 @@ from .counting import accumulate
 
 @struct.dataclass
 class EpisodeRecord:
-    """What metrics are computed from, as NumPy or JAX arrays.
+    """The record that metrics are computed from, as NumPy or JAX arrays.
 
-    `episode_return` and `episode_length` `[*batch_shape]` belong to the episodes under way,
-    `returns` and `lengths` `[buffer_size]` to the last ones that ended (zeros where there are not
-    that many yet; in no order). `steps` and `episodes` are counts of environment steps and of ended
-    episodes (scalars; int32 on a device).
+    Attributes:
+      episode_return: Returns so far of the unfinished episodes, `[*batch_shape]`.
+      episode_length: Lengths so far of the unfinished episodes, `[*batch_shape]`.
+      returns: Returns of the last episodes that ended, in no order, `[buffer_size]`; zeros where
+        there are not that many yet.
+      lengths: Lengths of these episodes, `[buffer_size]`.
+      steps: Number of environment steps, a scalar; int32 on a device.
+      episodes: Number of episodes that ended, a scalar; int32 on a device.
     """
 
     episode_return: Array
@@ -44,10 +48,10 @@ class EpisodeRecord:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metric:
-    """The part that metrics share; one of your own is a subclass with a `result`.
+    """The base of metrics; to write one, derive from it and define `result`.
 
     Args:
-      buffer_size: over how many of the last episodes the result is taken.
+      buffer_size: Number of the last episodes over which the result is taken.
 
     Raises:
       ValueError: if `buffer_size` is less than 1.
@@ -63,11 +67,11 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """What the metric is called in logs: its class's name."""
+        """The metric's name in logs: the name of its class."""
         return type(self).__name__
 
     def init(self, batch_shape: tuple[int, ...] = ()) -> EpisodeRecord:
-        """An empty record for rows with leading axes `batch_shape`."""
+        """Returns an empty record for rows with leading axes `batch_shape`."""
         return EpisodeRecord(
             episode_return=jnp.zeros(batch_shape, jnp.float32),
             episode_length=jnp.zeros(batch_shape, jnp.int32),
@@ -78,7 +82,12 @@ class Metric:
         )
 
     def update(self, record: EpisodeRecord, row: Trajectory) -> EpisodeRecord:
-        """The record after one more row, `[*batch_shape]`; rewards are scalars per environment."""
+        """Returns the record after one more row.
+
+        Args:
+          record: Record before it.
+          row: Row with the axes `[*batch_shape]`; rewards are scalars per environment.
+        """
         open_return, episode_return, ended = accumulate(record.episode_return, row.reward, row)
         open_length, episode_length, _ = accumulate(record.episode_length, jnp.int32(1), row)
         # Episodes that end together enter the ring in order of their environments. Where there are
@@ -100,8 +109,9 @@ class Metric:
         )
 
     def result(self, record: EpisodeRecord) -> Array:
-        """The metric's value, a scalar; written with array methods, so that NumPy and JAX records
-        both serve.
+        """Returns the metric's value, a scalar.
+
+        Write it with array methods, so that NumPy and JAX records both serve.
         """
         raise NotImplementedError(f"{self.name} must define result(record)")
 
@@ -110,6 +120,7 @@ class AverageReturn(Metric):
     """The mean undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the mean return."""
         return record.returns.sum() / _count(record)
 
 
@@ -117,6 +128,7 @@ class MaxReturn(Metric):
     """The highest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the highest return."""
         return record.returns.max(
             initial=-np.inf, where=_count(record) > np.arange(self.buffer_size)
         )
@@ -126,6 +138,7 @@ class MinReturn(Metric):
     """The lowest undiscounted return of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the lowest return."""
         return record.returns.min(
             initial=np.inf, where=_count(record) > np.arange(self.buffer_size)
         )
@@ -135,18 +148,18 @@ class AverageEpisodeLength(Metric):
     """The mean number of environment steps of the last `buffer_size` episodes."""
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the mean length, in steps."""
         return record.lengths.sum() / _count(record)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EnvironmentSteps(Metric):
-    """The number of environment steps so far, over all environments; boundary rows are resets and
-    do not count.
-    """
+    """The number of environment steps so far, over all environments, without boundary rows."""
 
     buffer_size: int = dataclasses.field(default=1, init=False)
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the number of steps."""
         return record.steps
 
 
@@ -157,11 +170,13 @@ class NumberOfEpisodes(Metric):
     buffer_size: int = dataclasses.field(default=1, init=False)
 
     def result(self, record: EpisodeRecord) -> Array:
+        """Returns the number of episodes."""
         return record.episodes
 
 
 def _count(record: EpisodeRecord) -> Array:
-    """How many slots hold an episode; 1 where none does, so that the zero in the first slot is the
-    result.
+    """Returns the number of slots that hold an episode.
+
+    It is 1 where none does, so that the zero in the first slot is the result.
     """
     return record.episodes.clip(1, record.returns.shape[0])

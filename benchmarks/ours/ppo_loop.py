@@ -1,12 +1,14 @@
-"""Our PPO in a Python loop over gymnasium: 8 environments x 128 rows, 4 epochs of 4 minibatches,
-networks 64-64.
+"""Our PPO in a Python loop over gymnasium.
+
+It has 8 environments x 128 rows, 4 epochs of 4 minibatches, and networks of 64-64.
 """
 
 from collections.abc import Callable
 
 NAME = "jax_agents"
 PACKAGES = ["jax-agents", "jax", "gymnasium"]
-NUM_ENVS, NUM_ROWS = 8, 128
+NUM_ENVS = 8
+NUM_ROWS = 128
 
 
 def setup() -> Callable[[int], int]:

@@ -1,6 +1,4 @@
-"""Our PPO on device in PureJaxRL's configuration: whole trainings from scratch by
-`OnPolicyScan`.
-"""
+"""Our PPO on device in PureJaxRL's configuration: whole trainings by `OnPolicyScan`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +13,8 @@ def setup(num_envs: int, num_steps: int) -> Callable[[int], int]:
 
     from jax_agents import agents, envs, learners, networks
 
-    env, num_iterations = envs.classic.CartPole(), num_steps // (128 * num_envs)
+    env = envs.classic.CartPole()
+    num_iterations = num_steps // (128 * num_envs)
     network = networks.ActorValueNetwork(
         networks.ActorNetwork(env.specs.action), networks.ValueNetwork()
     )

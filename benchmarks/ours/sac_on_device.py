@@ -1,5 +1,6 @@
-"""Our SAC on device in rejax's configuration of Pendulum-v1: 64-64 with swish, batches of 256, a
-replay of 10,000.
+"""Our SAC on device in rejax's configuration of Pendulum-v1.
+
+It has networks of 64-64 with swish, batches of 256, and a replay of 10,000.
 
 rejax's file also normalises observations, which our SAC does not do; in `peers/rejax_sac.py` it is
 off, so that both do the same work.

@@ -1,5 +1,6 @@
-"""PureJaxRL's PPO: its own `ppo.py` as it is, jitted, whole trainings in its default configuration
-without printing.
+"""PureJaxRL's PPO: its own `ppo.py` as it is, jitted.
+
+It makes whole trainings in its default configuration without printing.
 
 Its `wrappers.py` imports brax and navix for wrappers that CartPole does not use; modules without
 content stand in for them.
@@ -42,7 +43,8 @@ def setup(source: str, num_envs: int, num_steps: int) -> Callable[[int], int]:
         "DEBUG": False,
     }
     train = jax.jit(make_train(config))
-    rows, seed = config["NUM_UPDATES"] * num_envs * 128, 0
+    rows = config["NUM_UPDATES"] * num_envs * 128
+    seed = 0
 
     def run(steps: int) -> int:
         nonlocal seed

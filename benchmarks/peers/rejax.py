@@ -1,5 +1,6 @@
-"""rejax's DQN: its own `train`, jitted, one environment (gymnax), an update of batch 64 after each
-step, no evaluation.
+"""rejax's DQN: its own `train`, jitted.
+
+It has one environment (gymnax), an update of batch 64 after each step, and no evaluation.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
-"""rejax's SAC: its own `train`, jitted, its configuration of Pendulum-v1 without normalisation and
-evaluation.
+"""rejax's SAC: its own `train`, jitted.
+
+It has its configuration of Pendulum-v1 without normalisation and evaluation.
 """
 
 from collections.abc import Callable

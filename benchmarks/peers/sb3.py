@@ -1,5 +1,6 @@
-"""Stable-Baselines3's DQN: `learn` with a gradient step of batch 64 after each environment step,
-and no logging.
+"""Stable-Baselines3's DQN.
+
+`learn` with a gradient step of batch 64 after each environment step, and no logging.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,14 @@
-"""Stable-Baselines3's PPO: `learn` over 8 environments in one process, 128 steps, 4 epochs of 4
-minibatches, no logging.
+"""Stable-Baselines3's PPO.
+
+`learn` over 8 environments in one process, 128 steps, 4 epochs of 4 minibatches, no logging.
 """
 
 from collections.abc import Callable
 
 NAME = "Stable-Baselines3"
 PACKAGES = ["stable-baselines3", "torch", "gymnasium"]
-NUM_ENVS, NUM_STEPS = 8, 128
+NUM_ENVS = 8
+NUM_STEPS = 128
 
 
 def setup() -> Callable[[int], int]:

@@ -1,5 +1,6 @@
-"""SBX's DQN (Stable-Baselines3's loop with JAX networks): a gradient step of batch 64 after each
-environment step.
+"""SBX's DQN (Stable-Baselines3's loop with JAX networks).
+
+It makes a gradient step of batch 64 after each environment step.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
-"""SBX's SAC with its defaults (256-256, batches of 256): a gradient step after each environment
-step, no logging.
+"""SBX's SAC with its defaults (256-256, batches of 256).
+
+It makes a gradient step after each environment step, without logging.
 
 With asynchronous dispatch, as JAX has it: 9 % faster than without.
 """

@@ -1,5 +1,6 @@
-"""TF-Agents' DQN tutorial loop: PyDriver, a Reverb table in the same process, a compiled
-`agent.train`.
+"""TF-Agents' DQN tutorial loop.
+
+It has a PyDriver, a Reverb table in the same process, and a compiled `agent.train`.
 """
 
 import os

@@ -200,7 +200,7 @@ def test_rows_may_store_their_version(name):
         if name in ("SAC", "TD3", "DDPG")
         else envs.classic.CartPole().specs
     )
-    agent = PRESETS[name].make_agent(PRESETS[name].config, specs)
+    agent = PRESETS[name].config.agent(specs)
     shape = (2, agent.train_sequence_length or 6)
     rows = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((*shape, *s.shape), s.dtype),

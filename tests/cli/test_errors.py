@@ -149,7 +149,7 @@ def test_environments_that_break_their_promises(tmp_path, monkeypatch, train, fa
     run = lambda fault, config=None: train(
         "--env", f"broken_envs:Broken-{fault}-v0", *arguments, config=config
     )
-    assert "promises shape [2], it returned [3]" in fails(*run("shape"))
+    assert "promises shape [2], but it returned [3]" in fails(*run("shape"))
     assert "`step` returned None; return the reward there" in fails(*run("none"))
     with pytest.warns(RuntimeWarning, match="the loss is nan"):
         assert cli.main(run("nan")) == 0

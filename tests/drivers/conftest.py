@@ -20,7 +20,8 @@ def make_counting(num_envs=2, episode=5, sleep=0.0, failure=None, flag=""):
                 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 
                 self.specs = EnvironmentSpecs(ArraySpec((2,), np.int32), DiscreteSpec(3))
-                self.num_envs, self.rows = num_envs, 0
+                self.num_envs = num_envs
+                self.rows = 0
 
             def reset(self, seed=None):
                 return self._time_step(0)

@@ -20,7 +20,8 @@ def random_policy(specs):
 def test_segments_end_with_a_bootstrap_row(environments):
     with ParallelDriver(environments(num_envs=None), random_policy, num_rows=4) as driver:
         driver.publish(0, {})
-        first, second = driver.gather()[0], driver.gather()[0]
+        first = driver.gather()[0]
+        second = driver.gather()[0]
     segment = first.segments()
     assert segment.step_type.tolist() == [[0, 1, 1, 1, 1]] and segment.observation[
         0, :, 1

@@ -21,10 +21,12 @@ def random_policy(specs):
 class Ragged:
     """Three environments whose episodes end at random, independently, with random rewards."""
 
-    specs, num_envs = SPECS, 3
+    specs = SPECS
+    num_envs = 3
 
     def __init__(self):
-        self.rng, self.step_type = np.random.default_rng(0), np.zeros(3, np.int32)
+        self.rng = np.random.default_rng(0)
+        self.step_type = np.zeros(3, np.int32)
 
     def reset(self, seed=None):
         time_step = self.step(None)
@@ -50,7 +52,9 @@ def test_returns_and_lengths_of_episodes_that_span_slices(num_rows):
     driver = ParallelDriver(Ragged, random_policy, num_rows=num_rows)
     driver.publish(0, {})
     blocks = list(driver.run(num_steps=400))
-    returns, lengths, expected = np.zeros(3), np.zeros(3, int), []
+    returns = np.zeros(3)
+    lengths = np.zeros(3, int)
+    expected = []
     for row in (row for block in blocks for row in block):
         for i in np.flatnonzero(row.step_type != 2):
             returns[i] += row.reward[i]
@@ -68,15 +72,14 @@ def test_returns_and_lengths_of_episodes_that_span_slices(num_rows):
 
 
 def test_actors_ask_for_parameters_only_where_there_may_be_newer_ones(environments, monkeypatch):
-    asked, pull = [], ParameterServer.pull_if_newer
+    asked = []
+    pull = ParameterServer.pull_if_newer
     monkeypatch.setattr(
         ParameterServer, "pull_if_newer", lambda self, have: asked.append(have) or pull(self, have)
     )
     monkeypatch.setattr(collector, "_PULL_SECONDS", 60.0)
-    own, others = (
-        ParallelDriver(environments(), random_policy),
-        ParallelDriver(environments(), random_policy, parameters=ParameterServer()),
-    )
+    own = ParallelDriver(environments(), random_policy)
+    others = ParallelDriver(environments(), random_policy, parameters=ParameterServer())
     for driver, expected in (own, [-1, 4]), (others, [-1, 4, 4, 5, 5]):
         asked.clear()
         for version in (4, 4, 5, 5, 5):
@@ -110,7 +113,8 @@ def test_random_actions_at_first_and_parameters_for_one_actor(environments):
         actor_params=[{"b": np.int32(2)}],
     )
     driver.publish(0, {"a": np.int32(0), "b": np.int32(1)})
-    first, second = driver.poll()[0], driver.poll()[0]
+    first = driver.poll()[0]
+    second = driver.poll()[0]
     assert len(np.unique(first.rows.action)) > 1 and (second.rows.action == 2).all()
 
 
@@ -125,7 +129,8 @@ def test_rows_carry_the_version_that_acted_into_the_replay(environments):
     in_place = ParallelDriver(
         environments(num_envs=None), random_policy, make_replay=lambda: direct, **options
     )
-    write, made = BlockWriter(partial(through.writer, 1)), {}
+    write = BlockWriter(partial(through.writer, 1))
+    made = {}
     for version in (0, 3, 8):
         for driver in (in_blocks, in_place):
             driver.publish(version, {})
@@ -139,7 +144,8 @@ def test_rows_carry_the_version_that_acted_into_the_replay(environments):
         in_place.poll()
     for buffer in (direct, through):
         experience, _ = next(buffer.as_dataset(100))
-        versions, numbers = experience.policy_info["version"], experience.observation[..., 1]
+        versions = experience.policy_info["version"]
+        numbers = experience.observation[..., 1]
         assert (
             versions.dtype == np.int32
             and versions.tolist() == np.vectorize(made.get)(numbers).tolist()

@@ -16,7 +16,9 @@ from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import PolicyStep, StepType, TimeStep
 from jax_agents.policies import RandomPolicy
 
-FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
+FIRST = StepType.FIRST
+MID = StepType.MID
+LAST = StepType.LAST
 
 
 class Adder:
@@ -168,7 +170,8 @@ def test_invalid_limits(limits):
 
 
 def test_observers_get_every_row_in_order_as_numpy():
-    first, second = [], []
+    first = []
+    second = []
     driver = Driver(Adder(3, 4), Alternate((1, 2)), [first.append, second.append])
     driver.run(num_rows=4)
     assert len(first) == 4 and all(a is b for a, b in zip(first, second, strict=True))

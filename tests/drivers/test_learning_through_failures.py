@@ -13,7 +13,8 @@ import pytest
 
 from jax_agents import agents, drivers, envs, evaluation, learners, networks, replay
 
-NUM_STEPS, NUM_ENVS = 100_000, 2
+NUM_STEPS = 100_000
+NUM_ENVS = 2
 FAILURES = {
     1_000: "exit",
     2_000: "raise",
@@ -31,8 +32,10 @@ def failing_environments(folder):
             def __init__(self):
                 from jax_agents.envs import gym
 
-                self.env, self.rows = gym.make("CartPole-v1", num_envs=NUM_ENVS), 0
-                self.specs, self.num_envs = self.env.specs, NUM_ENVS
+                self.env = gym.make("CartPole-v1", num_envs=NUM_ENVS)
+                self.rows = 0
+                self.specs = self.env.specs
+                self.num_envs = NUM_ENVS
 
             def reset(self, seed=None):
                 return self.env.reset(seed)
@@ -84,13 +87,18 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
 
     env = envs.gym.make("CartPole-v1", num_envs=10)
     agent = make_agent(env.specs)
-    learner, balance = learners.Learner(agent), drivers.Balance(0.5, warmup_steps=1_000)
+    learner = learners.Learner(agent)
+    balance = drivers.Balance(0.5, warmup_steps=1_000)
     buffer = replay.HostReplay(
         agent.collect_data_spec, capacity=200_000, sequence_length=agent.train_sequence_length
     )
-    write, dataset = drivers.BlockWriter(partial(buffer.writer, NUM_ENVS)), buffer.as_dataset(64)
-    state, updates, rows = learner.init(jax.random.key(0)), 0, 0
-    parameters, killed = drivers.RemoteParameterServer(tmp_path / "parameters"), []
+    write = drivers.BlockWriter(partial(buffer.writer, NUM_ENVS))
+    dataset = buffer.as_dataset(64)
+    state = learner.init(jax.random.key(0))
+    updates = 0
+    rows = 0
+    parameters = drivers.RemoteParameterServer(tmp_path / "parameters")
+    killed = []
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import it
     with drivers.ParallelDriver(
         failing_environments(tmp_path),

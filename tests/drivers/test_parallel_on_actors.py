@@ -128,7 +128,8 @@ def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_
                 < 2
             ):  # all are compiled
                 blocks += driver.poll(timeout=1.0)
-            start, steps = time.monotonic(), driver.num_steps
+            start = time.monotonic()
+            steps = driver.num_steps
             while time.monotonic() - start < 10.0:
                 driver.poll(timeout=1.0)
             return (driver.num_steps - steps) / (time.monotonic() - start)
@@ -166,7 +167,9 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
         """The items that begin with each row, by process and the row's number, as their keys say;
         and the rows' versions.
         """
-        dataset, items, versions = replay.as_dataset(500), {}, set()
+        dataset = replay.as_dataset(500)
+        items = {}
+        versions = set()
         for _ in range(150):
             experience, info = next(dataset)
             for (pid, number), key in zip(
@@ -217,7 +220,8 @@ from ray.cluster_utils import Cluster
 from jax_agents.drivers import ParallelDriver, Supervision
 
 folder = sys.argv[1]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100_000_000})
+head = {"num_cpus": 2, "object_store_memory": 100_000_000}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 cluster.add_node(num_cpus=2, resources={"rollout": 4}, object_store_memory=100_000_000)
 ray.init(address=cluster.address, log_to_driver=False)
 

@@ -33,7 +33,8 @@ def test_only_what_is_newer_is_given():
 
 
 def test_what_is_published_is_a_copy_that_donation_does_not_touch():
-    server, state = ParameterServer(), params(1)
+    server = ParameterServer()
+    state = params(1)
     server.push(0, state)
     jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(state)
     pulled = server.pull_if_newer()[1]

@@ -12,7 +12,9 @@ import pytest
 from jax_agents import agents, envs, networks, policies
 from jax_agents.drivers import Driver, RolloutState, rollout, start_rollout
 
-SEED, ACT_KEY, NUM_ROWS = 5, 11, 90
+SEED = 5
+ACT_KEY = 11
+NUM_ROWS = 90
 ENV = envs.classic.CartPole(max_episode_steps=30)
 AGENT = agents.DqnAgent(ENV.specs, networks.QNetwork(2, (16,)), optax.adam(1e-2), epsilon=0.3)
 
@@ -79,7 +81,8 @@ def test_the_unbatched_loop_is_the_scan_of_one_environment(state, scan):
 
 def test_a_rollout_in_parts_is_the_whole(state, scan):
     _, whole = scan(state, begin(4), NUM_ROWS)
-    here, parts = begin(4), []
+    here = begin(4)
+    parts = []
     for num_rows in (1, 49, 40):  # one row has no scan of its own
         here, rows = scan(state, here, num_rows)
         parts.append(rows)
@@ -120,7 +123,9 @@ def test_both_loops_train_to_the_same_parameters(state, scan):
         return train_state, rows
 
     scanned, scanned_rows = fused(state, begin(4))
-    train, looped, rows = jax.jit(AGENT.train), state, []
+    train = jax.jit(AGENT.train)
+    looped = state
+    rows = []
     env = envs.HostEnvironment(ENV, 4)
     driver = Driver(
         env, AGENT.collect_policy, [rows.append], key=jax.random.key(ACT_KEY), seed=SEED

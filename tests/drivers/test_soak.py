@@ -14,7 +14,9 @@ import pytest
 
 from jax_agents import agents, drivers, envs, learners, networks, replay
 
-SECONDS, SETTLE = 600.0, 120.0  # the buffer is full, and everything compiled, long before SETTLE
+# the buffer is full, and everything compiled, long before SETTLE
+SECONDS = 600.0
+SETTLE = 120.0
 GROWTH = 5.0  # MB that a process may gain after that: allocators keep some; measured, 0.6
 
 
@@ -33,10 +35,15 @@ def test_memory_is_flat_for_ten_minutes(ray_on_this_machine):
     )
     env = make_env()
     agent = make_agent(env.specs)
-    learner, balance = learners.Learner(agent), drivers.Balance(0.25, warmup_steps=1_000)
+    learner = learners.Learner(agent)
+    balance = drivers.Balance(0.25, warmup_steps=1_000)
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=5_000)
-    write, dataset = drivers.BlockWriter(partial(buffer.writer, 4)), buffer.as_dataset(64)
-    state, updates, start, measured = learner.init(jax.random.key(0)), 0, time.monotonic(), []
+    write = drivers.BlockWriter(partial(buffer.writer, 4))
+    dataset = buffer.as_dataset(64)
+    state = learner.init(jax.random.key(0))
+    updates = 0
+    start = time.monotonic()
+    measured = []
     parameters = drivers.RemoteParameterServer()
     policy = lambda specs: make_agent(specs).collect_policy
     rules = drivers.Supervision(timeout=120.0)

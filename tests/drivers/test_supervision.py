@@ -16,7 +16,9 @@ def workers():
 
     class Worker:
         def __init__(self, actor, generation):
-            self.actor, self.generation, self.calls = actor, generation, 0
+            self.actor = actor
+            self.generation = generation
+            self.calls = 0
 
         def who(self, value=None):
             self.calls += 1
@@ -37,7 +39,8 @@ def workers():
 
 def collect(pool, number, seconds=240.0):
     """That many answers."""
-    answers, deadline = [], time.monotonic() + seconds
+    answers = []
+    deadline = time.monotonic() + seconds
     while len(answers) < number:
         assert time.monotonic() < deadline, answers
         answers += pool.collect(timeout=1.0)

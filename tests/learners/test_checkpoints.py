@@ -92,7 +92,8 @@ def test_replay_goes_into_a_folder_of_its_own(tmp_path):
     other = HostReplay(spec, capacity=10, sequence_length=2, seed=2)
     checkpointer.restore(make_state(), other)
     assert len(other) == 7
-    wanted, got = next(buffer.as_dataset(16)), next(other.as_dataset(16))
+    wanted = next(buffer.as_dataset(16))
+    got = next(other.as_dataset(16))
     np.testing.assert_array_equal(wanted.experience.reward, got.experience.reward)
     (file,) = (path / "replay").iterdir()
     file.write_bytes(file.read_bytes()[:-10])
@@ -121,7 +122,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("call", ["rename", "fsync", "mkdir"])
 def test_death_during_a_save_leaves_the_earlier_ones_whole(saved, monkeypatch, call):
-    real, rng = getattr(os, call), random.Random(0)
+    real = getattr(os, call)
+    rng = random.Random(0)
 
     def die(*args, **kwargs):
         if rng.random() < 0.3:
@@ -163,7 +165,7 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, erro
     monkeypatch.setattr(checkpoint_files, "write_state", full)
     with pytest.raises(
         OSError,
-        match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole",
+        match=r"checkpoint_00000011 could not be written: .*No space.*steps \[2, 10\] are whole",
     ) as caught:
         saved.save(11, make_state(11))
     assert caught.value.errno == errno.ENOSPC

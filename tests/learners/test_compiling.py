@@ -8,10 +8,8 @@ from jax_agents.learners.compiling import compile_ahead, compiler_options, optim
 pytestmark = pytest.mark.skipif(
     jax.default_backend() != "cpu", reason="elsewhere nothing is asked for"
 )
-SMALL, LARGE = (
-    {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)},
-    {"q": jax.ShapeDtypeStruct((256, 256), np.float32)},
-)
+SMALL = {"q": jnp.linspace(-1.0, 1.0, 64).reshape(8, 8)}
+LARGE = {"q": jax.ShapeDtypeStruct((256, 256), np.float32)}
 
 
 def compilations(caplog):
@@ -54,7 +52,8 @@ def test_what_is_compiled_ahead_is_what_the_call_runs(caplog):
     ahead, late = (jax.jit(lambda x, scale=scale: jnp.cos(x) * scale) for scale in (2.0, 3.0))
     compile_ahead(ahead, jax.ShapeDtypeStruct((5,), np.float32)).join()
     with jax.log_compiles():
-        result, _ = ahead(np.ones(5, np.float32)), late(np.ones(5, np.float32))
+        result = ahead(np.ones(5, np.float32))
+        _ = late(np.ones(5, np.float32))
     np.testing.assert_allclose(result, 2 * np.cos(np.ones(5)), rtol=1e-6)
     assert len(compilations(caplog)) == 1  # late's
 

@@ -33,7 +33,8 @@ def start():
 def ran(start):
     """Twenty generations, four by four, and what was reported of each four."""
     run = jax.jit(lambda state: LOOP.run(state, 4, 1))
-    states, reports = [start], []
+    states = [start]
+    reports = []
     for _ in range(5):
         state, metrics = run(states[-1])
         states.append(state)
@@ -45,7 +46,8 @@ def test_it_learns_and_counts_the_steps_that_were_played(ran):
     states, metrics = ran
     assert states[-1].iteration == states[-1].train.step == 20
     np.testing.assert_array_equal(metrics["episodes"], [4 * 20 * 2] * 5)
-    returns, steps = metrics["episode_return"], metrics["steps"]
+    returns = metrics["episode_return"]
+    steps = metrics["steps"]
     np.testing.assert_allclose(
         steps, returns * 160, rtol=1e-5
     )  # CartPole's reward is 1 for each step

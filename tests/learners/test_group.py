@@ -102,7 +102,9 @@ def run(group, updates=20):
 @pytest.fixture(scope="module")
 def expected():
     """The agent's own update, without any learner."""
-    train, state, infos = jax.jit(AGENT.train), AGENT.init(jax.random.key(0)), []
+    train = jax.jit(AGENT.train)
+    state = AGENT.init(jax.random.key(0))
+    infos = []
     for index in range(20):
         rows, _, weights = step(index)
         state, info = train(state, rows, weights)

@@ -44,7 +44,8 @@ def expected():
     """The state and the loss after updates of 10 windows on one device, without weights and with
     them.
     """
-    train, results = jax.jit(AGENT.train), []
+    train = jax.jit(AGENT.train)
+    results = []
     for weights in (None, WEIGHTS):
         state = AGENT.init(jax.random.key(0))
         for seed in range(UPDATES):
@@ -86,7 +87,8 @@ def test_n_devices_equal_one(expected, method, count):
 @pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
 @pytest.mark.parametrize("method", ["pmap", "sharded"])
 def test_a_device_may_get_no_window(method):
-    train, one = jax.jit(AGENT.train), AGENT.init(jax.random.key(0))
+    train = jax.jit(AGENT.train)
+    one = AGENT.init(jax.random.key(0))
     learner = Learner(AGENT, jax.devices()[:4], method)
     state = learner.init(jax.random.key(0))
     for seed in range(UPDATES):
@@ -128,7 +130,8 @@ def test_the_update_is_traced_once_and_donates_its_state(method):
     state = learner.place(original)
     counts = []
     for seed in range(3):
-        before, (state, _) = state, learner.train(state, batch(4, seed))
+        before = state
+        (state, _) = learner.train(state, batch(4, seed))
         counts.append(len(traces))
         assert before.params["q"]["params"]["Dense_0"]["kernel"].is_deleted()
     assert counts == [1, 1, 1]

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
-from jax_agents.policies.policy import _act
+from jax_agents.policies.policy import _act_compiled
 
 KEY = jax.random.key(3)
 
@@ -28,7 +28,8 @@ def make_buffer(agent, **options):
 def plain_loop(agent, env, buffer, num_iterations, batch_size, steps, updates):
     """The tutorial's loop, written out; the keys are those that `OffPolicyLoop` documents."""
     train_key, act_key, warm_up_key = jax.random.split(KEY, 3)
-    state, rows = agent.init(train_key), []
+    state = agent.init(train_key)
+    rows = []
     driver = drivers.Driver(
         env,
         policies.RandomPolicy(agent.specs.action),
@@ -53,15 +54,16 @@ def test_a_warm_up_in_parts_is_compiled_once():
     agent = make_agent()
     env = envs.HostEnvironment(envs.classic.CartPole())
     loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY, seed=5)
-    before = _act._cache_size()
+    before = _act_compiled._cache_size()
     for _ in range(3):
         loop.warm_up(10)
-    assert _act._cache_size() == before + 1
+    assert _act_compiled._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(("num_envs", "steps", "updates"), [(None, 1, 1), (3, 7, 2)])
 def test_equals_the_plain_loop(num_envs, steps, updates):
-    agent, rows = make_agent(), []
+    agent = make_agent()
+    rows = []
     loop = learners.OffPolicyLoop(
         agent,
         envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=15), num_envs),
@@ -157,7 +159,8 @@ def test_state_can_be_read_and_set():
 
 def test_metrics_that_are_asked_for():
     agent = make_agent()
-    results, states = [], []
+    results = []
+    states = []
     for metrics in (None, ["q"], []):
         env = envs.HostEnvironment(envs.classic.CartPole())
         loop = learners.OffPolicyLoop(

@@ -124,11 +124,9 @@ def test_hyperparameters_by_vmap_equal_the_agents_built_with_numbers():
         loop = OffPolicyScan(agent, ENV, batch_size=8, capacity=100, warmup_rows=20)
         return loop.train(jax.random.key(3), num_iterations=3)[0].train.params
 
-    rates, gammas, epsilons = (
-        jnp.array([0.1, 0.1, 0.0]),
-        jnp.array([0.9, 0.2, 0.9]),
-        jnp.array([0.1, 0.1, 1.0]),
-    )
+    rates = jnp.array([0.1, 0.1, 0.0])
+    gammas = jnp.array([0.9, 0.2, 0.9])
+    epsilons = jnp.array([0.1, 0.1, 1.0])
     swept = jax.jit(jax.vmap(experiment))(rates, gammas, epsilons)
     bias = np.asarray(swept["q"]["params"]["Dense_0"]["bias"])
     expected = jax.jit(lambda: experiment(0.1, 0.2, 0.1))()

@@ -52,7 +52,8 @@ def restart(loop, state=None):
     loop.num_iterations = loop.driver.num_rows = loop.driver.num_steps = (
         loop.driver.num_episodes
     ) = 0
-    loop.driver.time_step, loop.driver.observers = None, ()
+    loop.driver.time_step = None
+    loop.driver.observers = ()
     return loop
 
 
@@ -64,7 +65,9 @@ def close(a, b, **options):
 
 def test_equals_on_policy_on_the_same_environment():
     """Rows and parameters after iterations whose segments span episodes, time limits included."""
-    agent, env, rows = make_agent(), jax_env(), []
+    agent = make_agent()
+    env = jax_env()
+    rows = []
     loop = restart(shared())
     loop.driver.observers = (rows.append,)
     loop.run(2)
@@ -97,13 +100,16 @@ def test_equals_the_plain_pieces(num_envs):
     """A driver, the bootstrap row, `prepare`, and `train` on the whole batch: the loop that the
     tutorial shows.
     """
-    agent, segments = make_agent(A2cAgent), 3
+    agent = make_agent(A2cAgent)
+    segments = 3
     loop = make_loop(agent, num_envs, num_epochs=1, num_minibatches=1)
     loop.run(segments)
     rows = []
     env = envs.HostEnvironment(jax_env(), num_envs)
     driver = drivers.Driver(env, agent.collect_policy, [rows.append], key=ACT_KEY, seed=5)
-    state, prepare, train = agent.init(TRAIN_KEY), jax.jit(agent.prepare), jax.jit(agent.train)
+    state = agent.init(TRAIN_KEY)
+    prepare = jax.jit(agent.prepare)
+    train = jax.jit(agent.train)
     for _ in range(segments):
         rows.clear()
         last = driver.run(num_rows=12, params=agent.policy_params(state))
@@ -189,7 +195,8 @@ def test_errors():
 
 
 def test_rows_of_a_segment_are_as_the_driver_made_them():
-    loop, rows = restart(shared()), []
+    loop = restart(shared())
+    rows = []
     loop.driver.observers = (rows.append,)
     loop.run(1)
     segment = loop._segment.unpack(loop._vectors)

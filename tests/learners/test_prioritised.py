@@ -30,7 +30,8 @@ def test_importance_weights_by_numbers():
 
 
 def test_windows_that_begin_with_a_boundary_do_not_scale_the_others():
-    probability, masked = jnp.array([0.5, 0.25, 1e-6]), jnp.array([False, False, True])
+    probability = jnp.array([0.5, 0.25, 1e-6])
+    masked = jnp.array([False, False, True])
     np.testing.assert_allclose(importance_weights(probability, 4, 1.0, masked), [0.5, 1.0, 1.0])
     np.testing.assert_allclose(importance_weights(probability, 4, 1.0, jnp.ones(3, bool)), 1.0)
 

@@ -1,4 +1,4 @@
-"""The base of the loops on device: reports, counts, and whole trainings, by a loop of known numbers.
+"""The base of the loops on device: reports, counts, whole trainings, by a loop of known numbers.
 
 Its iteration n takes n + 1 steps, and ends an episode of return 10 n if n is odd.
 """
@@ -97,7 +97,8 @@ def test_steps_are_rows_without_the_boundary_rows(kind):
         loop = learners.OffPolicyScan(
             agent, env, num_envs=2, rows_per_iteration=3, batch_size=4, capacity=80, warmup_rows=14
         )
-        warmup, rows = 14, 3
+        warmup = 14
+        rows = 3
     else:
         network = networks.ActorValueNetwork(
             networks.ActorNetwork(env.specs.action, (4,)), networks.ValueNetwork((4,))
@@ -106,7 +107,8 @@ def test_steps_are_rows_without_the_boundary_rows(kind):
         loop = learners.OnPolicyScan(
             agent, env, num_envs=2, num_rows=8, num_epochs=1, num_minibatches=1
         )
-        warmup, rows = 0, 8
+        warmup = 0
+        rows = 8
     start = jax.jit(loop.init)(jax.random.key(0))
     state, metrics = jax.jit(loop.run, static_argnums=(1, 2))(start, 4, 2)
     steps = lambda rows: 2 * (rows - rows // 6)

@@ -34,7 +34,8 @@ def test_parts_of_an_uneven_batch_have_one_shape_and_their_own_mean():
 @pytest.mark.parametrize("count", range(1, 6))
 def test_any_split_of_weighted_examples_has_the_mean_of_the_whole(total, count):
     rng = np.random.default_rng(total)
-    values, weights = rng.normal(size=total), rng.uniform(0.1, 2, size=total).astype(np.float32)
+    values = rng.normal(size=total)
+    weights = rng.uniform(0.1, 2, size=total).astype(np.float32)
     parts = split_batch(values, weights, count)
     sizes = [part.size for part in parts]
     assert sum(sizes) == total and max(sizes) - min(sizes) <= 1

@@ -41,10 +41,12 @@ def test_all_permutations_of_five_are_as_probable():
 def test_places_and_neighbours_are_uniform(size):
     drawn = many(size, 20_000)
     cells = np.stack([np.bincount(drawn[:, i], minlength=size) for i in range(size)])
-    expected, freedom = len(drawn) / size, (size - 1) ** 2
+    expected = len(drawn) / size
+    freedom = (size - 1) ** 2
     assert ((cells - expected) ** 2 / expected).sum() < freedom + 4 * np.sqrt(2 * freedom)
     parts = drawn // (size // 4)  # which of four minibatches each place belongs to
-    together, chance = (parts[:, :1] == parts[:, 1:]).mean(axis=0), (size // 4 - 1) / (size - 1)
+    together = (parts[:, :1] == parts[:, 1:]).mean(axis=0)
+    chance = (size // 4 - 1) / (size - 1)
     assert np.abs(together - chance).max() < 4.5 * np.sqrt(chance * (1 - chance) / len(drawn))
 
 

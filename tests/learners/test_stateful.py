@@ -284,10 +284,9 @@ def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
     state = whole.get_state()
     for learner in learners:
         learner.set_state(state)
-        learner._gradients, learner._apply = (
-            learners[0]._gradients,
-            learners[0]._apply,
-        )  # compiled once
+        # compiled once
+        learner._gradients = learners[0]._gradients
+        learner._apply = learners[0]._apply
     for _ in range(2):
         expected = whole.update(batch, {})
         parts = split_batch(batch, None, 3)
@@ -307,7 +306,8 @@ def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
 
 
 def test_the_mean_is_clipped_not_its_parts():
-    first, second = StatefulLearner(Linear(), key=KEY), StatefulLearner(Linear(), key=KEY)
+    first = StatefulLearner(Linear(), key=KEY)
+    second = StatefulLearner(Linear(), key=KEY)
     for examples, moved in [
         ([4.0, -3.0], -0.5),
         ([9.0, 0.0], -1.0),

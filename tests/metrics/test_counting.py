@@ -31,7 +31,8 @@ def test_counts_and_returns():
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_rows_in_pieces_are_counted_as_at_once(size):
-    running, totals = jnp.array([0.0, 10.0]), np.zeros(3)
+    running = jnp.array([0.0, 10.0])
+    totals = np.zeros(3)
     for t in range(0, 6, size):
         part = rows(*(x[:, t : t + size] for x in (STEP_TYPE, NEXT, REWARD)))
         running, counts = count_rows(running, part)

@@ -57,8 +57,12 @@ def test_a_first_row_drops_what_was_left_unfinished():
 def test_environments_of_a_batch_are_counted_apart(monkeypatch, block, as_jax):
     """However many rows are counted at once."""
     monkeypatch.setattr(episode_log, "_BLOCK", block)
-    rng, kind, log = np.random.default_rng(0), np.zeros(3, np.int32), EpisodeLog()
-    returns, lengths, expected = np.zeros(3), np.zeros(3, int), []
+    rng = np.random.default_rng(0)
+    kind = np.zeros(3, np.int32)
+    log = EpisodeLog()
+    returns = np.zeros(3)
+    lengths = np.zeros(3, int)
+    expected = []
     for _ in range(60):
         after = np.where(kind == 2, 0, np.where(rng.random(3) < 0.3, 2, 1)).astype(np.int32)
         made = row(kind, after, rng.integers(0, 9, 3))

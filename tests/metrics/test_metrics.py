@@ -10,7 +10,9 @@ import pytest
 from jax_agents import metrics
 from jax_agents.envs.types import Trajectory
 
-FIRST, MID, LAST = 0, 1, 2
+FIRST = 0
+MID = 1
+LAST = 2
 KINDS = {
     "boundary": (LAST, FIRST),
     "first": (FIRST, MID),
@@ -71,10 +73,8 @@ def all_results(experience):
 
 
 def hosted(experience, batch=True):
-    observer, small = (
-        metrics.MetricObserver(*ALL),
-        metrics.MetricObserver(metrics.MaxReturn(buffer_size=2)),
-    )
+    observer = metrics.MetricObserver(*ALL)
+    small = metrics.MetricObserver(metrics.MaxReturn(buffer_size=2))
     for t in range(experience.step_type.shape[0]):
         row = jax.tree.map(lambda x: x[t], experience)  # noqa: B023
         observer(row)
@@ -86,7 +86,8 @@ def reference(experience):
     """The definition in plain Python, episode by episode: rows [T, n] -> the results of
     all_results.
     """
-    ended, steps = [], 0
+    ended = []
+    steps = 0
     totals = [[0.0, 0] for _ in range(experience.reward.shape[1])]
     for t in range(experience.reward.shape[0]):
         for i, total in enumerate(totals):
@@ -98,7 +99,8 @@ def reference(experience):
             if experience.next_step_type[t, i] == LAST:
                 ended.append(tuple(total))
                 total[:] = [0.0, 0]
-    returns, lengths = [r for r, _ in ended[-10:]] or [0.0], [n for _, n in ended[-10:]] or [0]
+    returns = [r for r, _ in ended[-10:]] or [0.0]
+    lengths = [n for _, n in ended[-10:]] or [0]
     last_two = [r for r, _ in ended[-2:]] or [0.0]
     return [
         np.mean(returns),

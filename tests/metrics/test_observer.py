@@ -35,10 +35,8 @@ def batch(step_type, next_step_type, reward):
 
 
 def test_one_metric_gives_a_number_and_several_a_dict():
-    one, two = (
-        metrics.MetricObserver(metrics.AverageReturn()),
-        metrics.MetricObserver(metrics.MaxReturn(), metrics.MinReturn()),
-    )
+    one = metrics.MetricObserver(metrics.AverageReturn())
+    two = metrics.MetricObserver(metrics.MaxReturn(), metrics.MinReturn())
     assert one.name == "AverageReturn" and two.name == "MaxReturn, MinReturn"
     for observer in (one, two):
         for reward in (1, 2):

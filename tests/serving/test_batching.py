@@ -3,6 +3,7 @@ not end the service.
 """
 
 import asyncio
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -84,6 +85,7 @@ def test_mapped_values_equal_unbatched_ones_where_vectorised_ones_do_not(dqn):
     agent, state = dqn
     params, wanted = agent.policy_params(state), requests(64)
 
+    @dataclasses.dataclass(frozen=True)
     class Values:
         def action(self, params, time_step, state, key):
             return PolicyStep(agent.q_values(params, time_step.observation))
