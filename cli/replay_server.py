@@ -68,7 +68,7 @@ def _replay_server(arguments: argparse.Namespace) -> int:
         raise UserError("--tables describes the tables; leave out the options of a single one")
     tables = (
         checked(server.read_tables, arguments.tables)
-        if arguments.tables
+        if arguments.tables is not None
         else [checked(lambda: server.TableDescription(**given))]
     )
     options = {

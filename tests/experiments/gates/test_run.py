@@ -36,7 +36,8 @@ def test_each_seed_is_trained_and_played(result):
     assert ((result.scores >= 8) & (result.scores <= 500)).all()  # no pole falls sooner
     assert len(set(result.metrics["loss"].ravel().tolist())) > 3
     assert {values.shape for values in result.metrics.values()} == {(3, 5)}
-    assert result.metrics["steps"].sum(axis=1).tolist() == [160] * 3
+    steps = result.metrics["steps"].sum(axis=1)  # without the rows between episodes
+    assert ((steps > 140) & (steps < 160)).all()
     assert result.compile_seconds > 0
     assert result.train_seconds > 0
 
