@@ -131,10 +131,11 @@ def learn(driver: ParallelDriver | None) -> tuple[float, float]:
     Driver(Sleeping(8, 0.0), agent.collect_policy, [buffer.add]).run(
         num_rows=1_000, params=agent.policy_params(state)
     )
+    # blocks are of one environment
     dataset, write = (
         buffer.as_dataset(128),
         BlockWriter(partial(buffer.writer, 1)),
-    )  # blocks are of one environment
+    )
     state, _ = learner.train(state, next(dataset).experience)
     start, updates, steps = time.perf_counter(), 0, driver.num_steps if driver else 0
     while time.perf_counter() - start < SECONDS:

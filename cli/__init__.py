@@ -39,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     if "" not in sys.path:
-        sys.path.append(
-            ""
-        )  # the working directory, where `--env MODULE:ID` finds a module of the user's
+        # the working directory, where `--env MODULE:ID` finds a module of the user's
+        sys.path.append("")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,9 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SpecError):
             raise
-        print(
-            f"jax-agents: error: {error}", file=sys.stderr
-        )  # the environment breaks what its spaces promise
+        # the environment breaks what its spaces promise
+        print(f"jax-agents: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():  # `jax-agents list | head`

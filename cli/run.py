@@ -37,9 +37,8 @@ def run_job(
     from ..experiments.trained import run_folder
     from ..experiments.training import callbacks, reports
 
-    jax.config.update(
-        "jax_cpu_enable_async_dispatch", False
-    )  # docs/performance.md, "In a Python loop on a CPU"
+    # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     trainer = checked(make_trainer, params, folder)  # before a folder is made
     is_new = folder is None
     if folder is None:
@@ -162,9 +161,8 @@ def use_gpus(number: float | None) -> None:
             f"{number:g}"
         )
     if 0 < number < 1:
-        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(
-            number
-        )  # read when JAX first uses the GPU
+        # read when JAX first uses the GPU
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(number)
     import jax
 
     if number == 0:

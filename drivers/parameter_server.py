@@ -39,9 +39,8 @@ class ParameterServer:
         self._params: Tree = None
         self._path = None if path is None else Path(path)
         self._save_seconds, self._saved_at = save_seconds, float("-inf")
-        self._least = (
-            -1
-        )  # the first version pushed here may be older than the snapshot's: a learner that resumes
+        # the first version pushed here may be older than the snapshot's: a learner that resumes
+        self._least = -1
         if self._path is not None and self._path.exists():
             with open(self._path, "rb") as file:
                 self.version, self._params = pickle.load(file)
@@ -271,9 +270,8 @@ class _Server(ParameterServer):
         import ray
 
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self._params))
-        self._shared = (
-            [ray.put(self._params)] if size > _LARGE else []
-        )  # in a list, so that Ray hands on the reference
+        # in a list, so that Ray hands on the reference
+        self._shared = [ray.put(self._params)] if size > _LARGE else []
 
 
 def to_host(tree: Tree) -> Tree:

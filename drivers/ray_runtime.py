@@ -43,11 +43,12 @@ def learner_environment(num_gpus: float) -> dict[str, str]:
     ]
     variables = {"XLA_FLAGS": " ".join(flags)}
     if not num_gpus:
+        # Ray hides GPUs from those that reserve some
         return {
             **variables,
             "JAX_PLATFORMS": "cpu",
             "CUDA_VISIBLE_DEVICES": "",
-        }  # Ray hides GPUs from those that reserve some
+        }
     if num_gpus < 1:
         variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = (
             f"{0.9 * num_gpus:.3f}"  # each would take three quarters

@@ -69,9 +69,8 @@ def create_policy_eval_video(
     path = path if path.suffix == ".mp4" else path.with_name(path.name + ".mp4")
     steps = play(env, policy, params, seed)
     next(steps)
-    first_frame = _frame(
-        env
-    )  # before anything is written, so that a wrong environment leaves no file
+    # before anything is written, so that a wrong environment leaves no file
+    first_frame = _frame(env)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial.mp4")
     try:

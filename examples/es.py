@@ -60,9 +60,8 @@ def main(
     agent = make_agent(env.specs)
     state, tell = agent.init(jax.random.key(seed)), jax.jit(agent.tell)
     members = np.arange(config.population_size, dtype=np.int32)
-    parts = np.split(
-        members, 5 if config.population_size % 5 == 0 else 2
-    )  # of one size: one compilation
+    # of one size: one compilation
+    parts = np.split(members, 5 if config.population_size % 5 == 0 else 2)
     generation, steps, start = 0, 0, time.time()
     make = partial(Player, env_name=env_name, make_agent=make_agent, max_steps=config.max_steps)
     with Supervisor(make, num_actors, max_in_flight=2) as players:
@@ -81,9 +80,8 @@ def main(
                 for answer in players.collect(timeout=1.0):
                     part = asked.pop(answer.call)
                     if answer.failure is not None:
-                        waiting.append(
-                            part
-                        )  # its members are played once more, with the same seeds
+                        # its members are played once more, with the same seeds
+                        waiting.append(part)
                         continue
                     played, returns, made = answer.value
                     fitness[played], steps = returns, steps + made

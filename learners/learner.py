@@ -84,9 +84,8 @@ class Learner:
     def place(self, state: TrainState) -> TrainState:
         """Copies a state to the devices; with "pmap" its leaves get a leading axis of devices."""
         if self.method == "pmap":
-            copy = jax.pmap(
-                lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices
-            )  # axis as in training
+            # axis as in training
+            copy = jax.pmap(lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices)
             return copy(state, np.arange(len(self.devices)))
         if self._shared:
             return jax.jit(lambda state: state, out_shardings=self._whole)(jax.device_get(state))

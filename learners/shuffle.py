@@ -27,10 +27,11 @@ def permutation(key: Array, size: int) -> Array:
     round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
     def encipher(x: Array) -> Array:
+        # widths of the halves, which change places in every round
         high, low = (
             bits - bits // 2,
             bits // 2,
-        )  # widths of the halves, which change places in every round
+        )
         left, right = x >> low, x & ((1 << low) - 1)
         for i in range(_ROUNDS):
             left, right = right, left ^ (_scramble(right ^ round_keys[i]) >> (32 - high))

@@ -20,9 +20,8 @@ JAX_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
 }
 # our own, in JAX alone
 OWN_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
-    "CartPole-v1-positions": lambda: select_observation(
-        classic.CartPole(), (0, 2)
-    ),  # hides both velocities
+    # hides both velocities
+    "CartPole-v1-positions": lambda: select_observation(classic.CartPole(), (0, 2)),
 }
 _ALL = JAX_ENVIRONMENTS | OWN_ENVIRONMENTS
 

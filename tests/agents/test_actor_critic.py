@@ -62,11 +62,12 @@ def close(a, b, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
+# of plain SGD, as Adam would hide a wrong scale
 RATES = {
     "actor": 0.1,
     "critic": 0.2,
     "alpha": 0.05,
-}  # of plain SGD, as Adam would hide a wrong scale
+}
 
 
 @cache

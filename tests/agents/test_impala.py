@@ -97,9 +97,8 @@ def test_appo_by_hand(ratio, sign, counted):
     state = agent.init(jax.random.key(0))
     rows = experience(agent, state.params, ratio, steps=1)
     values = agent.apply(state.params, rows.observation)[1]
-    reward = (
-        sign * np.array([1.0, 2.0]) - 0.9 * values[:, 1] + values[:, 0]
-    )  # so delta is 1 and 2, or -1 and -2
+    # so delta is 1 and 2, or -1 and -2
+    reward = sign * np.array([1.0, 2.0]) - 0.9 * values[:, 1] + values[:, 0]
     rows = rows._replace(reward=np.stack([reward, reward], axis=1))
     loss = lambda params: agent.loss(params, state, rows, jax.random.key(0))
     gradient = jax.grad(lambda params: loss(params).loss)(state.params)

@@ -123,9 +123,8 @@ def test_kl_beta_adapts_between_batches():
     assert info.metrics["kl"] == 0  # before the only update; what counts is what it did:
     after, _ = agent.apply(trained.params, batch.observation)
     kl = float(batch.distribution.kl_divergence(after).mean())
-    experience = experience._replace(
-        step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32)
-    )  # over steps, not boundary rows
+    # over steps, not boundary rows
+    experience = experience._replace(step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32))
     for factor, beta in [(1.6, 4.0), (1.2, 2.0), (0.6, 1.0)]:
         aim = dataclasses.replace(agent, kl_target=kl / factor)
         adapted, _ = jax.jit(aim.prepare)(trained, experience)

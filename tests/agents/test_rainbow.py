@@ -26,12 +26,13 @@ def test_every_part_is_in_force():
     assert isinstance(agent.collect_policy, NoisyPolicy) and agent.epsilon == 0.0
     params = jax.eval_shape(agent.init, jax.random.key(0)).params["q"]["params"]
     kernels = {layer["kernel"].shape for layer in params.values()}
+    # the last two: advantages and value, of 51 atoms
     assert kernels == {
         (4, 8),
         (8, 6),
         (6, 3 * 51),
         (6, 51),
-    }  # the last two: advantages and value, of 51 atoms
+    }
     assert all("kernel_sigma" in layer for layer in params.values())
 
 
@@ -66,9 +67,8 @@ def test_it_learns_on_device_from_prioritised_replay():
     np.testing.assert_array_equal(
         agent.q_values(params, observations).argmax(-1), env.best_actions()
     )
-    assert (
-        len(np.unique(np.asarray(state.replay.tree[0]).ravel())) > 10
-    )  # priorities follow the losses
+    # priorities follow the losses
+    assert len(np.unique(np.asarray(state.replay.tree[0]).ravel())) > 10
     assert jnp.isfinite(metrics["loss"]).all()
 
 

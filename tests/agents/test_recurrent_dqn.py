@@ -87,9 +87,8 @@ def test_nothing_crosses_the_start_of_an_episode():
 
     def loss_of_the_second_episode(observation, carry):
         moved = rows._replace(observation=observation, policy_info={"carry": carry})
-        moved = moved._replace(
-            step_type=types.at[:, 0].set(LAST)
-        )  # so the first row's own loss does not count
+        # so the first row's own loss does not count
+        moved = moved._replace(step_type=types.at[:, 0].set(LAST))
         return agent.loss(state.params, state, moved, jax.random.key(1)).loss
 
     grads, carry_grads = jax.jit(jax.grad(loss_of_the_second_episode, argnums=(0, 1)))(
@@ -112,9 +111,8 @@ def test_burn_in_changes_the_carry_and_gets_no_gradient():
     value, grads = jax.jit(jax.value_and_grad(loss))(rows.observation)
     assert not grads[:, :3].any() and grads[:, 3:7].any()
     assert float(loss(rows.observation.at[:, 0].add(1.0))) != float(value)
-    rewards = rows._replace(
-        reward=rows.reward.at[:, :3].add(100.0)
-    )  # rows of the burn-in are not learned from
+    # rows of the burn-in are not learned from
+    rewards = rows._replace(reward=rows.reward.at[:, :3].add(100.0))
     np.testing.assert_allclose(loss_of(agent, rewards), value, rtol=1e-6)
 
 

@@ -216,9 +216,10 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     values = jax.jit(agent.apply)(state.params, experience.observation, agent.memory(experience))[1]
     target = jax.jit(agent.prepare)(state, experience)[1].target
+    # cut off
     np.testing.assert_allclose(
         target[0, 2], experience.reward[0, 2] + 0.9 * values[0, 3], rtol=1e-5
-    )  # cut off
+    )
     np.testing.assert_allclose(target[1, 2], experience.reward[1, 2], rtol=1e-5)  # terminated
     np.testing.assert_allclose(
         target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5
@@ -247,9 +248,8 @@ def test_learning_unrolls_what_acting_did():
     state, metrics = run(jax.jit(loop.init)(jax.random.key(0)), 3)
     statistics = state.train.extra["observation_statistics"]
     carry = state.rollout.policy_state[0]
-    assert all(
-        jnp.abs(x).max() > 0 for x in jax.tree.leaves(carry)
-    )  # segment 2 goes on from memory
+    # segment 2 goes on from memory
+    assert all(jnp.abs(x).max() > 0 for x in jax.tree.leaves(carry))
     # Statistics that no batch can move: then nothing but the carry can make learning differ from
     # acting.
     steady = state.train.extra | {
@@ -322,9 +322,8 @@ def test_masks_of_actions_hold_in_acting_and_learning():
     )
     loop = OnPolicyScan(agent, env, num_envs=8, num_rows=8, num_epochs=1, num_minibatches=1)
     _, metrics = jax.jit(lambda key: loop.run(loop.init(key), 20, 2))(jax.random.key(0))
-    assert (
-        np.isfinite(metrics["loss"]).all() and (metrics["episode_return"] >= 0).all()
-    )  # a forbidden action would cost 1
+    # a forbidden action would cost 1
+    assert np.isfinite(metrics["loss"]).all() and (metrics["episode_return"] >= 0).all()
 
 
 def solve(env, network, kind=PpoAgent, iterations=150):

@@ -26,12 +26,13 @@ def test_segments_end_with_a_bootstrap_row(environments):
         0, :, 1
     ].tolist() == [0, 1, 2, 3, 4]
     assert segment.reward.tolist() == [[1, 1, 1, 1, 0]] and segment.discount[0, 4] == 0
+    # the bootstrap row comes again, as the next one's first
     assert second.rows.observation[:, 0, 1].tolist() == [
         4,
         5,
         6,
         7,
-    ]  # the bootstrap row comes again, as the next one's first
+    ]
 
 
 def test_each_actors_rows_are_streams_of_their_own(environments):

@@ -218,9 +218,8 @@ def test_a_drive_is_a_function_of_its_key_however_it_is_divided_into_runs():
     np.testing.assert_array_equal(observations, same_observations)
     assert (actions != actions_of(1, [40])[0]).any()
     assert 0.3 < actions.mean() < 0.7
-    assert (
-        len(set(map(tuple, actions.tolist()))) > 4
-    )  # the environments of a batch draw on their own
+    # the environments of a batch draw on their own
+    assert len(set(map(tuple, actions.tolist()))) > 4
 
 
 def test_another_policy_takes_over():

@@ -14,11 +14,12 @@ import pytest
 from jax_agents import agents, drivers, envs, evaluation, learners, networks, replay
 
 NUM_STEPS, NUM_ENVS = 100_000, 2
+# by an actor's row; each once in all actors
 FAILURES = {
     1_000: "exit",
     2_000: "raise",
     3_000: "hang",
-}  # by an actor's row; each once in all actors
+}
 
 
 def failing_environments(folder):
@@ -116,9 +117,8 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
                 state, _ = learner.train(state, next(dataset).experience)
                 updates += 1
             driver.publish(updates, agent.policy_params(state))
-            if (
-                driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2
-            ):  # an actor, then the parameter server
+            # an actor, then the parameter server
+            if driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2:
                 pid = parameters.pid() if killed else driver.supervisor.pids()[1]
                 if pid is not None:  # the actor is being made anew just now
                     os.kill(pid, signal.SIGKILL)

@@ -63,9 +63,8 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
     ) as driver:
         driver.publish(0, {"x": np.zeros(50_000, np.float32)})  # too large to travel in an answer
         blocks = list(driver.run(num_steps=200))
-        while (
-            not failures or None in driver.supervisor.pids()
-        ):  # until one has exited, and is there again
+        # until one has exited, and is there again
+        while not failures or None in driver.supervisor.pids():
             blocks += driver.poll(timeout=1.0)
         os.kill(parameters.pid(), signal.SIGKILL)
         for version in range(1, 200):
@@ -123,10 +122,11 @@ def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_
         ) as driver:
             driver.publish(0, {})
             blocks = []
+            # all are compiled
             while (
                 min(sum(block.actor == actor for block in blocks) for actor in range(num_actors))
                 < 2
-            ):  # all are compiled
+            ):
                 blocks += driver.poll(timeout=1.0)
             start, steps = time.monotonic(), driver.num_steps
             while time.monotonic() - start < 10.0:
@@ -190,9 +190,8 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
             driver.publish(0, {})
             list(driver.run(num_steps=500))
             reader = make_replay()
-            saved, first = rows_by_process(
-                reader
-            )  # before the checkpoint: what actors write after it may be lost
+            # before the checkpoint: what actors write after it may be lost
+            saved, first = rows_by_process(reader)
             reader.checkpoint()
             process.kill()
             process.wait()

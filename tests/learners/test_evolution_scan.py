@@ -46,9 +46,8 @@ def test_it_learns_and_counts_the_steps_that_were_played(ran):
     assert states[-1].iteration == states[-1].train.step == 20
     np.testing.assert_array_equal(metrics["episodes"], [4 * 20 * 2] * 5)
     returns, steps = metrics["episode_return"], metrics["steps"]
-    np.testing.assert_allclose(
-        steps, returns * 160, rtol=1e-5
-    )  # CartPole's reward is 1 for each step
+    # CartPole's reward is 1 for each step
+    np.testing.assert_allclose(steps, returns * 160, rtol=1e-5)
     assert returns[-1] > 45 > 30 > returns[0]
     assert LOOP.num_envs * LOOP.rows_per_iteration == 20 * 2 * 50 >= steps.max() / 4
     np.testing.assert_allclose(

@@ -125,9 +125,8 @@ def test_compiles_once_however_long_it_runs():
         loop.run(2)
     assert loop._act._cache_size() == 1
     assert loop._update._cache_size() == 1
-    assert (
-        len(loop._vectors) == 2
-    )  # int32 and float32: so many arrays make the journey to the device
+    # int32 and float32: so many arrays make the journey to the device
+    assert len(loop._vectors) == 2
 
 
 def test_the_same_seed_repeats_and_another_differs():

@@ -65,9 +65,8 @@ def test_a_learner_is_ready_when_it_is_constructed_and_updates_as_its_agent_does
     assert result["timesteps"] == {"env_steps": 250}
     with pytest.raises(TypeError, match="timesteps"):
         learner.update(batch)
-    with pytest.raises(
-        TypeError, match="async_update"
-    ):  # one learner blocks: groups have another method
+    # one learner blocks: groups have another method
+    with pytest.raises(TypeError, match="async_update"):
         learner.update(batch, {"env_steps": 250}, async_update=True)
 
 
@@ -125,18 +124,18 @@ def test_the_state_comes_out_as_numpy_and_goes_in_by_component(learner):
     learner.set_state({"params": doubled})
     after = learner.get_state()
     chex.assert_trees_all_equal(after.pop("params"), doubled)
+    # Adam's too
     chex.assert_trees_all_equal(
         after, {name: tree for name, tree in state.items() if name != "params"}
-    )  # Adam's too
+    )
 
     learner.set_state(state)
     learner.update(rows(AGENT, 6, seed=1), {})
     expected = learner.get_state()
     learner.set_state(state)
     learner.update(rows(AGENT, 6, seed=1), {})
-    chex.assert_trees_all_equal(
-        learner.get_state(), expected
-    )  # the whole state decides, moments and key included
+    # the whole state decides, moments and key included
+    chex.assert_trees_all_equal(learner.get_state(), expected)
 
 
 def test_weights_go_in_alone_and_their_targets_follow(learner):
@@ -284,10 +283,11 @@ def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
     state = whole.get_state()
     for learner in learners:
         learner.set_state(state)
+        # compiled once
         learner._gradients, learner._apply = (
             learners[0]._gradients,
             learners[0]._apply,
-        )  # compiled once
+        )
     for _ in range(2):
         expected = whole.update(batch, {})
         parts = split_batch(batch, None, 3)
@@ -308,10 +308,11 @@ def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
 
 def test_the_mean_is_clipped_not_its_parts():
     first, second = StatefulLearner(Linear(), key=KEY), StatefulLearner(Linear(), key=KEY)
+    # clipped before, the parts would move 0 and -0.5
     for examples, moved in [
         ([4.0, -3.0], -0.5),
         ([9.0, 0.0], -1.0),
-    ]:  # clipped before, the parts would move 0 and -0.5
+    ]:
         parts = split_batch(np.array(examples, np.float32), None, 2)
         pair = list(zip((first, second), parts, strict=True))
         gradients = [

@@ -79,12 +79,13 @@ def test_configurations_fit_on_a_page():
         assert len(dataclasses.fields(preset.config)) <= 35
 
 
+# read by the trainer alone
 TRAINERS = {
     "num_steps",
     "max_episode_steps",
     "steps_per_report",
     "iterations_per_report",
-}  # read by the trainer alone
+}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

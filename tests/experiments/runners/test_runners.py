@@ -61,9 +61,8 @@ def test_the_loop_counts_steps_updates_and_episodes():
     assert (runner.num_steps, second.num_updates) == (100, 20)
     assert second.metrics["loss"] > 0
     episodes = first.episodes + second.episodes
-    assert episodes and all(
-        mean == length and count == 1 for mean, length, count in episodes
-    )  # reward 1 a step
+    # reward 1 a step
+    assert episodes and all(mean == length and count == 1 for mean, length, count in episodes)
     assert sum(length for _, length, _ in episodes) <= 100
     assert int(runner.train_state.step) == 20
     runner.close()

@@ -119,9 +119,8 @@ def draw():
     """Draws samples, after all that was added is visible: exactly `num_items` items."""
 
     def draw(replay, num_items, batches=30):
-        assert not replay.can_sample(
-            replay.capacity + 1
-        )  # asking for more than there is makes Reverb's writers hand over
+        # asking for more than there is makes Reverb's writers hand over
+        assert not replay.can_sample(replay.capacity + 1)
         assert replay.can_sample(num_items)
         samples = replay.as_dataset(sample_batch_size=64, prefetch=0)
         out = [next(samples) for _ in range(batches)]

@@ -150,9 +150,8 @@ def test_a_vmapped_scan_equals_single_ones(exponent):
     np.testing.assert_array_equal(
         samples.experience.action[:, 1:, :, 1], samples.experience.action[:, 1:, :, 0] + 1
     )
-    assert (
-        len({tuple(x) for x in samples.experience.action[:, -1, :, 0].tolist()}) == 3
-    )  # every key draws otherwise
+    # every key draws otherwise
+    assert len({tuple(x) for x in samples.experience.action[:, -1, :, 0].tolist()}) == 3
 
 
 @settings(max_examples=15, deadline=None)

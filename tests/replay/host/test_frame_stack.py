@@ -190,9 +190,8 @@ def test_only_the_frames_tell_that_a_row_continues_nothing():
 
 def test_unbatched_items_priorities_and_files(make, tmp_path):
     frames, plain = make(priority_exponent=1.0)
-    assert (
-        frames.priority_exponent == plain.priority_exponent == 1.0
-    )  # by which loops know that they have to set them
+    # by which loops know that they have to set them
+    assert frames.priority_exponent == plain.priority_exponent == 1.0
     rows = stream_rows([4, 4])
     for row in rows:
         frames.add(row)

@@ -164,9 +164,8 @@ def test_a_full_queue_blocks_its_writer_and_loses_nothing(make):
         except TimeoutError as error:
             refused += 1
             assert "2 of at most 2 items wait" in str(error) and "make capacity hold" in str(error)
-    assert (
-        refused == 3 and len(queue) == 2
-    )  # rows 0 to 5: five segments, of which three are kept back
+    # rows 0 to 5: five segments, of which three are kept back
+    assert refused == 3 and len(queue) == 2
     dataset, got = queue.as_dataset(1), []
     for _ in range(2):
         got.append(next(dataset).observation["id"][0, 0])

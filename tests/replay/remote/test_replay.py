@@ -156,9 +156,8 @@ def test_several_servers_are_sampled_as_one():
         np.concatenate([s.info.probability for s in drawn]), 1 / 40, rtol=1e-6
     )
     keys = np.concatenate([s.info.key for s in drawn])
-    replay.update_priorities(
-        keys[first == 105], np.full((first == 105).sum(), 41.0)
-    )  # as much as all others, and 2 more
+    # as much as all others, and 2 more
+    replay.update_priorities(keys[first == 105], np.full((first == 105).sum(), 41.0))
     drawn = [next(samples) for _ in range(60)][10:]
     first = np.concatenate([s.experience.reward[:, 0] for s in drawn])
     np.testing.assert_allclose((first == 105).mean(), 41 / 80, atol=0.08)
