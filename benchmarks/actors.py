@@ -1,7 +1,10 @@
 """What actors bring where environments are slow, and what they cost where environments are free.
 
-    python benchmarks/actors.py scaling      # about 2 minutes: 1, 8 and 32 actors, and a learner beside the 32
-    python benchmarks/actors.py overhead     # about 2 minutes: the same rows into the same buffer, in one process and on actors
+    python benchmarks/actors.py scaling
+    python benchmarks/actors.py overhead
+
+Each takes about 2 minutes. Scaling: 1, 8 and 32 actors, and a learner beside the 32. Overhead: the
+same rows into the same buffer, in one process and on actors.
 
 Run nothing else beside it. Scaling: environments that sleep 50 ms a step. Overhead: 8 environments
 that cost nothing in each actor, so that all there is are the policy's call, the driver, and the way
@@ -90,19 +93,16 @@ def scaling() -> None:
                 flush=True,
             )
             if num_actors == 32:
-                print(
-                    f"an actor: {np.mean([megabytes(pid) for pid in driver.supervisor.pids()]):.0f} MB"
-                )
+                sizes = [megabytes(pid) for pid in driver.supervisor.pids()]
+                print(f"an actor: {np.mean(sizes):.0f} MB")
                 alone, _ = learn(None)
                 beside, steps = learn(driver)
                 print(
                     f"a learner alone: {alone:.0f} updates/s; beside 32 actors: {beside:.0f} "
                     f"({beside / alone - 1:+.1%})"
                 )
-                print(
-                    f"32 actors beside the learner: {steps:.1f} steps/s, {steps / rates[1]:.2f} x "
-                    "one"
-                )
+                told = f"{steps:.1f} steps/s, {steps / rates[1]:.2f} x one"
+                print(f"32 actors beside the learner: {told}")
 
 
 def megabytes(pid: int | None) -> float:
@@ -175,7 +175,8 @@ def overhead() -> None:
                 for block in parallel.poll(timeout=1.0):
                     write(block)
             rate = (parallel.num_steps - steps) / (time.perf_counter() - start)
-        told = f"{rate:.0f} steps/s, {rate / one:.2f} x one process, {rate / 8 / num_rows:.0f} blocks/s"
+        blocks = rate / 8 / num_rows
+        told = f"{rate:.0f} steps/s, {rate / one:.2f} x one process, {blocks:.0f} blocks/s"
         print(f"{num_actors} actors, slices of {num_rows} rows: {told}", flush=True)
 
 

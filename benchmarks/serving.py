@@ -137,8 +137,8 @@ async def load(host: str, port: int, clients: int, seconds: float) -> dict[str, 
 
 def request(method: str, path: str, body: bytes) -> bytes:
     """The bytes of a request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    headers = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\n{headers}\r\n".encode() + body
 
 
 async def exchange(

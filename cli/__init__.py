@@ -18,12 +18,15 @@ from .errors import UserError
 
 _EXAMPLES = """examples:
   jax-agents train --run DQN --env CartPole-v1
-  jax-agents train --run PPO --env CartPole-v1 --runner device --stop '{"episode_return_mean": 450}' --num-seeds 5
-  jax-agents train --run SAC --env Pendulum-v1 --steps 20000 --config '{"learning_rate": 5e-4, "hidden": [256, 256]}'
+  jax-agents train --run PPO --env CartPole-v1 --runner device --num-seeds 5 \\
+    --stop '{"episode_return_mean": 450}'
+  jax-agents train --run SAC --env Pendulum-v1 --steps 20000 \\
+    --config '{"learning_rate": 5e-4, "hidden": [256, 256]}'
   jax-agents train -f cartpole-ppo
   jax-agents train --resume runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b
   jax-agents evaluate runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --episodes 100
-  jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050 --video film.mp4
+  jax-agents rollout --video film.mp4 \\
+    runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050
   jax-agents serve runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --port 8000
   jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --address http://127.0.0.1:8000
   jax-agents replay-server --capacity 1000000 --checkpoint-dir replay

@@ -57,7 +57,8 @@ def add_command(commands: Any, examples: str) -> None:
     train.add_argument(
         "--runner",
         choices=["loop", "vector", "device", "ray"],
-        help="a Python loop (the default), the same of several environments at once, JAX environments on device, or Ray actors",
+        help="a Python loop (the default), the same of several environments at once, "
+        "JAX environments on device, or Ray actors",
     )
     train.add_argument(
         "--replay",

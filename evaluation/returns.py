@@ -106,7 +106,8 @@ def evaluate_on_device(
     static, and to vmap over `params` and `key`. An episode that lasts longer than `max_steps`
     counts with what it has earned by then.
 
-        jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))(env, agent.policy, agent.policy_params(state), key)
+        evaluate = jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))
+        evaluate(env, agent.policy, agent.policy_params(state), key)
 
     Raises:
       ValueError: if a number is less than 1.

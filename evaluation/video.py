@@ -108,7 +108,8 @@ def embed_mp4(path: str | os.PathLike[str], width: int = 640) -> Any:
     source = f"data:video/mp4;base64,{base64.b64encode(data).decode()}"
     name = html.escape(Path(path).name)
     return HTML(
-        f'<video width="{int(width)}" controls title="{name}"><source src="{source}" type="video/mp4"></video>'
+        f'<video width="{int(width)}" controls title="{name}">'
+        f'<source src="{source}" type="video/mp4"></video>'
     )
 
 

@@ -122,7 +122,8 @@ def main(
                 updates, steps, returns = updates + 1, steps + made, (returns + ended)[-100:]
                 parameters.push(updates, agent.policy_params(state), wait=False)
                 if updates % 1_000 == 0:
-                    told = f"return {np.mean(returns):.1f}, staleness {np.mean(staleness[-1_000:]):.2f}, {workers.num_failures}"
+                    age = f"staleness {np.mean(staleness[-1_000:]):.2f}"
+                    told = f"return {np.mean(returns):.1f}, {age}, {workers.num_failures}"
                     print(
                         f"{time.time() - start:6.1f} s, {updates} updates, {steps} steps, {told}",
                         flush=True,

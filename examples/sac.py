@@ -2,7 +2,9 @@
 this process.
 
     python examples/sac.py --num-actors 2
-    python examples/sac.py --env Pendulum-v1 --num-steps 20000 --folder /tmp/run     # again: goes on where it was
+    python examples/sac.py --env Pendulum-v1 --num-steps 20000 --folder /tmp/run
+
+The second, given again, goes on where it was.
 
 Rollout workers and the learner are held to one ratio of steps to updates. The learner's state and
 the replay buffer are saved in `folder`, together, every `save_seconds`, and a run that finds them

@@ -255,7 +255,7 @@ class Checkpointer:
 
 
 def _parts(state: Tree) -> dict[str, Tree]:
-    """Returns the parts of a state that are written apart: a dict's entries, or "" for the whole."""
+    """The parts of a state that are written apart: a dict's entries, or "" for the whole."""
     named = isinstance(state, dict) and all(str(name).isidentifier() for name in state)
     return dict(state) if named and state else {"": state}
 

@@ -16,12 +16,16 @@ from .off_policy_scan import OffPolicyScan
 
 # What an agent that fails a probe, having passed those before it, has wrong.
 _BLAME = {
-    "ConstantReward": "a constant reward is not learnt: look at the loss, its sign, the optimizer, how rewards reach it, and "
-    "at the discount of 0 that ends an episode",
-    "ObservationReward": "the value ignores the observation: look at the network, its inputs, and at how rows are batched",
-    "DelayedReward": "the next value is not discounted or not bootstrapped: look at gamma, the target and its network",
-    "ActionReward": "the action is not learnt from: look at which action's value is updated, and at how the policy chooses",
-    "ObservationActionReward": "the policy does not tell observations apart: look at what it sees, and at how rows are batched",
+    "ConstantReward": "a constant reward is not learnt: look at the loss, its sign, the optimizer, "
+    "how rewards reach it, and at the discount of 0 that ends an episode",
+    "ObservationReward": "the value ignores the observation: "
+    "look at the network, its inputs, and at how rows are batched",
+    "DelayedReward": "the next value is not discounted or not bootstrapped: "
+    "look at gamma, the target and its network",
+    "ActionReward": "the action is not learnt from: "
+    "look at which action's value is updated, and at how the policy chooses",
+    "ObservationActionReward": "the policy does not tell observations apart: "
+    "look at what it sees, and at how rows are batched",
 }
 
 
@@ -73,7 +77,10 @@ def diagnose(
     action, and both (Jones, "Debugging reinforcement learning systems"; rejax tests so). The first
     failure is where to look.
 
-        print(diagnose(lambda specs: DqnAgent(specs, QNetwork(2, (32,)), optax.adam(3e-3), gamma=0.9)))
+        def make(specs):
+            return DqnAgent(specs, QNetwork(2, (32,)), optax.adam(3e-3), gamma=0.9)
+
+        print(diagnose(make))
 
     Args:
       agent_factory: makes the agent for an environment's specs: observations float32 `[1]`, two

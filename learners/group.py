@@ -184,7 +184,7 @@ class LearnerGroup:
         return results
 
     def flush(self) -> list[dict[str, Any]]:
-        """Waits for all asynchronous updates, and returns the results that were not returned yet."""
+        """Waits for all asynchronous updates; returns the results that were not returned yet."""
         results = []
         while self._in_flight:
             results.append(self._result(self._in_flight.popleft()))

@@ -1,4 +1,4 @@
-"""The Ray actor of each learner of a `LearnerGroup`, and its results or the errors in their place."""
+"""The Ray actor of each learner of a `LearnerGroup`, and its results or errors in their place."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -216,7 +216,8 @@ from ray.cluster_utils import Cluster
 from jax_agents.drivers import ParallelDriver, Supervision
 
 folder = sys.argv[1]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100_000_000})
+head = {"num_cpus": 2, "object_store_memory": 100_000_000}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 cluster.add_node(num_cpus=2, resources={"rollout": 4}, object_store_memory=100_000_000)
 ray.init(address=cluster.address, log_to_driver=False)
 

@@ -163,7 +163,8 @@ def test_a_full_disk_is_a_clear_error_and_costs_nothing(saved, monkeypatch, erro
     monkeypatch.setattr(checkpoint_files, "write_state", full)
     with pytest.raises(
         OSError,
-        match=r"checkpoint_00000011 could not be written: .*No space left.*steps \[2, 10\] are whole",
+        match=r"checkpoint_00000011 could not be written: "
+        r".*No space left.*steps \[2, 10\] are whole",
     ) as caught:
         saved.save(11, make_state(11))
     assert caught.value.errno == errno.ENOSPC

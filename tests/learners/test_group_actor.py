@@ -47,13 +47,15 @@ def test_results_come_in_order(monkeypatch):
 def test_a_learner_that_is_late_or_dead_is_named(monkeypatch):
     late = ray.exceptions.GetTimeoutError("late")
     monkeypatch.setattr(ray, "get", Answers("a", late))
-    with pytest.raises(LearnerError, match="learner 1 of 2 did not answer in 3.0 s.*raise timeout"):
+    with pytest.raises(
+        LearnerError, match=r"learner 1 of 2 did not answer in 3.0 s.*raise timeout"
+    ):
         get_results([0, 1], 2, 3.0)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    with pytest.raises(LearnerError, match="did not start in 3.0 s: .*2 CPUs and 0 GPUs in all"):
+    with pytest.raises(LearnerError, match=r"did not start in 3.0 s: .*2 CPUs and 0 GPUs in all"):
         get_results([0, 1], 2, 3.0, starting=True)
     monkeypatch.setattr(ray, "get", Answers(ray.exceptions.ObjectLostError("0" * 56, None, "")))
-    with pytest.raises(LearnerError, match="learner 0 of 1 has died. The group cannot go on"):
+    with pytest.raises(LearnerError, match=r"learner 0 of 1 has died. The group cannot go on"):
         get_results([0], 1, 3.0)
     with pytest.raises(LearnerError, match="learner 0 of 1 could not be built"):
         get_results([0], 1, 3.0, starting=True)

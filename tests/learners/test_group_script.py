@@ -15,9 +15,11 @@ from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 
 def make():
     specs = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
-    return learners.StatefulLearner(agents.DqnAgent(specs, networks.QNetwork(2, (8,)), optax.sgd(0.1)), key=jax.random.key(0))
+    agent = agents.DqnAgent(specs, networks.QNetwork(2, (8,)), optax.sgd(0.1))
+    return learners.StatefulLearner(agent, key=jax.random.key(0))
 
-ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+options = {"num_cpus": 2, "object_store_memory": 100_000_000}
+ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
 group = learners.LearnerGroup(make, 2)
 print(*group.foreach_learner(lambda learner: os.getpid()), flush=True)
 if sys.argv[1] == "fails":

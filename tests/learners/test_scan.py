@@ -1,4 +1,4 @@
-"""The base of the loops on device: reports, counts, and whole trainings, by a loop of known numbers.
+"""The base of the loops on device: reports, counts, whole trainings, by a loop of known numbers.
 
 Its iteration n takes n + 1 steps, and ends an episode of return 10 n if n is odd.
 """
