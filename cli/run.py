@@ -81,8 +81,8 @@ def run_job(
             )
             if reports.reached(params["stop"], trainer.result):
                 print(
-                    f"it has ended there: {json.dumps(params['stop'])}; train longer with --steps "
-                    "or --stop",
+                    f"it has ended there: {json.dumps(params['stop'])}; "
+                    "train longer with --steps or --stop",
                     flush=True,
                 )
         trainer.run(params["stop"], params["checkpoint_freq"])
@@ -157,8 +157,8 @@ def use_gpus(number: float | None) -> None:
         return
     if not 0 <= number <= 1:
         raise UserError(
-            "--num-gpus: expected a number from 0 to 1, since a run trains on one device, got "
-            f"{number:g}"
+            "--num-gpus: expected a number from 0 to 1, since a run trains on one device, "
+            f"got {number:g}"
         )
     if 0 < number < 1:
         # read when JAX first uses the GPU

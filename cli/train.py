@@ -121,8 +121,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.num_workers:
         if arguments.runner not in (None, "ray"):
             raise UserError(
-                f"--num-workers {arguments.num_workers}: these are actors of --runner ray, got "
-                f"{arguments.runner}"
+                f"--num-workers {arguments.num_workers}: these are actors of --runner ray, "
+                f"got {arguments.runner}"
             )
         arguments.runner = "ray"
     run.use_gpus(arguments.num_gpus)

@@ -62,8 +62,8 @@ def create_policy_eval_video(
         )
     if env.num_envs is not None:
         raise ValueError(
-            f"a video needs a single environment, got {env.num_envs} in parallel; make one "
-            "without num_envs"
+            f"a video needs a single environment, got {env.num_envs} in parallel; "
+            "make one without num_envs"
         )
     path = Path(filename)
     path = path if path.suffix == ".mp4" else path.with_name(path.name + ".mp4")

@@ -169,8 +169,8 @@ def main(
             found = next((answer.value for answer in testers.collect() if answer.value), found)
     parameters.close()
     print(
-        f"test return {found[1]:.1f}, {steps} steps, {updates} updates, {time.time() - start:.1f} "
-        "s",
+        f"test return {found[1]:.1f}, {steps} steps, {updates} updates, "
+        f"{time.time() - start:.1f} s",
         flush=True,
     )
     return found[1], steps

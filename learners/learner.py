@@ -53,8 +53,8 @@ class Learner:
         self.method = method
         if method == "jit" and len(self.devices) > 1:
             raise ValueError(
-                f"method 'jit' trains on one device, got {len(self.devices)}; use 'pmap' or "
-                "'sharded'"
+                f"method 'jit' trains on one device, got {len(self.devices)}; "
+                "use 'pmap' or 'sharded'"
             )
         self._own = [
             device for device in self.devices if device.process_index == jax.process_index()
@@ -62,8 +62,8 @@ class Learner:
         self._shared = len(self._own) < len(self.devices)
         if self._shared and (method != "sharded" or not self._own):
             raise ValueError(
-                "method 'sharded' alone trains in several processes, each with devices, got "
-                f"{method!r}"
+                "method 'sharded' alone trains in several processes, each with devices, "
+                f"got {method!r}"
             )
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._whole, self._split = (

@@ -151,8 +151,8 @@ class VmappedRun:
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
         raise ValueError(
-            "a run of a sweep on device cannot be restored within it; make a Trainer of its "
-            "configuration"
+            "a run of a sweep on device cannot be restored within it; "
+            "make a Trainer of its configuration"
         )
 
     def close(self) -> None:

@@ -257,8 +257,8 @@ def on_common_steps(
     first, last = max(run[0][0] for run in every), min(run[-1][0] for run in every)
     if first > last:
         raise ValueError(
-            f"these runs have no steps in common: one starts at {first:,} where another has "
-            f"ended, at {last:,}"
+            "these runs have no steps in common: "
+            f"one starts at {first:,} where another has ended, at {last:,}"
         )
     steps = np.linspace(first, last, num_points)
     return steps, {

@@ -89,8 +89,8 @@ def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
     ((kind, values),) = value.items() if len(value) == 1 else [("", None)]
     if kind not in MARKS or not isinstance(values, list) or not values:
         raise ValueError(
-            f"config {key}: expected a value, or {{{' or '.join(MARKS)}: [...]}}, got "
-            f"{dict(value)!r}"
+            f"config {key}: expected a value, or {{{' or '.join(MARKS)}: [...]}}, "
+            f"got {dict(value)!r}"
         )
     if kind.endswith("uniform"):
         numbers = all(

@@ -82,8 +82,8 @@ def run_sweep(
     parent = None if folder is None else Path(folder).absolute()
     if parent is not None and any(parent.rglob(run_folder.PARAMS)):
         raise FileExistsError(
-            f"{parent}: there are runs in it; look at them with Analysis.load, or choose another "
-            "folder"
+            f"{parent}: there are runs in it; "
+            "look at them with Analysis.load, or choose another folder"
         )
     setup = Setup(
         env=env,

@@ -44,8 +44,8 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
     _check_can_be_made_again(env)
     if not isinstance(env, JaxEnvironment):
         raise ValueError(
-            f"the device runner needs a JAX environment or the id of one, got {env!r}; use "
-            "runner='loop'"
+            f"the device runner needs a JAX environment or the id of one, got {env!r}; "
+            "use runner='loop'"
         )
     return _with_limit(env, max_episode_steps)
 
@@ -91,7 +91,7 @@ def _with_limit(env: Any, max_episode_steps: int | None) -> Any:
         return dataclasses.replace(env, max_episode_steps=limit)
     if limit is None:
         raise ValueError(
-            f"max_episode_steps=-1: {type(env).__name__} has no field max_episode_steps; give it "
-            "none yourself"
+            f"max_episode_steps=-1: {type(env).__name__} has no field max_episode_steps; "
+            "give it none yourself"
         )
     return TimeLimit(env, limit)

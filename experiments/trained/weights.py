@@ -104,8 +104,8 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if path.suffix not in (".npz", ".msgpack"):
         raise WeightsError(
-            f"{path}: expected a .npz or .msgpack file; other kinds can be read and given as a "
-            "dict of arrays"
+            f"{path}: expected a .npz or .msgpack file; "
+            "other kinds can be read and given as a dict of arrays"
         )
     data = path.read_bytes()
     try:

@@ -75,8 +75,8 @@ class Trainer(TrainedAgent):
         check_runner(runner, config)
         if num_workers and (num_workers < 0 or runner != "ray"):
             raise ValueError(
-                f"num_workers={num_workers}: expected a number of actors, of runner 'ray', got "
-                f"runner {runner!r}"
+                f"num_workers={num_workers}: expected a number of actors, of runner 'ray', "
+                f"got runner {runner!r}"
             )
         if not 0 <= seed < 2**31 - EVALUATION_SEED:
             raise ValueError(f"seed: expected 0 to {2**31 - EVALUATION_SEED - 1}, got {seed}")

@@ -186,8 +186,8 @@ class DeviceReplay:
         """
         if not state.tree:
             raise ValueError(
-                "this buffer samples uniformly; build it with priority_exponent=0.6, say, to set "
-                "priorities"
+                "this buffer samples uniformly; "
+                "build it with priority_exponent=0.6, say, to set priorities"
             )
         priorities = jnp.minimum(jnp.asarray(priorities, jnp.float32), 1e18)
         oldest = state.head - state.size
