@@ -152,9 +152,7 @@ def learn(driver: ParallelDriver | None) -> tuple[float, float]:
 
 
 def overhead() -> None:
-    """Steps per second into a HostReplay: a Driver in this process, and blocks from 1 and 2
-    actors.
-    """
+    """Steps per second into a HostReplay: a Driver here, and blocks from 1 and 2 actors."""
     agent = make_agent(SPECS)
     params = agent.policy_params(agent.init(jax.random.key(0)))
     buffer = HostReplay(agent.collect_data_spec, capacity=100_000)

@@ -106,9 +106,7 @@ def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
 
 
 def find_python(versions: list[str]) -> str:
-    """The first interpreter found among these versions: on the PATH, or one that pyenv or uv
-    knows.
-    """
+    """The first interpreter found of these versions: on the PATH, or known to pyenv or uv."""
     for version in versions:
         if version == ".".join(map(str, sys.version_info[:2])):
             return sys.executable
@@ -137,9 +135,7 @@ def find_python(versions: list[str]) -> str:
 
 
 def make_environment(environment: Environment, cache_dir: Path) -> Path:
-    """Makes the environment unless it is there with these very requirements; returns its
-    interpreter.
-    """
+    """Makes the environment unless it is there with these requirements; returns its interpreter."""
     folder = cache_dir / environment.name
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = "\n".join(environment.requirements) + "\n"

@@ -1,5 +1,4 @@
-"""Times one benchmark script by the interpreter that runs this file; needs the standard library
-alone.
+"""Times one benchmark script by the interpreter that runs this file; needs no packages.
 
 A script (`peers/*.py`, `ours/*.py`) holds three names: `NAME`, `PACKAGES` (whose versions are
 reported) and `setup(**settings) -> run`, where `run(n)` does at least n iterations and returns how

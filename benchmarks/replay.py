@@ -1,5 +1,4 @@
-"""What replay costs: rows written and items sampled per second, memory, and the loop that does
-both.
+"""What replay costs: rows written and items sampled per second, memory, and both in a loop.
 
 Run `python benchmarks/replay.py` (about a minute). Rows are CartPole's (36 bytes), windows have
 two. "bare Reverb" is its own dataset in the fastest configuration known, without unpacking: two

@@ -1,5 +1,4 @@
-"""Latency and throughput of a policy server under 64 clients at a time, batched and one request by
-one.
+"""Latency and throughput of a policy server under 64 clients at a time, batched and one by one.
 
     python benchmarks/serving.py [--clients 64] [--seconds 5]
 

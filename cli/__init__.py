@@ -1,6 +1,4 @@
-"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot what was
-trained.
-"""
+"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")

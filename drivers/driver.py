@@ -68,8 +68,7 @@ class Driver:
         num_rows: int | None = None,
         params: Tree = None,
     ) -> TimeStep:
-        """Runs until the first of the given limits is reached, and returns the time step where it
-        stopped.
+        """Runs until the first of the given limits is reached; returns the time step there.
 
         Args:
           num_steps: environment steps, boundary rows not counted, summed over environments.
@@ -106,8 +105,7 @@ class Driver:
         self.policy_state = policy.initial_state(self._batch_shape)
 
     def step(self, params: Tree = None) -> Trajectory:
-        """Makes one row (a batch of n), shows it to the observers and returns it; call `start`
-        first.
+        """Makes one row (a batch of n), shows it to observers and returns it; call `start` first.
 
         Raises:
           ValueError: if the policy cannot act with these parameters.

@@ -76,8 +76,7 @@ class ParameterServer:
         return (self.version, self._params) if self.version > have else None
 
     def save(self) -> None:
-        """Writes a snapshot: the file is replaced in one step, when the new one is whole and on the
-        disk.
+        """Writes a snapshot: the file is replaced in one step, when the new one is whole on disk.
 
         Raises:
           ValueError: there is no path.
@@ -179,8 +178,7 @@ class RemoteParameterServer:
         return True
 
     def repeat(self, pushing: Any = None) -> None:
-        """Sees to it that the server has what was pushed last here, which it may have lost with its
-        process.
+        """Sees that the server has what was pushed last here, which its death may have lost.
 
         Raises:
           TimeoutError: the server did not take it in time.
@@ -244,9 +242,7 @@ class RemoteParameterServer:
 
 
 class _Server(ParameterServer):
-    """The actor. Large parameters lie in Ray's object store, one copy on each machine, owned by
-    this process.
-    """
+    """The actor. Large parameters lie in Ray's object store, a copy on each machine, owned here."""
 
     def __init__(self, path: Any, *, save_seconds: float):
         super().__init__(path, save_seconds=save_seconds)

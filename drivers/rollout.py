@@ -28,9 +28,7 @@ class RolloutState:
 def start_rollout(
     env: Any, policy: Policy, reset_key: Array, key: Array, num_envs: int = 1
 ) -> RolloutState:
-    """Resets `num_envs` copies of a JAX environment with `reset_key`; `key` is the acting key, as a
-    `Driver`'s.
-    """
+    """Resets `num_envs` copies of a JAX environment with `reset_key`; `key` is for acting."""
     env_state, time_step = reset_batch(env, reset_key, num_envs)
     return RolloutState(
         env_state, time_step, policy.initial_state((num_envs,)), key, jnp.zeros((), jnp.int32)

@@ -100,8 +100,7 @@ def performance_profile(scores: Array, thresholds: Array) -> np.ndarray:
 
 
 def summarize(scores: Array, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """What to report of the scores of several seeds, `[runs]` or `[runs, tasks]`, as a dict of
-    floats.
+    """A dict of what to report of the scores of several seeds, `[runs]` or `[runs, tasks]`.
 
     `iqm` is the interquartile mean and `low`, `high` its bootstrap interval; `mean`, `min` and
     `max` are over all scores.

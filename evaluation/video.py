@@ -31,8 +31,7 @@ def create_policy_eval_video(
     seed: int = 0,
     max_steps: int = 100_000,
 ) -> Path:
-    """Plays whole episodes and writes what the environment renders as an H.264 MP4; returns its
-    path.
+    """Plays whole episodes, writes what they render as an H.264 MP4, and returns its path.
 
     The file appears when it is complete; one of that name is replaced. Frames of odd height or
     width are padded by a pixel, since H.264 wants even ones.

@@ -88,9 +88,7 @@ def main(
 
     @jax.jit
     def apply(state: Any, gradient: Any) -> Any:
-        """One update whose gradient is the one given: that of its inner product with the
-        parameters.
-        """
+        """One update whose gradient is the one given: of its inner product with the parameters."""
         product = lambda params: jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, params, gradient))
         return apply_loss(
             state, lambda params, key: LossInfo(product(params), {}, {}), agent.optimizer

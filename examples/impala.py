@@ -33,9 +33,7 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains, for the preset's steps if none are given; returns the mean return of greedy
-    episodes.
-    """
+    """Trains, by default for the preset's steps; returns the mean return of greedy episodes."""
     preset = PRESETS[algorithm].config
     config = preset if num_steps is None else dataclasses.replace(preset, num_steps=num_steps)
     make_agent = config.agent

@@ -30,9 +30,7 @@ def main(
     num_episodes: int = 20,
     seed: int = 0,
 ) -> float:
-    """Trains; returns the mean return of greedy episodes. The actors share the configuration's
-    environments.
-    """
+    """Trains; returns greedy episodes' mean return. The actors share the environments."""
     preset = PRESETS[algorithm].config
     config = dataclasses.replace(preset, num_steps=num_steps)
     num_envs = max(1, config.num_envs // max(1, num_actors))

@@ -1,5 +1,4 @@
-"""SAC in five parts: rollout workers, a test worker, a parameter server, replay, and the learner in
-this process.
+"""SAC in five parts: rollout workers, a test worker, a parameter server, replay, and the learner.
 
     python examples/sac.py --num-actors 2
     python examples/sac.py --env Pendulum-v1 --num-steps 20000 --folder /tmp/run
@@ -40,9 +39,7 @@ CONFIG = SacConfig(hidden=(256, 256), learning_rate=1e-3, tau=0.01, batch_size=1
 
 
 class TestWorker:
-    """Plays deterministic episodes, side by side, with the newest parameters, in an actor of its
-    own.
-    """
+    """Plays deterministic episodes side by side, with the newest parameters, in its own actor."""
 
     def __init__(
         self,

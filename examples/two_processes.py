@@ -55,9 +55,7 @@ def expert_rows(update: int) -> Any:
 
 
 def train(process: int, address: str, folder: Path | None) -> None:
-    """What each process does; every one of them makes the same calls, or all wait for it in
-    vain.
-    """
+    """What each process does; all make the same calls, or wait for each other in vain."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, PROCESSES, process, initialization_timeout=60)

@@ -16,8 +16,7 @@ from ..envs.types import Array, Tree
 
 
 def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, Any]:
-    """Arguments of `jit` for a program with these parameters by role: on a CPU, LLVM's first level
-    of optimisation.
+    """Arguments of `jit` by the parameters' size: on a CPU, LLVM's first level of optimisation.
 
     It compiles in as little as half the time of the third; what it makes of networks below 256 x
     256 is as fast (within 5 %) or faster. A level that is set in XLA_FLAGS stays. JAX before 0.5
@@ -58,8 +57,7 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
 
 
 def compile_ahead(function: Any, *args: Tree) -> threading.Thread:
-    """Compiles a jitted function for arguments like `args` (their shapes do) while the caller does
-    something else.
+    """Compiles a jitted function for arguments shaped like `args` while the caller goes on.
 
     Join the thread before the first call, which finds the program made. An error is left to that
     call, which will meet it too.

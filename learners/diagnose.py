@@ -1,6 +1,4 @@
-"""`diagnose`: trains an agent on five probe environments in seconds, and says which part of it is
-broken.
-"""
+"""`diagnose`: trains an agent on five probes in seconds, and says which part of it is broken."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -45,9 +43,7 @@ class ProbeResult(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """The results of all probes, and `blame`: what the first failure says is broken, None if there
-    is none.
-    """
+    """The results of all probes, and `blame`: what the first failure says is broken, or None."""
 
     results: tuple[ProbeResult, ...]
     blame: str | None

@@ -1,6 +1,4 @@
-"""Random permutations in time proportional to their size: without the sort of
-`jax.random.permutation`.
-"""
+"""Random permutations in linear time: without the sort of `jax.random.permutation`."""
 
 import jax
 import jax.numpy as jnp

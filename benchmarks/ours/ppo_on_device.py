@@ -1,6 +1,4 @@
-"""Our PPO on device in PureJaxRL's configuration: whole trainings from scratch by
-`OnPolicyScan`.
-"""
+"""Our PPO on device in PureJaxRL's configuration: whole trainings by `OnPolicyScan`."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,4 @@
-"""Our SAC in a Python loop over gymnasium, with the in-process replay: 256-256 networks, batches of
-256.
+"""Our SAC in a Python loop, with the in-process replay: 256-256 networks, batches of 256.
 
 With asynchronous dispatch, as JAX has it: with networks this large it is 6 % faster than without.
 """

@@ -1,6 +1,4 @@
-"""rejax's SAC: its own `train`, jitted, its configuration of Pendulum-v1 without normalisation and
-evaluation.
-"""
+"""rejax's SAC: its own `train`, jitted, as for Pendulum-v1 without normalisation and evaluation."""
 
 from collections.abc import Callable
 

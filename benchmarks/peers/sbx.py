@@ -1,6 +1,4 @@
-"""SBX's DQN (Stable-Baselines3's loop with JAX networks): a gradient step of batch 64 after each
-environment step.
-"""
+"""SBX's DQN (Stable-Baselines3's loop, JAX networks): a batch of 64 after each environment step."""
 
 from collections.abc import Callable
 

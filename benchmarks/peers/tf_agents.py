@@ -1,6 +1,4 @@
-"""TF-Agents' DQN tutorial loop: PyDriver, a Reverb table in the same process, a compiled
-`agent.train`.
-"""
+"""TF-Agents' DQN tutorial loop: PyDriver, a Reverb table in its process, compiled `agent.train`."""
 
 import os
 from collections.abc import Callable

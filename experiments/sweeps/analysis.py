@@ -173,8 +173,7 @@ class Analysis:
         ]
 
     def plot(self, filename: str | os.PathLike[str], metric: str = _RETURN) -> Path:
-        """Draws a curve for each configuration, with a band where it has several seeds; see
-        `plot_learning_curve`.
+        """Draws each configuration's curve, with a band over seeds; see `plot_learning_curve`.
 
         Raises:
           ValueError: no trial has the metric, or they have no steps in common.

@@ -1,5 +1,4 @@
-"""What a sweep varies: marks in a configuration, which are plain dicts, so that JSON and YAML can
-hold them.
+"""What a sweep varies: marks in a configuration, plain dicts that JSON and YAML can hold.
 
 {"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}, "num_rows":
 64}

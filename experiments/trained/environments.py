@@ -27,8 +27,7 @@ _ALL = JAX_ENVIRONMENTS | OWN_ENVIRONMENTS
 
 
 def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnvironment:
-    """A JAX environment, given itself or the name of one; with another time limit, if one is given
-    (-1: none).
+    """A JAX environment, given itself or by name; with another time limit, if given (-1: none).
 
     Raises:
       ValueError: there is none of that name, or its time limit cannot be taken away.

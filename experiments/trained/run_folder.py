@@ -158,9 +158,7 @@ def write_table(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Writes a text file so that either the old or the new contents are there, whole, whatever
-    happens.
-    """
+    """Writes a text file so that the old or the new contents are there, whole, whatever happens."""
     draft = path.with_name(f".{path.name}.writing")
     try:
         with open(draft, "w", newline="") as file:

@@ -148,9 +148,7 @@ class Trainer(TrainedAgent):
         )
 
     def interrupt(self) -> None:
-        """Ends the current report early, and `run` after it; may be called from a signal
-        handler.
-        """
+        """Ends the current report early, and then `run`; a signal handler may call it."""
         self.interrupted = True
 
     def train(self) -> dict[str, Any]:

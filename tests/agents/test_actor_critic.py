@@ -72,9 +72,7 @@ RATES = {
 
 @cache
 def prepared(kind):
-    """An agent whose actor moves in every update, three states, and its compiled `train` and
-    gradients.
-    """
+    """An agent whose actor moves in every update, three states, compiled `train` and gradients."""
     rates = {
         role: optax.sgd(rate) for role, rate in RATES.items() if role != "alpha" or "sac" in kind
     }

@@ -38,9 +38,7 @@ def test_every_part_is_in_force():
 
 @pytest.mark.learning
 def test_it_learns_on_device_from_prioritised_replay():
-    """Noise alone explores: which of two actions earns 1 and which -1, in an environment of one
-    step.
-    """
+    """Noise alone explores: which of two actions earns 1, which -1, in a single step."""
     env = ActionReward()
     agent = rainbow(
         env.specs, optax.adam(0.01), **BOUNDS, hidden=(8,), head_hidden=(8,), num_atoms=21

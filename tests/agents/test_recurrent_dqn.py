@@ -40,9 +40,7 @@ def loss_of(agent, rows):
 
 @pytest.mark.parametrize("double", [False, True])
 def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
-    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside the
-    sequence.
-    """
+    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside."""
     agent = make_agent(double=double, td_loss=agents.losses.squared, gamma=0.9)
     rows = random_rows(agent, batch=2)
     types = np.full((2, 8), MID)

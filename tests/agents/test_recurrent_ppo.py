@@ -240,9 +240,7 @@ def positions_loop(learning_rate):
 
 
 def test_learning_unrolls_what_acting_did():
-    """In segments that start and end within episodes, the probabilities of actions are those that
-    acting stored.
-    """
+    """In segments from within episodes, actions' probabilities are those that acting stored."""
     loop = positions_loop(0.0)
     run = jax.jit(loop.run, static_argnums=1)
     state, metrics = run(jax.jit(loop.init)(jax.random.key(0)), 3)

@@ -112,9 +112,7 @@ def test_trees_and_a_traced_gamma():
 
 
 def random_stream(seed, length):
-    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere in an
-    episode.
-    """
+    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere."""
     rng = np.random.default_rng(seed)
     types, discounts = [int(rng.integers(3))], []
     for _ in range(length):

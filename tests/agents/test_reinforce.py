@@ -1,6 +1,4 @@
-"""REINFORCE's loss against TF-Agents' numbers; what it shares with others is in
-`test_on_policy.py`.
-"""
+"""REINFORCE's loss against TF-Agents' numbers; the rest is in `test_on_policy.py`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,4 @@
-"""Returns and advantages: hand-worked numbers, quadratic sums over random streams with boundaries,
-and rlax.
-"""
+"""Returns and advantages: numbers by hand, quadratic sums over random streams, and rlax."""
 
 import jax
 import jax.numpy as jnp

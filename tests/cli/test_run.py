@@ -96,9 +96,7 @@ def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
 
 @pytest.mark.parametrize("number, memory", [(1, None), (0.2, "0.2")])
 def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
-    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it
-    starts.
-    """
+    """Five runs of a fifth each share a GPU: JAX takes at its start what this variable says."""
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     run.use_gpus(number)

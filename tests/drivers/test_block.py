@@ -55,9 +55,7 @@ def test_each_actors_rows_are_streams_of_their_own(environments):
 
 
 def test_a_block_that_is_missing_breaks_the_stream(environments):
-    """In the middle of an episode step types alone would not tell; what is learned there would be
-    false.
-    """
+    """Within an episode step types alone would not tell, and what is learned would be false."""
     driver = ParallelDriver(environments(episode=100), random_policy, num_rows=3)
     driver.publish(0, {})
     blocks = list(driver.run(num_steps=24))

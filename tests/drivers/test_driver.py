@@ -57,9 +57,7 @@ class Adder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alternate:
-    """Plays 1 and 2 in turn, from `first` at the start of each episode; its info is twice the
-    action.
-    """
+    """Plays 1 and 2 in turn, from `first` in each episode; its info is twice the action."""
 
     first: tuple | int = 1
 

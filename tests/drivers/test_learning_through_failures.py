@@ -23,9 +23,7 @@ FAILURES = {
 
 
 def failing_environments(folder):
-    """What makes CartPoles that fail; a file says what has happened already, to whichever
-    process.
-    """
+    """What makes CartPoles that fail; a file tells every process what has happened already."""
 
     def make():
         class Failing:

@@ -33,9 +33,7 @@ def by_value(*functions):
 
 
 def check_rows(blocks):
-    """No row came twice, and each process's rows are all there from its first on. Their numbers, by
-    process.
-    """
+    """No row came twice, and of each process none is missing. Their numbers, by process."""
     seen = {}
     for block in blocks:
         observation = block.rows.observation
@@ -249,9 +247,7 @@ print("two nodes:", steps)
 
 @pytest.mark.nightly
 def test_actors_on_another_node(tmp_path):
-    """Two raylets on this machine, as two machines: actors on one, the learner's process on the
-    other.
-    """
+    """Two raylets here, as two machines: actors on one, the learner's process on the other."""
     result = subprocess.run(
         [sys.executable, "-c", TWO_NODES, str(tmp_path)],
         capture_output=True,

@@ -33,9 +33,7 @@ def read(path):
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # imageio's reader, below
 def test_video_has_a_frame_for_every_time_step_without_warnings(countdown, tmp_path, caplog, capfd):
-    """Episodes of 2 and 3 steps: 3 frames, then 4; odd frames of 61 x 83 are padded to even
-    ones.
-    """
+    """Episodes of 2 and 3 steps: 3 frames, then 4; odd sizes, 61 x 83, are padded to even."""
     env = countdown([2, 3], frame_shape=(61, 83, 3))
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")

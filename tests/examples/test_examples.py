@@ -101,9 +101,7 @@ def test_sac_goes_on_from_what_it_saved(tmp_path):
 
 @pytest.mark.nightly
 def test_a_learner_that_is_killed_resumes(tmp_path):
-    """SIGKILL while it trains: nothing is left running, and the next run goes on from the last
-    checkpoint.
-    """
+    """SIGKILL while it trains: nothing is left running, and the next run goes on from there."""
     options = RUNS["sac"] | {"num_actors": 2, "num_steps": 20_000, "save_seconds": 1.0}
     known = (
         "env_name",

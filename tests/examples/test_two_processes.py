@@ -1,6 +1,4 @@
-"""`examples/two_processes.py` runs both processes and compares their parameters; neither outlives
-it.
-"""
+"""`examples/two_processes.py` runs and compares both processes; neither outlives it."""
 
 import importlib.util
 import subprocess

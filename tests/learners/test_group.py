@@ -1,5 +1,4 @@
-"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and
-memory.
+"""Groups of 0, 1 and 2 learners update alike; asynchronous updates, state, files, deaths, memory.
 
 The tests of one group follow one another; the last one kills it.
 """

@@ -151,9 +151,7 @@ def test_begins_with_a_given_state():
 
 
 def test_gymnasium_in_processes_and_reinforce():
-    """gymnasium's own CartPole, a process each; whole episodes are not asked for, so that the
-    baseline bootstraps.
-    """
+    """gymnasium's CartPole, a process each; not whole episodes, so that the baseline bootstraps."""
     env = envs.gym.make("CartPole-v1", 2, vectorization="async")
     try:
         agent = make_agent(ReinforceAgent, normalize=False)

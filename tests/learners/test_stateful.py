@@ -44,9 +44,7 @@ def learner():
 
 @pytest.fixture(autouse=True)
 def afresh(request):
-    """Each test that has the shared learner finds it as it was built; its programs stay
-    compiled.
-    """
+    """Each test finds the shared learner as it was built; its programs stay compiled."""
     if "learner" in request.fixturenames:
         request.getfixturevalue("learner").state = AGENT.init(KEY)
 
@@ -82,9 +80,7 @@ def test_gradients_and_what_is_no_gradient_are_both_part_of_an_update(learner):
 
 
 class Annealed(StatefulLearner):
-    """Notes when its hooks are called, and copies the targets after every second step that the
-    environment took.
-    """
+    """Notes calls of its hooks, and copies the targets after every second environment step."""
 
     def before_gradient_based_update(self, timesteps):
         self.seen = [
@@ -270,9 +266,7 @@ SAC = agents.SacAgent(
     ids=["ppo", "sac", "noisy"],
 )
 def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
-    """What a group does, without its processes; noise is keyed by the example's place in the whole
-    batch.
-    """
+    """What a group does, without processes; noise is keyed by the place in the whole batch."""
     whole = StatefulLearner(agent, key=KEY)
     if isinstance(agent, Linear):
         batch = np.arange(5, dtype=np.float32) / 8

@@ -83,9 +83,7 @@ def hosted(experience, batch=True):
 
 
 def reference(experience):
-    """The definition in plain Python, episode by episode: rows [T, n] -> the results of
-    all_results.
-    """
+    """The definition in plain Python, by episode: rows [T, n] -> what all_results gives."""
     ended, steps = [], 0
     totals = [[0.0, 0] for _ in range(experience.reward.shape[1])]
     for t in range(experience.reward.shape[0]):

@@ -1,6 +1,4 @@
-"""The runner whose environments are in actors, with none: one in this process, by the same
-methods.
-"""
+"""The runner of actors, with none: one in this process, by the same methods."""
 
 import dataclasses
 import os

@@ -28,9 +28,7 @@ STEPS = "num_env_steps_sampled_lifetime"
 
 
 class Session:
-    """What a trial sees of Tune: its number, a checkpoint to go on from, and somewhere to report
-    to.
-    """
+    """What a trial sees of Tune: its number, a checkpoint to go on from, where to report to."""
 
     def __init__(self, folder, checkpoint=None):
         self.folder, self.reports, self._checkpoint = folder, [], checkpoint

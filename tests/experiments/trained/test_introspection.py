@@ -1,6 +1,4 @@
-"""Looking inside: against the agents' own mathematics, the shapes of the seeds, and their parameter
-counts.
-"""
+"""Looking inside: against the agents' own mathematics, the seeds' shapes and parameter counts."""
 
 import dataclasses
 

@@ -31,9 +31,7 @@ SMALL = trajectory_spec(EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(1_000_000
 
 
 def make_rows(start, num_rows, num_envs, spec=SMALL):
-    """Rows [B, T] in which every leaf says which row (start, start + 1, ...) of which environment
-    it is.
-    """
+    """Rows [B, T] whose leaves all tell the row (start, start + 1, ...) and the environment."""
     number = (
         start
         + jnp.arange(num_rows, dtype=jnp.int32)[None]

@@ -45,9 +45,7 @@ BACKENDS = [
 
 @pytest.fixture(params=BACKENDS)
 def make(request):
-    """A factory of pairs: a buffer of frames, and one of the same backend that stores whole
-    stacks.
-    """
+    """A factory of pairs: a buffer of frames, and one of the same backend with whole stacks."""
     made = []
 
     def build(capacity=500, streams=1, length=T, spec=SPEC, **config):
@@ -103,9 +101,7 @@ def together(rows):
 
 
 def windows(replay, batches=30):
-    """The distinct windows that the buffer draws, as bytes of all their leaves, by their first row
-    and stream.
-    """
+    """The distinct windows drawn, as bytes of all their leaves, by their first row and stream."""
     replay.can_sample(replay.capacity + 1)  # makes Reverb's writers hand over
     found = {}
     samples = replay.as_dataset(sample_batch_size=64, prefetch=0)

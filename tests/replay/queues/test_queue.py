@@ -40,9 +40,7 @@ def make(request):
 
 
 def stream(first_id, seed, longest=7):
-    """Endless rows of episodes of random lengths; the observation is a number that no other row
-    has.
-    """
+    """Endless rows of episodes of random lengths; each observation is a number of its own."""
     rng, ids = np.random.default_rng(seed), itertools.count(first_id)
     while True:
         steps = int(rng.integers(1, longest + 1))
@@ -252,9 +250,7 @@ def episodes_agent(env):
 
 
 def test_reinforce_learns_from_whole_episodes_as_from_their_rows(make):
-    """TF-Agents' way: N episodes, then an update. The padding changes nothing: as if all were in
-    one segment.
-    """
+    """TF-Agents' way: N episodes, then an update. Padding changes nothing: as in one segment."""
     env = envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=30))
     agent, rows = episodes_agent(env), []
     state = agent.init(jax.random.key(0))

@@ -1,6 +1,4 @@
-"""What only `RemoteReplay` does; the conformance suite has what it shares with the other
-buffers.
-"""
+"""What only `RemoteReplay` does; the conformance suite has what all buffers share."""
 
 import os
 import pathlib

@@ -15,9 +15,7 @@ pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installe
 
 
 def in_thread(function):
-    """Runs `function` in a thread; its result or exception is appended to the list returned with
-    the thread.
-    """
+    """Runs `function` in a thread; returns it and a list that gets the result or exception."""
     out = []
 
     def run():
