@@ -79,9 +79,7 @@ def parser(description: str, pairs: list[Pair], rounds: int = 7) -> argparse.Arg
 
 
 def main(pairs: list[Pair], arguments: argparse.Namespace, unit: str) -> None:
-    """Installs what is missing, measures each pair, and prints a table; `unit` is what is counted
-    per second.
-    """
+    """Installs what is missing, measures pairs, prints a table; `unit`: what counts per second."""
     programs = []
     for pair in pairs:  # first all installations, so that none runs during a measurement
         if arguments.only and Path(pair.peer).stem not in arguments.only:

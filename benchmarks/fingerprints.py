@@ -166,8 +166,7 @@ def main() -> int:
             failed |= first > 1e-5 or before["counts"] != after["counts"]
             print(
                 f"{name}: DIFFERS by {first:.2g} after the first updates, {last:.2g} after all; "
-                f"counts {before['counts']} "
-                f"and {after['counts']}",
+                f"counts {before['counts']} and {after['counts']}",
                 flush=True,
             )
     return int(failed)

@@ -35,9 +35,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130
-    (interrupted; saved).
-    """
+    """Runs; the exit status: 0, 1 (a full disk), 2 (a user's mistake), 130 (interrupted; saved)."""
     arguments = _parser().parse_args(argv)
     if "" not in sys.path:
         # the working directory, where `--env MODULE:ID` finds a module of the user's

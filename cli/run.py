@@ -222,9 +222,7 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
 
 
 def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first signal ends the report under way and saves, a second one ends at
-    once.
-    """
+    """A signal handler: the first ends the report under way and saves, a second ends at once."""
 
     def stop(number: int, frame: Any) -> None:
         if trainer.interrupted:

@@ -91,9 +91,7 @@ class Driver:
         return self.time_step
 
     def start(self) -> tuple[TimeStep, Tree]:
-        """Resets the environment if no run has yet; returns the time step and the policy's state to
-        act on.
-        """
+        """Resets the environment if no run has; returns the time step and the policy's state."""
         if self.time_step is None:
             self.time_step = self.env.reset(self._seed)
             self.policy_state = self.policy.initial_state(self._batch_shape)

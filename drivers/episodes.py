@@ -1,6 +1,4 @@
-"""Whole episodes of a JAX environment on device: to evaluate a policy, and as the fitness of
-evolution.
-"""
+"""Whole episodes of a JAX environment on device: to evaluate it, and as evolution's fitness."""
 
 from typing import Any, NamedTuple
 

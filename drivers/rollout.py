@@ -14,9 +14,7 @@ from ..policies.policy import Policy
 
 @struct.dataclass
 class RolloutState:
-    """Where a rollout stands: leaves `[num_envs, ...]`, the acting key, and the number of the next
-    row (int32).
-    """
+    """Where a rollout is: leaves `[num_envs, ...]`, acting key, the next row's number (int32)."""
 
     env_state: Any
     time_step: TimeStep

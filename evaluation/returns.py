@@ -139,7 +139,6 @@ def _check_length(length: np.ndarray, max_steps: int) -> None:
     if length.size and length.max() >= max_steps:
         raise EndlessEpisode(
             f"an episode has not ended within max_steps={max_steps} steps; "
-            "give the environment a time limit "
-            "(envs.gym.make(..., max_episode_steps=1000); by name, the setting "
-            "max_episode_steps), or pass a larger max_steps"
+            "give the environment a time limit (envs.gym.make(..., max_episode_steps=1000); "
+            "by name, the setting max_episode_steps), or pass a larger max_steps"
         )

@@ -72,8 +72,7 @@ def stratified_bootstrap_interval(
 
 
 def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
-    """How probable it is that a run of X scores higher than one of Y, averaged over tasks; a tie
-    counts half.
+    """The probability that a run of X beats one of Y, averaged over tasks; ties count half.
 
     `scores_x` is `[runs, tasks]` or `[runs]`, `scores_y` the same with as many tasks; numbers of
     runs may differ.

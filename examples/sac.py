@@ -81,9 +81,7 @@ def main(
     config: SacConfig = CONFIG,
     seed: int = 0,
 ) -> tuple[float, int]:
-    """Trains until the test worker finds `stop_return`; the last mean return that it found, and the
-    steps taken.
-    """
+    """Trains until the test worker finds `stop_return`; the last mean return found, and steps."""
     make_agent, make_env = config.agent, partial(gym.make, env_name)
     agent = make_agent(make_env().specs)
     learner = Learner(agent)

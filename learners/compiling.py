@@ -16,7 +16,7 @@ from ..envs.types import Array, Tree
 
 
 def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, Any]:
-    """Arguments of `jit` by the parameters' size: on a CPU, LLVM's first level of optimisation.
+    """Arguments of `jit` for parameters by role: on a CPU, LLVM's first level of optimisation.
 
     It compiles in as little as half the time of the third; what it makes of networks below 256 x
     256 is as fast (within 5 %) or faster. A level that is set in XLA_FLAGS stays. JAX before 0.5
@@ -31,8 +31,7 @@ def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, 
 
 
 def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -> dict[str, Any]:
-    """Arguments of `jit` for a program that Python calls again and again, such as an update on one
-    batch: fast small ones.
+    """Arguments of `jit` for what Python calls again and again, like an update: fast small programs.
 
     On a CPU, JAX 0.5 and 0.6 run them twice as fast without XLA's new runtime, which alone computes
     two things at once, such as an ensemble's members that are apart (a tuple). JAX 0.10 and later

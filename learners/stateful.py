@@ -281,9 +281,8 @@ def _gradients(
     _, info = agent.train(state, batch, weights, shards=Shard(mean, first))
     if len(given) != 1:
         raise TypeError(
-            f"{type(agent).__name__}.train averaged {len(given)} times over shards, expected "
-            "once; hand shards on to "
-            "apply_loss"
+            f"{type(agent).__name__}.train averaged {len(given)} times over shards, "
+            "expected once; hand shards on to apply_loss"
         )
     return given[0], info.per_example
 

@@ -1,5 +1,4 @@
-"""Pure metrics of a stream of rows; each reads one small record, which works under `jit`, `scan`
-and `vmap`.
+"""Pure metrics of a stream of rows; each reads a small record, under `jit`, `scan` and `vmap` too.
 
 All metrics keep the same record, so in a scan one record serves several:
 
@@ -100,9 +99,7 @@ class Metric:
         )
 
     def result(self, record: EpisodeRecord) -> Array:
-        """The metric's value, a scalar; written with array methods, so that NumPy and JAX records
-        both serve.
-        """
+        """The metric's value, a scalar; by array methods, so that NumPy and JAX records serve."""
         raise NotImplementedError(f"{self.name} must define result(record)")
 
 
@@ -161,7 +158,5 @@ class NumberOfEpisodes(Metric):
 
 
 def _count(record: EpisodeRecord) -> Array:
-    """How many slots hold an episode; 1 where none does, so that the zero in the first slot is the
-    result.
-    """
+    """How many slots hold an episode; 1 where none does: the first slot's zero is the result."""
     return record.episodes.clip(1, record.returns.shape[0])

@@ -43,9 +43,7 @@ def forget_compiled_programs():
 
 @pytest.fixture(scope="session")
 def ray_on_this_machine():
-    """Ray with room for four actors, whatever the machine has; started once, and gone when the
-    tests end.
-    """
+    """Ray with room for four actors, whatever the machine has; started once, gone at the end."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -1,6 +1,4 @@
-"""The Python blocks of README.md and docs/*.md run, each page from top to bottom in a process of
-its own.
-"""
+"""The Python blocks of README.md and docs/*.md run, each page as a whole in its own process."""
 
 import re
 import subprocess

@@ -1,6 +1,4 @@
-"""Our PPO in a Python loop over gymnasium: 8 environments x 128 rows, 4 epochs of 4 minibatches,
-networks 64-64.
-"""
+"""Our PPO in a Python loop: 8 environments x 128 rows, 4 epochs x 4 minibatches, networks 64-64."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,4 @@
-"""PureJaxRL's PPO: its own `ppo.py` as it is, jitted, whole trainings in its default configuration
-without printing.
+"""PureJaxRL's PPO: its own `ppo.py`, jitted, whole trainings in its default configuration, silent.
 
 Its `wrappers.py` imports brax and navix for wrappers that CartPole does not use; modules without
 content stand in for them.

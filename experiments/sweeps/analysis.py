@@ -110,8 +110,7 @@ class Analysis:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Analysis":
-        """That of a sweep's folder, of Ray Tune's, or of one that `jax-agents train` made for
-        several runs.
+        """That of a sweep's folder, Ray Tune's, or that of `jax-agents train` for several runs.
 
         Raises:
           RunFolderError: there is no run in it, or its files are damaged.

@@ -119,9 +119,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def cut_results(folder: Path, training_iteration: int) -> list[dict[str, Any]]:
-    """Cuts `result.json` and `progress.csv` back to the reports up to an iteration, atomically, and
-    returns these.
-    """
+    """Cuts `result.json` and `progress.csv` to the reports up to an iteration; returns them."""
     results = [
         result
         for result in read_results(folder)

@@ -71,9 +71,7 @@ class Callback:
         episode_length: float | None,
         num_episodes: int,
     ) -> None:
-        """After episodes of training: each of them, a little later; on device their means, once in
-        a report.
-        """
+        """After episodes of training: each, a little later; on device means, once a report."""
 
     def on_progress(self, trainer: Training) -> None:
         """Several times during a report."""
@@ -92,9 +90,7 @@ class Callback:
 
 
 class JsonReports(Callback):
-    """Appends each report to `result.json`; a restored trainer's file is cut back to its checkpoint
-    first.
-    """
+    """Appends each report to `result.json`; a restored trainer's is cut back to its checkpoint."""
 
     def __init__(self, folder: Path):
         self.folder = folder

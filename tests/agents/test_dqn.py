@@ -80,9 +80,7 @@ def test_decoupled_weight_decay_in_the_optimizer_is_the_gradient_of_an_l2_term(d
 
 
 def test_one_step_of_sgd_by_hand(data, make_dqn):
-    """Huber's gradient is -1/B for each example: +lr/2 on the taken action's column times its
-    input.
-    """
+    """Huber's gradient is -1/B per example: +lr/2 times its input in the taken action's column."""
     agent = make_dqn()
     state, info = jax.jit(agent.train)(agent.init(jax.random.key(0)), data)
     dense = state.params["q"]["params"]["Dense_0"]

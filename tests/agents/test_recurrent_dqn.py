@@ -74,9 +74,7 @@ def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
 
 
 def test_nothing_crosses_the_start_of_an_episode():
-    """What comes before a FIRST row does not change the values after it, nor does it get a gradient
-    from them.
-    """
+    """What precedes a FIRST row neither changes later values nor gets a gradient from them."""
     agent = make_agent(burn_in=0, n_step=1)
     rows = random_rows(agent)
     types = rows.step_type.at[:, 1].set(LAST).at[:, 2].set(FIRST)

@@ -160,9 +160,7 @@ def test_a_sequence_by_hand():
 
 
 def test_a_reset_inside_a_sequence_makes_two_sequences():
-    """A sequence of 8 rows with an episode's start at row 4 has the loss and the gradient of two of
-    4 rows.
-    """
+    """8 rows with an episode's start at row 4 have the loss and the gradient of twice 4 rows."""
     agent, state, batch, loss_and_grads = prepared()
     one = jax.tree.map(lambda x: x[:1], batch)  # stream 0
     assert one.memory[0].tolist() == [[False] * 4 + [True] + [False] * 3]

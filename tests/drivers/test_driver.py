@@ -20,9 +20,7 @@ FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 
 
 class Adder:
-    """The state grows by the action; the episode terminates once it reaches `final`; every step
-    earns 1.
-    """
+    """The state grows by the action, and terminates once it reaches `final`; a step earns 1."""
 
     specs = EnvironmentSpecs(ArraySpec((), np.int32), DiscreteSpec(3))
 

@@ -32,9 +32,7 @@ def make_agent():
 
 
 class Gated(StatefulLearner):
-    """Waits before an update for a file, where the time steps name one; notes what its hooks were
-    told.
-    """
+    """Waits before an update for a file that time steps name; notes what its hooks were told."""
 
     def before_gradient_based_update(self, timesteps):
         self.told = [*getattr(self, "told", []), ("before", *timesteps)]

@@ -1,6 +1,4 @@
-"""The Python loop computes what the plain pieces do, and what `OnPolicyScan` does on the same JAX
-environment.
-"""
+"""The Python loop computes what the plain pieces do, and what `OnPolicyScan` does on device."""
 
 from functools import cache
 
@@ -94,9 +92,7 @@ def test_equals_on_policy_on_the_same_environment():
 
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_equals_the_plain_pieces(num_envs):
-    """A driver, the bootstrap row, `prepare`, and `train` on the whole batch: the loop that the
-    tutorial shows.
-    """
+    """A driver, the bootstrap row, `prepare`, `train` on the whole batch: the tutorial's loop."""
     agent, segments = make_agent(A2cAgent), 3
     loop = make_loop(agent, num_envs, num_epochs=1, num_minibatches=1)
     loop.run(segments)

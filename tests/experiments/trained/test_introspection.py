@@ -110,9 +110,7 @@ def test_what_cannot_be_acted_on(dueling):
 
 
 def test_distribution_of_a_batch(ppo):
-    """S000, 27 to 30: of one observation, a sample [1] and its log-probability [1]; here also of
-    five.
-    """
+    """S000, 27 to 30: of one observation, a sample [1] and log-probability [1]; also of five."""
     for batch in (BATCH[:1], BATCH):
         distribution = introspection.action_distribution(*ppo, batch)
         drawn = distribution.sample(jax.random.key(0))

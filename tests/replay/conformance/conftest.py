@@ -95,9 +95,7 @@ def make_row():
 
 @pytest.fixture
 def episode_rows(make_row):
-    """Makes rows of episodes of `episode_length` steps, each followed by its boundary row (LAST ->
-    FIRST).
-    """
+    """Rows of episodes of `episode_length` steps, each with its boundary row (LAST -> FIRST)."""
 
     def episode_rows(num_rows, episode_length, stream=0, first=0):
         types = [StepType.FIRST, *[StepType.MID] * (episode_length - 1), StepType.LAST] * (

@@ -69,9 +69,7 @@ def make(request):
 
 
 def stream_rows(lengths, stream=0, start=0, colours=1):
-    """Rows of episodes of these numbers of steps, each with its boundary row; actions count on from
-    `start`.
-    """
+    """Rows of episodes of these lengths, with their boundary rows; actions count from `start`."""
     rng = np.random.default_rng([stream, start])
     rows, stack = [], np.zeros((SIDE, SIDE, STACK * colours), np.uint8)
     for length in lengths:

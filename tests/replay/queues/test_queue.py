@@ -66,9 +66,7 @@ def stacked(streams):
 
 
 def check_segment(item, num_rows):
-    """Consecutive rows, and a bootstrap row that only shows the following observation; returns its
-    rows' numbers.
-    """
+    """Consecutive rows, then a bootstrap row that only shows an observation; their numbers."""
     ids = item.observation["id"]
     assert ids.tolist() == list(range(ids[0], ids[0] + num_rows + 1))
     np.testing.assert_array_equal(item.step_type[1:], item.next_step_type[:-1])

@@ -40,9 +40,7 @@ def fill(add, numbers):
 
 
 def python_with_reverb():
-    """An interpreter that has Reverb: this one, the one that the environment names, or the
-    repository's.
-    """
+    """An interpreter with Reverb: this one, that which the environment names, the repository's."""
     candidates = [
         os.environ.get("JAX_AGENTS_REVERB_PYTHON"),
         str(ROOT / ".venv" / "bin" / "python"),
