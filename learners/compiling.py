@@ -31,7 +31,7 @@ def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, 
 
 
 def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -> dict[str, Any]:
-    """Arguments of `jit` for what Python calls again and again, like an update: fast small programs.
+    """Arguments of `jit` for what Python calls again and again, like an update: fast small ones.
 
     On a CPU, JAX 0.5 and 0.6 run them twice as fast without XLA's new runtime, which alone computes
     two things at once, such as an ensemble's members that are apart (a tuple). JAX 0.10 and later

@@ -92,8 +92,9 @@ def compute_action(
 def action_distribution(
     agent: Agent, params: Tree, observation: Tree, *, explore: bool = True
 ) -> Distribution:
-    """The distribution over actions, of batch shape `[...]`: `sample(key)`, `log_prob(action)`,
-    `mode()`, `entropy()`.
+    """The distribution over actions, of batch shape `[...]`.
+
+    It has `sample(key)`, `log_prob(action)`, `mode()` and `entropy()`.
 
     Args:
       agent: whose policy.
