@@ -1,5 +1,3 @@
-"""TF-Agents for JAX: agents, networks, policies, replay, drivers and environments to compose in a
-notebook.
-"""
+"""TF-Agents for JAX: agents, networks, policies, replay, drivers and environments to compose."""
 
 __version__ = "0.1.0"

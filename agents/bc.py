@@ -67,8 +67,8 @@ class BehavioralCloningAgent(OffPolicyAgent):
             )
         if isinstance(distribution, Deterministic):
             raise ValueError(
-                "network: a Deterministic distribution gives other actions no probability to learn "
-                f"by; {advice}"
+                "network: a Deterministic distribution gives other actions no probability "
+                f"to learn by; {advice}"
             )
 
     @property

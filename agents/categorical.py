@@ -39,8 +39,8 @@ class CategoricalDqnAgent(ValueBasedAgent):
         numbers = all(isinstance(bound, int | float) for bound in (self.v_min, self.v_max))
         if numbers and not self.v_min < self.v_max:
             raise ValueError(
-                f"CategoricalDqnAgent: expected v_min < v_max, got v_min={self.v_min} and "
-                f"v_max={self.v_max}"
+                "CategoricalDqnAgent: expected v_min < v_max, "
+                f"got v_min={self.v_min} and v_max={self.v_max}"
             )
 
     @property

@@ -38,8 +38,8 @@ def check_parts(agent: Any) -> None:
     for one in optimizer.values() if isinstance(optimizer, Mapping) else (optimizer,):
         if inspect.isclass(one) or not (hasattr(one, "init") and hasattr(one, "update")):
             raise TypeError(
-                f"{name}: expected an optimizer such as optax.adam(1e-3), or a dict of them, got "
-                f"{_format(one)}"
+                f"{name}: expected an optimizer such as optax.adam(1e-3), or a dict of them, "
+                f"got {_format(one)}"
             )
     for field, example in _FUNCTIONS.items():
         value = getattr(agent, field, None)
@@ -61,8 +61,8 @@ def check_temperature(owner: str, temperature: float | Array, learned: bool) -> 
     """Raises a ValueError for a temperature below 0, or of 0 if it is learned."""
     if isinstance(temperature, int | float) and (temperature < 0 or (learned and temperature == 0)):
         raise ValueError(
-            f"{owner}: expected a temperature above 0 (0 only if it is not learned), got "
-            f"{temperature}"
+            f"{owner}: expected a temperature above 0 (0 only if it is not learned), "
+            f"got {temperature}"
         )
 
 

@@ -174,8 +174,8 @@ class OnPolicyAgent(abc.ABC):
         if not isinstance(experience, self.prepared):
             raise TypeError(
                 f"train: expected what `prepare` makes of rows, got {type(experience).__name__}; "
-                "call state, examples = agent.prepare(state, rows) first, or learners.learn, which "
-                "does both"
+                "call state, examples = agent.prepare(state, rows) first, or learners.learn, "
+                "which does both"
             )
 
         def loss(params: Tree, key: Array) -> LossInfo:

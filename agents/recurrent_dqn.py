@@ -174,6 +174,6 @@ class RecurrentDqnAgent(DqnAgent):
         expected = (2, 3, *self.output_shape)
         if got != expected:
             raise ValueError(
-                f"network: expected values {list(expected)} for observations [2, 3, ...], got "
-                f"{list(got)}"
+                f"network: expected values {list(expected)} for observations [2, 3, ...], "
+                f"got {list(got)}"
             )

@@ -103,10 +103,8 @@ def scaling() -> None:
                     f"a learner alone: {alone:.0f} updates/s; beside 32 actors: {beside:.0f} "
                     f"({beside / alone - 1:+.1%})"
                 )
-                print(
-                    f"32 actors beside the learner: {steps:.1f} steps/s, {steps / rates[1]:.2f} x "
-                    "one"
-                )
+                told = f"{steps:.1f} steps/s, {steps / rates[1]:.2f} x one"
+                print(f"32 actors beside the learner: {told}")
 
 
 def megabytes(pid: int | None) -> float:

@@ -131,8 +131,8 @@ def find_python(versions: list[str]) -> str:
             ):
                 return candidate
     raise SystemExit(
-        f"expected one of Python {', '.join(versions)} on the PATH or known to pyenv or uv, found "
-        "none; install one"
+        f"expected one of Python {', '.join(versions)} on the PATH or known to pyenv or uv, "
+        "found none; install one"
     )
 
 

@@ -61,9 +61,8 @@ PAIRS = [
         "on_device.py",
         OURS_NEWEST,
         "rejax.py",
-        Environment(
-            "rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]
-        ),  # gymnax 1.0 breaks rejax 0.1.3
+        # gymnax 1.0 breaks rejax 0.1.3
+        Environment("rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]),
         target=5.0,
     ),
 ]

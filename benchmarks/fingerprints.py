@@ -169,8 +169,7 @@ def main() -> int:
             failed |= first > 1e-5 or before["counts"] != after["counts"]
             print(
                 f"{name}: DIFFERS by {first:.2g} after the first updates, {last:.2g} after all; "
-                f"counts {before['counts']} and "
-                f"{after['counts']}",
+                f"counts {before['counts']} and {after['counts']}",
                 flush=True,
             )
     return int(failed)

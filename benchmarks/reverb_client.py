@@ -67,9 +67,8 @@ def write(address: str) -> None:
     step = sw.Condition.step_index
     configs = [
         sw.create_config([reference[0][-2:]], "experience", [step() >= 1]),
-        sw.create_config(
-            [reference[0][-16:]], "experience", [step() <= -1]
-        ),  # never: lets chunks grow
+        # never: lets chunks grow
+        sw.create_config([reference[0][-16:]], "experience", [step() <= -1]),
     ]
     theirs = reverb.Client(address).structured_writer(configs)
     begin = time.perf_counter()

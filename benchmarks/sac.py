@@ -11,13 +11,14 @@ less than 0.12.
 
 from beside import NEW_PYTHONS, NEWEST_JAX, OURS_NEWEST, Environment, Pair, main, parser
 
+# as in dqn.py
 SBX = [
     "sbx-rl==0.28.0",
     "stable-baselines3==2.9.2",
     "torch==2.13.0",
     "jax==0.10.2",
     "gymnasium==1.4.0",
-]  # as in dqn.py
+]
 OURS = [
     "jax==0.10.2",
     "jaxlib==0.10.2",
@@ -40,9 +41,8 @@ PAIRS = [
         "sac_on_device.py",
         OURS_NEWEST,
         "rejax_sac.py",
-        Environment(
-            "rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]
-        ),  # gymnax 1.0 breaks rejax 0.1.3
+        # gymnax 1.0 breaks rejax 0.1.3
+        Environment("rejax", NEW_PYTHONS, ["rejax==0.1.3", "gymnax==0.0.9", *NEWEST_JAX]),
         target=1.2,
     ),
 ]

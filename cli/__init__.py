@@ -1,6 +1,4 @@
-"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot what was
-trained.
-"""
+"""The command `jax-agents`: train by name, list what there is, evaluate, film and plot."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
@@ -18,12 +16,15 @@ from .errors import UserError
 
 _EXAMPLES = """examples:
   jax-agents train --run DQN --env CartPole-v1
-  jax-agents train --run PPO --env CartPole-v1 --runner device --stop '{"episode_return_mean": 450}' --num-seeds 5
-  jax-agents train --run SAC --env Pendulum-v1 --steps 20000 --config '{"learning_rate": 5e-4, "hidden": [256, 256]}'
+  jax-agents train --run PPO --env CartPole-v1 --runner device --num-seeds 5 \\
+    --stop '{"episode_return_mean": 450}'
+  jax-agents train --run SAC --env Pendulum-v1 --steps 20000 \\
+    --config '{"learning_rate": 5e-4, "hidden": [256, 256]}'
   jax-agents train -f cartpole-ppo
   jax-agents train --resume runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b
   jax-agents evaluate runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --episodes 100
-  jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050 --video film.mp4
+  jax-agents rollout --video film.mp4 \\
+    runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b/checkpoints/checkpoint_00000050
   jax-agents serve runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --port 8000
   jax-agents rollout runs/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b --address http://127.0.0.1:8000
   jax-agents replay-server --capacity 1000000 --checkpoint-dir replay
@@ -34,14 +35,11 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 1 (a full disk), 2 (a user's mistake) or 130
-    (interrupted; saved).
-    """
+    """Runs; the exit status: 0, 1 (a full disk), 2 (a user's mistake), 130 (interrupted; saved)."""
     arguments = _parser().parse_args(argv)
     if "" not in sys.path:
-        sys.path.append(
-            ""
-        )  # the working directory, where `--env MODULE:ID` finds a module of the user's
+        # the working directory, where `--env MODULE:ID` finds a module of the user's
+        sys.path.append("")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SpecError):
             raise
-        print(
-            f"jax-agents: error: {error}", file=sys.stderr
-        )  # the environment breaks what its spaces promise
+        # the environment breaks what its spaces promise
+        print(f"jax-agents: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():  # `jax-agents list | head`

@@ -40,8 +40,8 @@ def read_json(text: str | None, option: str) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{option}: expected JSON such as '{{\"key\": 1}}' or a JSON file, got {text!r} "
-            f"({error.strerror})"
+            f"{option}: expected JSON such as '{{\"key\": 1}}' or a JSON file, "
+            f"got {text!r} ({error.strerror})"
         ) from error
     if not isinstance(value, dict):
         raise UserError(f"{option}: expected a JSON object, got {text!r}")

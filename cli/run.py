@@ -37,9 +37,8 @@ def run_job(
     from ..experiments.trained import run_folder
     from ..experiments.training import callbacks, reports
 
-    jax.config.update(
-        "jax_cpu_enable_async_dispatch", False
-    )  # docs/performance.md, "In a Python loop on a CPU"
+    # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     trainer = checked(make_trainer, params, folder)  # before a folder is made
     is_new = folder is None
     if folder is None:
@@ -82,8 +81,8 @@ def run_job(
             )
             if reports.reached(params["stop"], trainer.result):
                 print(
-                    f"it has ended there: {json.dumps(params['stop'])}; train longer with --steps "
-                    "or --stop",
+                    f"it has ended there: {json.dumps(params['stop'])}; "
+                    "train longer with --steps or --stop",
                     flush=True,
                 )
         trainer.run(params["stop"], params["checkpoint_freq"])
@@ -158,13 +157,12 @@ def use_gpus(number: float | None) -> None:
         return
     if not 0 <= number <= 1:
         raise UserError(
-            "--num-gpus: expected a number from 0 to 1, since a run trains on one device, got "
-            f"{number:g}"
+            "--num-gpus: expected a number from 0 to 1, since a run trains on one device, "
+            f"got {number:g}"
         )
     if 0 < number < 1:
-        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(
-            number
-        )  # read when JAX first uses the GPU
+        # read when JAX first uses the GPU
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(number)
     import jax
 
     if number == 0:
@@ -224,9 +222,7 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
 
 
 def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first signal ends the report under way and saves, a second one ends at
-    once.
-    """
+    """A signal handler: the first ends the report under way and saves, a second ends at once."""
 
     def stop(number: int, frame: Any) -> None:
         if trainer.interrupted:

@@ -57,7 +57,8 @@ def add_command(commands: Any, examples: str) -> None:
     train.add_argument(
         "--runner",
         choices=["loop", "vector", "device", "ray"],
-        help="a Python loop (the default), the same of several environments at once, JAX environments on device, or Ray actors",
+        help="a Python loop (the default), the same of several environments at once, "
+        "JAX environments on device, or Ray actors",
     )
     train.add_argument(
         "--replay",
@@ -120,8 +121,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.num_workers:
         if arguments.runner not in (None, "ray"):
             raise UserError(
-                f"--num-workers {arguments.num_workers}: these are actors of --runner ray, got "
-                f"{arguments.runner}"
+                f"--num-workers {arguments.num_workers}: these are actors of --runner ray, "
+                f"got {arguments.runner}"
             )
         arguments.runner = "ray"
     run.use_gpus(arguments.num_gpus)

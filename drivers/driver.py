@@ -61,8 +61,8 @@ class Driver:
         check_acting(env, policy)
         if callable(observers):
             raise TypeError(
-                "observers: expected a list of functions of a row, such as [buffer.add], got a "
-                "single one"
+                "observers: expected a list of functions of a row, such as [buffer.add], "
+                "got a single one"
             )
         self.env = env
         self.policy = policy

@@ -68,8 +68,8 @@ def make(
         raise ValueError(f"num_envs: expected None or at least 1, got {num_envs}")
     if not isinstance(env, str) and not callable(env):
         raise TypeError(
-            f"env: expected an id or a function that makes an environment, got {env!r}; adapt it "
-            "with from_gym"
+            f"env: expected an id or a function that makes an environment, got {env!r}; "
+            "adapt it with from_gym"
         )
     wrappers = (*wrappers, preprocess_observation) if preprocess else tuple(wrappers)
     create = _creator(env, max_episode_steps, wrappers, render_mode, dict(env_options or {}))
@@ -108,8 +108,8 @@ def from_gym(env: "gymnasium.Env | gymnasium.vector.VectorEnv") -> Environment:
     if isinstance(env, gymnasium.Env):
         return GymEnvironment(env)
     raise TypeError(
-        f"env: expected a gymnasium Env or VectorEnv, got {type(env).__name__}; make one with "
-        "envs.gym.make(id)"
+        f"env: expected a gymnasium Env or VectorEnv, got {type(env).__name__}; "
+        "make one with envs.gym.make(id)"
     )
 
 
@@ -167,8 +167,8 @@ class GymEnvironment(_Adapter):
             discount *= np.float32(info["discount"])
         if reward is None:  # NumPy would make NaN of it
             raise SpecError(
-                "reward: expected a number, but the environment's `step` returned None; return "
-                "the reward there"
+                "reward: expected a number, but the environment's `step` returned None; "
+                "return the reward there"
             )
         return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
 
@@ -267,8 +267,8 @@ def _creator(
         options["render_mode"] = render_mode
     if spec is None and options:
         raise ValueError(
-            f"env_options: expected none with a function, got {options}; pass them on inside "
-            "the function"
+            f"env_options: expected none with a function, got {options}; "
+            "pass them on inside the function"
         )
 
     def create():

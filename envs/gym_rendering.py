@@ -31,8 +31,8 @@ def picture(env: "gymnasium.Env | gymnasium.vector.VectorEnv") -> np.ndarray:
             raise RuntimeError(
                 f"render: MuJoCo could not start OpenGL ({error}). Without a display, set the "
                 "environment variable MUJOCO_GL before the first picture: to 'egl' (a GPU's "
-                "driver, or Mesa: apt-get install libegl1) or to 'osmesa' (apt-get install "
-                "libosmesa6)"
+                "driver, or Mesa: apt-get install libegl1) "
+                "or to 'osmesa' (apt-get install libosmesa6)"
             ) from error
     if frame is None:
         raise RuntimeError(

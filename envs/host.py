@@ -130,8 +130,8 @@ def _check(action: Tree, spec: Tree, num_envs: int | None) -> Tree:
         sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(action)}
         if num_envs is not None and sizes != {(num_envs,)}:
             raise SpecError(
-                f"action: expected a leading axis of {num_envs}, one action per environment, got "
-                f"{sorted(sizes)}"
+                f"action: expected a leading axis of {num_envs}, one action per environment, "
+                f"got {sorted(sizes)}"
             )
     return action
 

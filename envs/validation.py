@@ -43,8 +43,8 @@ def validate_environment(
     for name in ("specs", "reset", "step"):
         if not hasattr(env, name):
             raise SpecError(
-                f"{type(env).__name__} has no {name!r}; see envs.Environment and "
-                "envs.JaxEnvironment"
+                f"{type(env).__name__} has no {name!r}; "
+                "see envs.Environment and envs.JaxEnvironment"
             )
     if not isinstance(env.specs, EnvironmentSpecs):
         raise SpecError(
@@ -132,14 +132,14 @@ def _check_time_step(
         if np.shape(leaf)[: len(batch)] != batch:
             raise SpecError(
                 f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of "
-                f"num_envs={batch[0]}, got shape {np.shape(leaf)}; return one row for each "
-                "environment"
+                f"num_envs={batch[0]}, got shape {np.shape(leaf)}; "
+                "return one row for each environment"
             )
     discount = np.asarray(time_step.discount)
     if np.any((discount < 0) | (discount > 1)):
         raise SpecError(
-            f"{where}: discount: expected numbers in 0..1, got {discount}; gamma belongs to the "
-            "agent"
+            f"{where}: discount: expected numbers in 0..1, got {discount}; "
+            "gamma belongs to the agent"
         )
     mask = split_action_mask(time_step.observation)[1]
     if mask is not None:
@@ -162,8 +162,8 @@ def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: s
     """
     if not isinstance(action_spec, DiscreteSpec):
         raise SpecError(
-            f"{where}: action_mask: only discrete actions can be masked, got the action spec "
-            f"{action_spec}"
+            f"{where}: action_mask: only discrete actions can be masked, "
+            f"got the action spec {action_spec}"
         )
     total = int(np.sum(action_spec.num_values))
     if mask.dtype != np.bool_ or mask.shape[-1:] != (total,):

@@ -125,8 +125,8 @@ def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObserv
     index = np.asarray(indices, np.int32)
     if not isinstance(spec, ArraySpec) or len(spec.shape) != 1:
         raise ValueError(
-            f"select_observation: expected an observation of one vector, got {spec}; use "
-            "MapObservation"
+            f"select_observation: expected an observation of one vector, got {spec}; "
+            "use MapObservation"
         )
     if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= spec.shape[0]:
         raise ValueError(

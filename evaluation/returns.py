@@ -1,6 +1,4 @@
-"""The return of a policy: over whole episodes of a host environment, or on device as a pure
-function.
-"""
+"""The return of a policy: over whole episodes of a host environment, or purely on device."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,9 +25,7 @@ def compute_avg_return(
     seed: int = 0,
     max_steps: int = 100_000,
 ) -> float:
-    """The mean undiscounted return of `policy` over `num_episodes` episodes: the mean of
-    `compute_returns`.
-    """
+    """The mean undiscounted return over `num_episodes` episodes: the mean of `compute_returns`."""
     return float(
         compute_returns(env, policy, num_episodes, params, seed=seed, max_steps=max_steps).mean()
     )
@@ -99,14 +95,14 @@ def evaluate_on_device(
     num_episodes: int = 10,
     max_steps: int = 10_000,
 ) -> Array:
-    """The undiscounted returns of the first episode in each of `num_episodes` environments, float32
-    `[num_episodes]`.
+    """The undiscounted returns of the first episode in each environment, float32 `[num_episodes]`.
 
     It is `drivers.play_episodes`: a pure function to jit with `env`, `policy` and the two numbers
     static, and to vmap over `params` and `key`. An episode that lasts longer than `max_steps`
     counts with what it has earned by then.
 
-        jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))(env, agent.policy, agent.policy_params(state), key)
+        evaluate = jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))
+        evaluate(env, agent.policy, agent.policy_params(state), key)
 
     Raises:
       ValueError: if a number is less than 1.
@@ -115,8 +111,7 @@ def evaluate_on_device(
 
 
 def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:
-    """Endless time steps of `policy` in a host environment, from the one that `env.reset(seed)`
-    returns.
+    """Endless time steps of `policy` in a host environment, from that of `env.reset(seed)` on.
 
     Raises:
       ValueError: at the first action, if the policy does not fit the environment.
@@ -143,8 +138,7 @@ def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep
 def _check_length(length: np.ndarray, max_steps: int) -> None:
     if length.size and length.max() >= max_steps:
         raise EndlessEpisode(
-            f"an episode has not ended within max_steps={max_steps} steps; give the environment a "
-            "time limit "
-            "(envs.gym.make(..., max_episode_steps=1000); by name, the setting "
-            "max_episode_steps), or pass a larger max_steps"
+            f"an episode has not ended within max_steps={max_steps} steps; "
+            "give the environment a time limit (envs.gym.make(..., max_episode_steps=1000); "
+            "by name, the setting max_episode_steps), or pass a larger max_steps"
         )

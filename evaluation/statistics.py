@@ -72,8 +72,7 @@ def stratified_bootstrap_interval(
 
 
 def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
-    """How probable it is that a run of X scores higher than one of Y, averaged over tasks; a tie
-    counts half.
+    """The probability that a run of X beats one of Y, averaged over tasks; ties count half.
 
     `scores_x` is `[runs, tasks]` or `[runs]`, `scores_y` the same with as many tasks; numbers of
     runs may differ.
@@ -100,8 +99,7 @@ def performance_profile(scores: Array, thresholds: Array) -> np.ndarray:
 
 
 def summarize(scores: Array, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """What to report of the scores of several seeds, `[runs]` or `[runs, tasks]`, as a dict of
-    floats.
+    """A dict of what to report of the scores of several seeds, `[runs]` or `[runs, tasks]`.
 
     `iqm` is the interquartile mean and `low`, `high` its bootstrap interval; `mean`, `min` and
     `max` are over all scores.

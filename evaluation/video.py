@@ -31,8 +31,7 @@ def create_policy_eval_video(
     seed: int = 0,
     max_steps: int = 100_000,
 ) -> Path:
-    """Plays whole episodes and writes what the environment renders as an H.264 MP4; returns its
-    path.
+    """Plays whole episodes, writes what they render as an H.264 MP4, and returns its path.
 
     The file appears when it is complete; one of that name is replaced. Frames of odd height or
     width are padded by a pixel, since H.264 wants even ones.
@@ -62,16 +61,15 @@ def create_policy_eval_video(
         )
     if env.num_envs is not None:
         raise ValueError(
-            f"a video needs a single environment, got {env.num_envs} in parallel; make one "
-            "without num_envs"
+            f"a video needs a single environment, got {env.num_envs} in parallel; "
+            "make one without num_envs"
         )
     path = Path(filename)
     path = path if path.suffix == ".mp4" else path.with_name(path.name + ".mp4")
     steps = play(env, policy, params, seed)
     next(steps)
-    first_frame = _frame(
-        env
-    )  # before anything is written, so that a wrong environment leaves no file
+    # before anything is written, so that a wrong environment leaves no file
+    first_frame = _frame(env)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial.mp4")
     try:
@@ -109,7 +107,8 @@ def embed_mp4(path: str | os.PathLike[str], width: int = 640) -> Any:
     source = f"data:video/mp4;base64,{base64.b64encode(data).decode()}"
     name = html.escape(Path(path).name)
     return HTML(
-        f'<video width="{int(width)}" controls title="{name}"><source src="{source}" type="video/mp4"></video>'
+        f'<video width="{int(width)}" controls title="{name}">'
+        f'<source src="{source}" type="video/mp4"></video>'
     )
 
 

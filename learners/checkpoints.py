@@ -123,8 +123,8 @@ class Checkpointer:
             whole = f"those of steps {steps} are whole" if steps else "there is no earlier one"
             number = getattr(error, "errno", None) or errno.ENOSPC
             message = (
-                f"{target} could not be written: {os.strerror(number)}; {whole}. Free space, then "
-                "resume"
+                f"{target} could not be written: {os.strerror(number)}; {whole}. "
+                "Free space, then resume"
             )
             raise OSError(number, message, str(target)) from error
         for old in self.steps()[: -self.keep]:

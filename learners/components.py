@@ -64,8 +64,8 @@ def like(template: Tree, values: Tree, component: str) -> Tree:
     wanted, treedef = jax.tree_util.tree_flatten_with_path(template)
     if jax.tree.structure(values) != treedef:
         raise ValueError(
-            f"{component}: expected leaves {_names(template)}, got {_names(values)}; get_state "
-            "gives what fits"
+            f"{component}: expected leaves {_names(template)}, got {_names(values)}; "
+            "get_state gives what fits"
         )
     leaves = []
     for (path, leaf), value in zip(wanted, jax.tree.leaves(values), strict=True):

@@ -172,8 +172,8 @@ class LearnerGroup:
         """
         if self._local is not None:
             raise ValueError(
-                "async_update needs learners of their own, got num_learners=0: use 1 or more, or "
-                "update"
+                "async_update needs learners of their own, "
+                "got num_learners=0: use 1 or more, or update"
             )
         parts = self._split(batch, weights)  # first, since an error must not lose results
         results = self._finished()

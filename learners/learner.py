@@ -54,8 +54,8 @@ class Learner:
         self.method = method
         if method == "jit" and len(self.devices) > 1:
             raise ValueError(
-                f"method 'jit' trains on one device, got {len(self.devices)}; use 'pmap' or "
-                "'sharded'"
+                f"method 'jit' trains on one device, got {len(self.devices)}; "
+                "use 'pmap' or 'sharded'"
             )
         self._own = [
             device for device in self.devices if device.process_index == jax.process_index()
@@ -63,8 +63,8 @@ class Learner:
         self._shared = len(self._own) < len(self.devices)
         if self._shared and (method != "sharded" or not self._own):
             raise ValueError(
-                "method 'sharded' alone trains in several processes, each with devices, got "
-                f"{method!r}"
+                "method 'sharded' alone trains in several processes, each with devices, "
+                f"got {method!r}"
             )
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._whole = NamedSharding(mesh, PartitionSpec())
@@ -83,9 +83,8 @@ class Learner:
     def place(self, state: TrainState) -> TrainState:
         """Returns a copy of a state on the devices; "pmap" adds a leading axis of devices."""
         if self.method == "pmap":
-            copy = jax.pmap(
-                lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices
-            )  # axis as in training
+            # axis as in training
+            copy = jax.pmap(lambda state, _: state, _AXIS, in_axes=(None, 0), devices=self.devices)
             return copy(state, np.arange(len(self.devices)))
         if self._shared:
             return jax.jit(lambda state: state, out_shardings=self._whole)(jax.device_get(state))

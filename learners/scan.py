@@ -152,7 +152,7 @@ def _iterations_per_report(num_iterations: int | Array, num_reports: int) -> int
         raise ValueError(f"expected one report where num_iterations is traced, got {num_reports}")
     if num_iterations < 1 or num_reports < 1 or num_iterations % num_reports:
         raise ValueError(
-            f"expected num_iterations to be a positive multiple of {num_reports=}, got "
-            f"{num_iterations}"
+            f"expected num_iterations to be a positive multiple of {num_reports=}, "
+            f"got {num_iterations}"
         )
     return num_iterations // num_reports

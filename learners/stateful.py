@@ -127,8 +127,8 @@ class StatefulLearner:
         """
         if self._prepare is None:
             raise ValueError(
-                f"{type(self.agent).__name__} has no prepare: give its batches to update as they "
-                "are"
+                f"{type(self.agent).__name__} has no prepare: "
+                "give its batches to update as they are"
             )
         self.state, examples = self._prepare(self.state, experience)
         return jax.device_get(examples)
@@ -152,8 +152,8 @@ class StatefulLearner:
         """
         if self.learner.method != "jit":
             raise ValueError(
-                f"a learner of a group uses method 'jit', got {self.learner.method!r}: have more "
-                "learners instead"
+                "a learner of a group uses method 'jit', "
+                f"got {self.learner.method!r}: have more learners instead"
             )
         self.before_gradient_based_update(timesteps)
         self._part = (batch, weights, np.int32(first))
@@ -281,9 +281,8 @@ def _gradients(
     _, info = agent.train(state, batch, weights, shards=Shard(mean, first))
     if len(given) != 1:
         raise TypeError(
-            f"{type(agent).__name__}.train averaged {len(given)} times over shards, expected "
-            "once; hand shards on to "
-            "apply_loss"
+            f"{type(agent).__name__}.train averaged {len(given)} times over shards, "
+            "expected once; hand shards on to apply_loss"
         )
     return given[0], info.per_example
 

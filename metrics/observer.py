@@ -29,8 +29,8 @@ class MetricObserver:
         names = [metric.name for metric in metrics]
         if not metrics or len(set(names)) < len(names):
             raise ValueError(
-                f"MetricObserver needs metrics with names of their own, got {names}; use an "
-                "observer for each"
+                f"MetricObserver needs metrics with names of their own, got {names}; "
+                "use an observer for each"
             )
         self.metrics = metrics
         self.name = ", ".join(names)

@@ -65,8 +65,8 @@ class ConvEncoder(nn.Module):
     def __call__(self, images: Array) -> Array:
         if images.ndim < 3:
             raise ValueError(
-                "ConvEncoder: expected images [..., height, width, channels], got shape "
-                f"{images.shape}"
+                "ConvEncoder: expected images [..., height, width, channels], "
+                f"got shape {images.shape}"
             )
         hidden = scale_bytes(images)
         for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
@@ -133,8 +133,8 @@ class DictEncoder(nn.Module):
         unknown = set(self.encoders) - set(items)
         if unknown:
             raise ValueError(
-                f"encoders: {sorted(map(str, unknown))} are not in the observation, whose leaves "
-                f"are {list(items)}"
+                f"encoders: {sorted(map(str, unknown))} are not in the observation, "
+                f"whose leaves are {list(items)}"
             )
         order = sorted(items) if isinstance(observation, Mapping) else items
         features = [

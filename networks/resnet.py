@@ -27,8 +27,8 @@ class ResNetEncoder(nn.Module):
     def __call__(self, images: Array) -> Array:
         if images.ndim < 3:
             raise ValueError(
-                "ResNetEncoder: expected images [..., height, width, channels], got shape "
-                f"{images.shape}"
+                "ResNetEncoder: expected images [..., height, width, channels], "
+                f"got shape {images.shape}"
             )
         hidden = scale_bytes(images).astype(jnp.float32)
         for size in self.features:

@@ -26,8 +26,8 @@ class NoisyPolicy(PolicyWrapper):
         """
         if key is None:
             raise ValueError(
-                "NoisyPolicy.action: expected a random key, got None; agent.policy acts without "
-                "noise"
+                "NoisyPolicy.action: expected a random key, got None; "
+                "agent.policy acts without noise"
             )
         key, noise_key = jax.random.split(key)
         noise = jax.random.split(noise_key, time_step.step_type.shape)

@@ -156,8 +156,8 @@ def check_acting(env: Environment, policy: Policy) -> None:
     if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
         raise TypeError(
             f"expected an environment such as envs.gym.make gives, got {type(env).__name__}; "
-            "envs.gym.from_gym makes one of a gymnasium environment, envs.HostEnvironment of one "
-            "in JAX"
+            "envs.gym.from_gym makes one of a gymnasium environment, "
+            "envs.HostEnvironment of one in JAX"
         )
     if not hasattr(policy, "action") or not hasattr(policy, "initial_state"):
         advice = ""

@@ -52,8 +52,8 @@ def __getattr__(name: str) -> Any:
     if not has_reverb():
         raise ImportError(
             f'{name} needs Reverb, which is not installed: pip install "jax-agents[reverb]" (Linux '
-            f"x86-64, Python 3.11); {name.replace('Reverb', 'Host')} takes the same arguments and "
-            "needs nothing"
+            "x86-64, Python 3.11); "
+            f"{name.replace('Reverb', 'Host')} takes the same arguments and needs nothing"
         )
     from .reverb.queue import ReverbQueue
     from .reverb.replay import ReverbReplay

@@ -13,8 +13,8 @@ from .checks import check_count, check_sampling, check_timeout
 from .packing import RowLayout
 
 _NO_LENGTH = (
-    "; pass agent.train_sequence_length; where that is None, the agent is on-policy: use "
-    "replay.HostQueue"
+    "; pass agent.train_sequence_length; "
+    "where that is None, the agent is on-policy: use replay.HostQueue"
 )
 
 
@@ -60,8 +60,8 @@ class BufferSettings:
         exponent = self.priority_exponent
         if exponent is not None and not 0.0 <= exponent < np.inf:
             raise ValueError(
-                "priority_exponent must be None (uniform) or a finite number >= 0, got "
-                f"{exponent!r}"
+                "priority_exponent must be None (uniform) or a finite number >= 0, "
+                f"got {exponent!r}"
             )
         check_timeout(self.timeout)
 

@@ -58,20 +58,20 @@ def check_priorities(
     """
     if priority_exponent is None:
         raise ValueError(
-            "this buffer samples uniformly; build it with priority_exponent=0.6, say, to set "
-            "priorities"
+            "this buffer samples uniformly; "
+            "build it with priority_exponent=0.6, say, to set priorities"
         )
     keys = np.asarray(keys)
     priorities = np.asarray(priorities, np.float64)
     if keys.size and (keys.dtype.kind not in "ui" or keys.dtype.itemsize < 8):
         raise TypeError(
-            f"keys must be the uint64 array info.key, got {keys.dtype}; keep it in NumPy: JAX "
-            "cuts it to 32 bits"
+            f"keys must be the uint64 array info.key, got {keys.dtype}; "
+            "keep it in NumPy: JAX cuts it to 32 bits"
         )
     if keys.shape != priorities.shape or keys.ndim > 1:
         raise ValueError(
-            f"expected one priority for each key, got keys {keys.shape} and priorities "
-            f"{priorities.shape}"
+            "expected one priority for each key, "
+            f"got keys {keys.shape} and priorities {priorities.shape}"
         )
     bad = ~(np.isfinite(priorities) & (priorities >= 0))
     if bad.any():

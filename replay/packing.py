@@ -31,8 +31,8 @@ class RowLayout:
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
         if isinstance(spec, EnvironmentSpecs):
             raise TypeError(
-                "spec: expected that of a row, agent.collect_data_spec, got an environment's "
-                "EnvironmentSpecs"
+                "spec: expected that of a row, agent.collect_data_spec, "
+                "got an environment's EnvironmentSpecs"
             )
         paths, treedef = jax.tree_util.tree_flatten_with_path(spec)
         self._treedef: Any = treedef

@@ -23,9 +23,8 @@ def pytest_configure(config):
             os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled.name
             os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
             os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    os.environ.setdefault(
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"
-    )  # under `uv run`, too, Ray's processes are in this environment
+    # under `uv run`, too, Ray's processes are in this environment
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     given = os.environ.get("XLA_FLAGS", "")
     added = [f"{flag}={value}" for flag, value in flags.items() if flag not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *added]).strip()
@@ -44,16 +43,13 @@ def forget_compiled_programs():
 
 @pytest.fixture(scope="session")
 def ray_on_this_machine():
-    """Ray with room for four actors, whatever the machine has; started once, and gone when the
-    tests end.
-    """
+    """Ray with room for four actors, whatever the machine has; started once, gone at the end."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=r"os\.fork\(\)"
-        )  # JAX warns of it; what is forked runs another program
+        # JAX warns of it; what is forked runs another program
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\)")
         ray.init(
             address="local",
             num_cpus=4,

@@ -1,6 +1,4 @@
-"""The Python blocks of README.md and docs/*.md run, each page from top to bottom in a process of
-its own.
-"""
+"""The Python blocks of README.md and docs/*.md run, each page as a whole in its own process."""
 
 import re
 import subprocess
@@ -37,7 +35,8 @@ def test_finds_blocks():
 
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_blocks_run(path, tmp_path):
-    program = f"for source in {blocks(path)!r}:\n    exec(compile(source, {path.name!r}, 'exec'), globals())"
+    run = f"exec(compile(source, {path.name!r}, 'exec'), globals())"
+    program = f"for source in {blocks(path)!r}:\n    {run}"
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )

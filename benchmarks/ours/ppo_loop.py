@@ -18,9 +18,8 @@ def setup() -> Callable[[int], int]:
 
     from jax_agents import agents, envs, learners, networks
 
-    jax.config.update(
-        "jax_cpu_enable_async_dispatch", False
-    )  # docs/performance.md, "In a Python loop on a CPU"
+    # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     env = envs.gym.make("CartPole-v1", NUM_ENVS)
     network = networks.ActorValueNetwork(
         networks.ActorNetwork(env.specs.action, hidden=(64, 64), activation=nn.tanh),
@@ -49,8 +48,7 @@ def setup() -> Callable[[int], int]:
     def run(iterations: int) -> int:
         before = loop.driver.num_steps
         loop.run(-(-iterations // (NUM_ENVS * NUM_ROWS)))
-        return (
-            loop.driver.num_steps - before
-        )  # the rows between two episodes are no environment steps
+        # the rows between two episodes are no environment steps
+        return loop.driver.num_steps - before
 
     return run

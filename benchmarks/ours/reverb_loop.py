@@ -12,9 +12,8 @@ def setup() -> Callable[[int], int]:
 
     from jax_agents import agents, envs, learners, networks, replay
 
-    jax.config.update(
-        "jax_cpu_enable_async_dispatch", False
-    )  # docs/performance.md, "In a Python loop on a CPU"
+    # docs/performance.md, "In a Python loop on a CPU"
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     env = envs.gym.make("CartPole-v1")
     network = networks.QNetwork(env.specs.action.num_values, hidden=(100, 50))
     agent = agents.DqnAgent(env.specs, network, optax.adam(1e-3))

@@ -14,9 +14,8 @@ def setup() -> Callable[[int], int]:
     import torch
     from stable_baselines3 import DQN
 
-    torch.set_num_threads(
-        1
-    )  # measured: as fast as 2 on an idle machine, and up to 15 times faster than 2 on a busy one
+    # measured: as fast as 2 on an idle machine, and up to 15 times faster than 2 on a busy one
+    torch.set_num_threads(1)
     model = DQN(
         "MlpPolicy",
         gymnasium.make("CartPole-v1"),

@@ -51,8 +51,7 @@ def run_gate(
     num_episodes: int = 100,
     num_reports: int = 10,
 ) -> GateResult:
-    """Trains every seed of a gate under one `vmap`, then plays `num_episodes` greedy episodes with
-    each.
+    """Trains a gate's seeds under one `vmap`, then plays `num_episodes` greedy episodes with each.
 
     Args:
       gate: the row.

@@ -90,7 +90,8 @@ GATES: tuple[Gate, ...] = (
         C51Config(num_atoms=51, v_min=0.0),
         steps=500_000,
         gate=455.0,
-        source="our configuration, after CleanRL c51.py: 481.2 (c51_jax.py: 491.1), mean of the last 100 training episodes",
+        source="our configuration, after CleanRL c51.py: 481.2 (c51_jax.py: 491.1), "
+        "mean of the last 100 training episodes",
         num_seeds=5,
     ),
     Gate(
@@ -161,7 +162,8 @@ GATES: tuple[Gate, ...] = (
         PRESETS["RECURRENT_PPO"].config,
         steps=100_000,
         gate=400.0,
-        source="our configuration, after rl-baselines3-zoo ppo_lstm.yml (lambda 0.8, 20 epochs): 500.0, greedy, one run",
+        source="our configuration, after rl-baselines3-zoo ppo_lstm.yml (lambda 0.8, 20 epochs): "
+        "500.0, greedy, one run",
         num_seeds=5,
     ),
     Gate(
@@ -185,7 +187,8 @@ GATES: tuple[Gate, ...] = (
         ),
         steps=500_000,
         gate=-200.0,
-        source="our configuration, after rejax's, which left 5 of 20 seeds below -200; RLlib asks -300 in 400,000 steps",
+        source="our configuration, after rejax's, which left 5 of 20 seeds below -200; "
+        "RLlib asks -300 in 400,000 steps",
         num_seeds=5,
     ),
     Gate(
@@ -214,7 +217,8 @@ GATES: tuple[Gate, ...] = (
         ImpalaConfig(policy_lag=4),
         steps=2_000_000,
         gate=450.0,
-        source="RLlib's tuned example asks 450 in 2,000,000 steps; here the actors' parameters are 4 updates old",
+        source="RLlib's tuned example asks 450 in 2,000,000 steps; "
+        "here the actors' parameters are 4 updates old",
         num_seeds=5,
     ),
     Gate(
@@ -224,7 +228,8 @@ GATES: tuple[Gate, ...] = (
         dataclasses.replace(PRESETS["APPO"].config, policy_lag=4),
         steps=500_000,
         gate=450.0,
-        source="our configuration; RLlib's example says 450 in 1,000,000 steps; here the actors' parameters are 32 updates old",
+        source="our configuration; RLlib's example says 450 in 1,000,000 steps; "
+        "here the actors' parameters are 32 updates old",
         num_seeds=5,
     ),
     Gate(
@@ -275,7 +280,8 @@ GATES: tuple[Gate, ...] = (
         EsConfig(),
         steps=3_000_000,
         gate=475.0,
-        source="gymnax-blines, OpenES: 500 in 100 generations of 100 members with 20 episodes each; here each has one",
+        source="gymnax-blines, OpenES: 500 in 100 generations of 100 members "
+        "with 20 episodes each; here each has one",
         num_seeds=5,
     ),
     Gate(
@@ -297,7 +303,8 @@ GATES: tuple[Gate, ...] = (
         ),
         steps=0,
         gate=-196.0,
-        source="our configuration; within 50 of the expert, a controller written by hand, which scores -147",
+        source="our configuration; within 50 of the expert, "
+        "a controller written by hand, which scores -147",
         num_seeds=5,
     ),
 )

@@ -18,8 +18,7 @@ from .worker import Worker, worker_of
 
 
 class ActorsRunner:
-    """`num_workers` actors, among whom `config.num_envs` environments are divided; each has one at
-    least.
+    """`num_workers` actors, which share `config.num_envs` environments, at least one each.
 
     Agents that learn from replay have a buffer here, and a `Balance` holds actors and learner to
     the configuration's updates per step. On-policy agents learn from a slice of each actor, made

@@ -26,8 +26,8 @@ def check_runner(runner: str, config: Config) -> None:
         raise ValueError(f"runner {runner!r}: {config.why_these_runners}")
     if runner == "vector" and config.num_envs == 1:
         raise ValueError(
-            "runner 'vector' steps several environments at once; set config num_envs to their "
-            "number"
+            "runner 'vector' steps several environments at once; "
+            "set config num_envs to their number"
         )
 
 

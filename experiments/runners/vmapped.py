@@ -1,6 +1,4 @@
-"""Several runs on device as one: vmapped over their seeds, and over numbers in which their
-configurations differ.
-"""
+"""Several runs on device as one: vmapped over seeds, and over numbers that differ."""
 
 import dataclasses
 import time
@@ -60,9 +58,7 @@ class VmappedRuns:
         self.members = [VmappedRun(self, index) for index in range(len(seeds))]
 
     def possible(self) -> bool:
-        """Whether the agents can be built, and trained, with numbers that are not known when they
-        are compiled.
-        """
+        """Whether agents can be built and trained with numbers unknown when they are compiled."""
 
         def once(key: Array, values: Mapping[str, Array]) -> Tree:
             loop = self._loop(values)
@@ -80,9 +76,7 @@ class VmappedRuns:
         return self._rows - self.unreported
 
     def advance(self, active: Sequence[bool]) -> None:
-        """Makes the next report's steps of the runs that are active, and leaves the others as they
-        are.
-        """
+        """Makes the next report's steps of the active runs, and leaves the others as they are."""
         begin = time.perf_counter()
         if self._state is None:
             self._state = jax.jit(jax.vmap(lambda key, values: self._loop(values).init(key)))(
@@ -151,8 +145,8 @@ class VmappedRun:
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
         raise ValueError(
-            "a run of a sweep on device cannot be restored within it; make a Trainer of its "
-            "configuration"
+            "a run of a sweep on device cannot be restored within it; "
+            "make a Trainer of its configuration"
         )
 
     def close(self) -> None:

@@ -110,8 +110,7 @@ class Analysis:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Analysis":
-        """That of a sweep's folder, of Ray Tune's, or of one that `jax-agents train` made for
-        several runs.
+        """That of a sweep's folder, Ray Tune's, or that of `jax-agents train` for several runs.
 
         Raises:
           RunFolderError: there is no run in it, or its files are damaged.
@@ -173,8 +172,7 @@ class Analysis:
         ]
 
     def plot(self, filename: str | os.PathLike[str], metric: str = _RETURN) -> Path:
-        """Draws a curve for each configuration, with a band where it has several seeds; see
-        `plot_learning_curve`.
+        """Draws each configuration's curve, with a band over seeds; see `plot_learning_curve`.
 
         Raises:
           ValueError: no trial has the metric, or they have no steps in common.
@@ -257,8 +255,8 @@ def on_common_steps(
     first, last = max(run[0][0] for run in every), min(run[-1][0] for run in every)
     if first > last:
         raise ValueError(
-            f"these runs have no steps in common: one starts at {first:,} where another has "
-            f"ended, at {last:,}"
+            "these runs have no steps in common: "
+            f"one starts at {first:,} where another has ended, at {last:,}"
         )
     steps = np.linspace(first, last, num_points)
     return steps, {

@@ -1,5 +1,4 @@
-"""What a sweep varies: marks in a configuration, which are plain dicts, so that JSON and YAML can
-hold them.
+"""What a sweep varies: marks in a configuration, plain dicts that JSON and YAML can hold.
 
 {"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}, "num_rows":
 64}
@@ -89,8 +88,8 @@ def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
     ((kind, values),) = value.items() if len(value) == 1 else [("", None)]
     if kind not in MARKS or not isinstance(values, list) or not values:
         raise ValueError(
-            f"config {key}: expected a value, or {{{' or '.join(MARKS)}: [...]}}, got "
-            f"{dict(value)!r}"
+            f"config {key}: expected a value, or {{{' or '.join(MARKS)}: [...]}}, "
+            f"got {dict(value)!r}"
         )
     if kind.endswith("uniform"):
         numbers = all(

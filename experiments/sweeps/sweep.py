@@ -1,4 +1,4 @@
-"""Sweeps in this process: one experiment with many settings, on device all at once if they allow."""
+"""Sweeps in this process: one experiment, many settings, on device all at once if they allow."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,8 @@ def run_sweep(
     Example:
       >>> from jax_agents.experiments import grid_search, run_sweep
       >>> settings = {"learning_rate": grid_search([1e-3, 1e-2]), "hidden": [8], "num_rows": 32}
-      >>> analysis = run_sweep("A2C", "CartPole-v1", settings, stop={"training_iteration": 1}, runner="device")
+      >>> stop = {"training_iteration": 1}
+      >>> analysis = run_sweep("A2C", "CartPole-v1", settings, stop=stop, runner="device")
       >>> [trial.config["learning_rate"] for trial in analysis.trials]
       [0.001, 0.01]
 
@@ -81,8 +82,8 @@ def run_sweep(
     parent = None if folder is None else Path(folder).absolute()
     if parent is not None and any(parent.rglob(run_folder.PARAMS)):
         raise FileExistsError(
-            f"{parent}: there are runs in it; look at them with Analysis.load, or choose another "
-            "folder"
+            f"{parent}: there are runs in it; "
+            "look at them with Analysis.load, or choose another folder"
         )
     setup = Setup(
         env=env,

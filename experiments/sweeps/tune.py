@@ -162,9 +162,8 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
             path = checkpoints.path(trainer.training_iteration)
             if job.checkpoint_at_end and reached(stop, result) and not path.exists():
                 trainer.save()
-            numbers = {
-                key: math.nan if value is None else value for key, value in result.items()
-            }  # for schedulers
+            # for schedulers
+            numbers = {key: math.nan if value is None else value for key, value in result.items()}
             tune.report(
                 numbers,
                 checkpoint=tune.Checkpoint.from_directory(str(path)) if path.exists() else None,

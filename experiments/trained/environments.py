@@ -20,16 +20,14 @@ JAX_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
 }
 # our own, in JAX alone
 OWN_ENVIRONMENTS: dict[str, Callable[[], JaxEnvironment]] = {
-    "CartPole-v1-positions": lambda: select_observation(
-        classic.CartPole(), (0, 2)
-    ),  # hides both velocities
+    # hides both velocities
+    "CartPole-v1-positions": lambda: select_observation(classic.CartPole(), (0, 2)),
 }
 _ALL = JAX_ENVIRONMENTS | OWN_ENVIRONMENTS
 
 
 def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnvironment:
-    """A JAX environment, given itself or the name of one; with another time limit, if one is given
-    (-1: none).
+    """A JAX environment, given itself or by name; with another time limit, if given (-1: none).
 
     Raises:
       ValueError: there is none of that name, or its time limit cannot be taken away.
@@ -45,8 +43,8 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
     _check_can_be_made_again(env)
     if not isinstance(env, JaxEnvironment):
         raise ValueError(
-            f"the device runner needs a JAX environment or the id of one, got {env!r}; use "
-            "runner='loop'"
+            f"the device runner needs a JAX environment or the id of one, got {env!r}; "
+            "use runner='loop'"
         )
     return _with_limit(env, max_episode_steps)
 
@@ -92,7 +90,7 @@ def _with_limit(env: Any, max_episode_steps: int | None) -> Any:
         return dataclasses.replace(env, max_episode_steps=limit)
     if limit is None:
         raise ValueError(
-            f"max_episode_steps=-1: {type(env).__name__} has no field max_episode_steps; give it "
-            "none yourself"
+            f"max_episode_steps=-1: {type(env).__name__} has no field max_episode_steps; "
+            "give it none yourself"
         )
     return TimeLimit(env, limit)

@@ -92,8 +92,9 @@ def compute_action(
 def action_distribution(
     agent: Agent, params: Tree, observation: Tree, *, explore: bool = True
 ) -> Distribution:
-    """The distribution over actions, of batch shape `[...]`: `sample(key)`, `log_prob(action)`,
-    `mode()`, `entropy()`.
+    """The distribution over actions, of batch shape `[...]`.
+
+    It has `sample(key)`, `log_prob(action)`, `mode()` and `entropy()`.
 
     Args:
       agent: whose policy.
@@ -133,8 +134,7 @@ def q_values(agent: Any, params: Tree, observation: Tree, action: Array | None =
 
 
 def return_distribution(agent: Any, params: Tree, observation: Tree) -> ReturnDistribution:
-    """The distribution of each action's return that C51 and QR-DQN learn; DQN's is its value, one
-    atom.
+    """The distribution of each action's return in C51 and QR-DQN; DQN's is its value, one atom.
 
     Raises:
       TypeError: the agent is of another family.
@@ -154,8 +154,7 @@ def return_distribution(agent: Any, params: Tree, observation: Tree) -> ReturnDi
 
 
 def dueling_heads(agent: Any, params: Tree, observation: Tree) -> DuelingHeads:
-    """The features, the state-value head and the advantage head of a dueling `QNetwork`, each by
-    itself.
+    """The features, the state-value head and the advantage head of a dueling `QNetwork`.
 
     Raises:
       TypeError: the agent's network is no dueling one.
@@ -243,8 +242,7 @@ class TrainedPolicy:
         return self
 
     def compute_action(self, observation: Any, state: Tree = None, *, explore: bool = False) -> Any:
-        """The action for one observation as the environment returned it, in the form that its
-        `step` takes.
+        """The action for one observation of the environment, in the form that its `step` takes.
 
         It is preprocessed and normalised as in training, and acted on as in evaluation.
 
@@ -295,9 +293,7 @@ class TrainedPolicy:
         self._change(import_weights, source)
 
     def action_distribution(self, observation: Any, *, explore: bool = True) -> Distribution:
-        """The distribution over actions; see the function of this name. For observations as in
-        `value`.
-        """
+        """The distribution over actions, for observations as in `value`; see the function."""
         return action_distribution(
             self.agent, self.policy_params, self._batch(observation), explore=explore
         )
@@ -323,9 +319,7 @@ class TrainedPolicy:
         return return_distribution(self.agent, self.policy_params, self._batch(observation))
 
     def dueling_heads(self, observation: Any) -> DuelingHeads:
-        """The parts of dueling values; see the function of this name. For observations as in
-        `value`.
-        """
+        """The parts of dueling values, for observations as in `value`; see the function."""
         return dueling_heads(self.agent, self.policy_params, self._batch(observation))
 
     def parameter_table(self) -> str:

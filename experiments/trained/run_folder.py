@@ -119,9 +119,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def cut_results(folder: Path, training_iteration: int) -> list[dict[str, Any]]:
-    """Cuts `result.json` and `progress.csv` back to the reports up to an iteration, atomically, and
-    returns these.
-    """
+    """Cuts `result.json` and `progress.csv` to the reports up to an iteration; returns them."""
     results = [
         result
         for result in read_results(folder)
@@ -158,9 +156,7 @@ def write_table(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Writes a text file so that either the old or the new contents are there, whole, whatever
-    happens.
-    """
+    """Writes a text file so that the old or the new contents are there, whole, whatever happens."""
     draft = path.with_name(f".{path.name}.writing")
     try:
         with open(draft, "w", newline="") as file:

@@ -33,8 +33,7 @@ def get_weights(state: TrainState) -> dict[str, Any]:
 
 
 def set_weights(state: TrainState, weights: Any) -> TrainState:
-    """The state with other parameters: a tree as `get_weights` gives it, or a flat dict by names
-    like q/params/Dense_0/kernel.
+    """The state with other parameters: `get_weights`' tree, or a dict by q/params/Dense_0/kernel.
 
     Target networks become copies of them, as in a fresh state; the optimizer's state, the update
     count and normalisers stay.
@@ -104,8 +103,8 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if path.suffix not in (".npz", ".msgpack"):
         raise WeightsError(
-            f"{path}: expected a .npz or .msgpack file; other kinds can be read and given as a "
-            "dict of arrays"
+            f"{path}: expected a .npz or .msgpack file; "
+            "other kinds can be read and given as a dict of arrays"
         )
     data = path.read_bytes()
     try:

@@ -40,15 +40,19 @@ class Callback:
       ...         if episode_return > self.best:
       ...             self.best, self.waited = episode_return, -1
       ...     def on_train_end(self, trainer, result):
-      ...         result["best_episode_return"] = self.best  # in result.json, progress.csv and TensorBoard too
+      ...         # in result.json, progress.csv and TensorBoard too
+      ...         result["best_episode_return"] = self.best
       ...     def on_report(self, trainer, result):
       ...         self.waited += 1
       ...         if self.waited == self.num_reports:
       ...             trainer.interrupt()
       >>> config = DqnConfig(warmup_steps=2_000, steps_per_report=200)
       >>> with_patience = Trainer(config, "CartPole-v1", replay="host", callbacks=[Patience(2)])
-      >>> result = with_patience.run({"training_iteration": 10})  # of random actions: there is no progress
-      >>> result["training_iteration"] < 10 and result["best_episode_return"] >= result["episode_return_max"]
+      >>> # of random actions: there is no progress
+      >>> result = with_patience.run({"training_iteration": 10})
+      >>> result["training_iteration"] < 10
+      True
+      >>> result["best_episode_return"] >= result["episode_return_max"]
       True
     """
 
@@ -67,9 +71,7 @@ class Callback:
         episode_length: float | None,
         num_episodes: int,
     ) -> None:
-        """After episodes of training: each of them, a little later; on device their means, once in
-        a report.
-        """
+        """After episodes of training: each, a little later; on device means, once a report."""
 
     def on_progress(self, trainer: Training) -> None:
         """Several times during a report."""
@@ -88,9 +90,7 @@ class Callback:
 
 
 class JsonReports(Callback):
-    """Appends each report to `result.json`; a restored trainer's file is cut back to its checkpoint
-    first.
-    """
+    """Appends each report to `result.json`; a restored trainer's is cut back to its checkpoint."""
 
     def __init__(self, folder: Path):
         self.folder = folder

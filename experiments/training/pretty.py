@@ -9,7 +9,8 @@ import numpy as np
 def pretty_print(result: Mapping[str, Any], indent: int = 0) -> str:
     """A result as lines "name: value", nested ones indented; what is None, or empty, is left out.
 
-    >>> print(pretty_print({"loss": 0.123456789, "episode_len_mean": None, "num_env_steps_sampled_lifetime": 12000}))
+    >>> result = {"loss": 0.123456789, "episode_len_mean": None}
+    >>> print(pretty_print(result | {"num_env_steps_sampled_lifetime": 12000}))
     loss: 0.123457
     num_env_steps_sampled_lifetime: 12000
     """
@@ -28,5 +29,6 @@ def _text(value: Any) -> str:
         number = float(value)
         return f"{number:.6g}" if abs(number) < 1e6 or not np.isfinite(number) else f"{number:.3f}"
     if isinstance(value, np.ndarray | list | tuple):
-        return f"[{', '.join(map(_text, np.ravel(value).tolist() if isinstance(value, np.ndarray) else value))}]"
+        items = np.ravel(value).tolist() if isinstance(value, np.ndarray) else value
+        return f"[{', '.join(map(_text, items))}]"
     return str(value)

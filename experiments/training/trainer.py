@@ -75,8 +75,8 @@ class Trainer(TrainedAgent):
         check_runner(runner, config)
         if num_workers and (num_workers < 0 or runner != "ray"):
             raise ValueError(
-                f"num_workers={num_workers}: expected a number of actors, of runner 'ray', got "
-                f"runner {runner!r}"
+                f"num_workers={num_workers}: expected a number of actors, of runner 'ray', "
+                f"got runner {runner!r}"
             )
         if not 0 <= seed < 2**31 - EVALUATION_SEED:
             raise ValueError(f"seed: expected 0 to {2**31 - EVALUATION_SEED - 1}, got {seed}")
@@ -148,9 +148,7 @@ class Trainer(TrainedAgent):
         )
 
     def interrupt(self) -> None:
-        """Ends the current report early, and `run` after it; may be called from a signal
-        handler.
-        """
+        """Ends the current report early, and then `run`; a signal handler may call it."""
         self.interrupted = True
 
     def train(self) -> dict[str, Any]:

@@ -152,9 +152,9 @@ class TanhNormal(Distribution):
         high = np.asarray(self.maximum, np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise ValueError(
-                f"TanhNormal: expected finite bounds with minimum < maximum, got {self.minimum} "
-                f"and {self.maximum}; bound the action space (gymnasium.wrappers.TransformAction) "
-                "or use Normal"
+                f"TanhNormal: expected finite bounds with minimum < maximum, "
+                f"got {self.minimum} and {self.maximum}; "
+                "bound the action space (gymnasium.wrappers.TransformAction) or use Normal"
             )
         return low, high
 

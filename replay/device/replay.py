@@ -186,8 +186,8 @@ class DeviceReplay:
         """
         if not state.tree:
             raise ValueError(
-                "this buffer samples uniformly; build it with priority_exponent=0.6, say, to set "
-                "priorities"
+                "this buffer samples uniformly; "
+                "build it with priority_exponent=0.6, say, to set priorities"
             )
         priorities = jnp.minimum(jnp.asarray(priorities, jnp.float32), 1e18)
         oldest = state.head - state.size
@@ -240,9 +240,7 @@ class DeviceReplay:
         return node, mass, state.tree[-1].sum()
 
     def _slots(self, times: Array) -> Array:
-        """The slots `[len(times) * num_envs]` of the rows at `times`, which may lie outside the
-        ring.
-        """
+        """The slots `[len(times) * num_envs]` of rows at `times`, perhaps outside the ring."""
         slots = (times % self._length)[:, None] * self.num_envs + jnp.arange(self.num_envs)
         return slots.reshape(-1).astype(jnp.int32)
 

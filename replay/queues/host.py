@@ -10,8 +10,7 @@ from .queue import ExperienceQueue
 
 
 class HostQueue(ExperienceQueue):
-    """An `ExperienceQueue` in this process: for one thread, or for threads that act and one that
-    learns.
+    """An `ExperienceQueue` in this process: for one thread, or for threads that act and a learner.
 
     Example, PPO's half of an iteration in a notebook (n environments, so n segments at a time):
 

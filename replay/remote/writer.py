@@ -134,8 +134,7 @@ class Writer:
         return key
 
     def flush(self, leave: int = 0, timeout: float | None = None) -> None:
-        """Sends all items, and waits until the server has confirmed all but `leave` of this
-        writer's stream.
+        """Sends all items, and waits until the server has confirmed all but `leave` of them.
 
         Raises:
           TimeoutError, ConnectionError, ValueError, RuntimeError: see `InsertStream.wait`.

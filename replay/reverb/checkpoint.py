@@ -99,8 +99,8 @@ def restore(
     if differing:
         raise ValueError(
             f"{path} was saved by another kind of buffer: "
-            f"{_differences(saved, settings, differing, 'this buffer has')}. Build this one with "
-            "the saved settings"
+            f"{_differences(saved, settings, differing, 'this buffer has')}. "
+            "Build this one with the saved settings"
         )
     if (saved["priority_exponent"] is None) != (settings["priority_exponent"] is None):
         raise ValueError(
@@ -174,8 +174,8 @@ def check_table(info: Any, signature: dict[str, Any], settings: dict[str, Any]) 
         problems.append("rate limiter: the server's blocks writers, expected MinSize")
     if problems:
         raise ValueError(
-            f"table {info.name!r} is not the one described here: {'; '.join(problems)}. Pass the "
-            "server's arguments"
+            f"table {info.name!r} is not the one described here: {'; '.join(problems)}. "
+            "Pass the server's arguments"
         )
 
 

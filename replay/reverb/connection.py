@@ -44,13 +44,13 @@ class Connection:
             tables = self.client.server_info(timeout=max(1, round(timeout)))
         except Exception as error:
             raise ConnectionError(
-                f"no Reverb server answers at {self.address} ({type(error).__name__}: {error}); is "
-                "it running?"
+                f"no Reverb server answers at {self.address} ({type(error).__name__}: {error}); "
+                "is it running?"
             ) from error
         if table not in tables:
             raise ValueError(
-                f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; pass "
-                "table=..."
+                f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; "
+                "pass table=..."
             )
         return tables[table]
 

@@ -83,8 +83,8 @@ class ReverbReplay(TableReplay):
         self.max_items = 1 + (self.capacity - self.sequence_length) // self.stride
         if min_size > self.max_items:
             raise ValueError(
-                f"min_size={min_size} items can never be reached: capacity={capacity} rows hold "
-                f"{self.max_items}"
+                f"min_size={min_size} items can never be reached: "
+                f"capacity={capacity} rows hold {self.max_items}"
             )
         self._leaves = jax.tree.leaves(spec)
         self._signature = make_signature(self.columns, self.sequence_length)

@@ -51,8 +51,8 @@ def import_reverb() -> tuple[ModuleType, ModuleType]:
         raise ImportError(
             f"ReverbReplay needs Reverb and TensorFlow ({error}): pip install "
             '"jax-agents[reverb]" on Linux x86-64 with Python 3.11 (this is '
-            f"{sys.platform}, Python {sys.version_info.major}.{sys.version_info.minor}); elsewhere "
-            "use HostReplay"
+            f"{sys.platform}, Python {sys.version_info.major}.{sys.version_info.minor}); "
+            "elsewhere use HostReplay"
         ) from error
     # Where TensorFlow was already running, its devices are its user's decision.
     with contextlib.suppress(RuntimeError):

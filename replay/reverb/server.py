@@ -89,8 +89,8 @@ def read_tables(path: str | Path) -> list[TableDescription]:
     for value in values:
         if set(value) - known:
             raise ValueError(
-                f"{path}: unknown settings {sorted(set(value) - known)}; a table has "
-                f"{sorted(known)}"
+                f"{path}: unknown settings {sorted(set(value) - known)}; "
+                f"a table has {sorted(known)}"
             )
     return [TableDescription(**value) for value in values]
 

@@ -33,9 +33,7 @@ def frames():
 
 @pytest.fixture
 def make_rows():
-    """Makes rows `[B, T]` of observations: actions 0 and 1, rewards 10 and 20, environment
-    discounts 0.9.
-    """
+    """Makes rows `[B, T]` of observations: actions 0 and 1, rewards 10 and 20, discounts 0.9."""
 
     def make_rows(observation, step_type=None, **changes):
         batch, length = observation.shape[:2]

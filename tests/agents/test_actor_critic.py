@@ -62,18 +62,17 @@ def close(a, b, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
+# of plain SGD, as Adam would hide a wrong scale
 RATES = {
     "actor": 0.1,
     "critic": 0.2,
     "alpha": 0.05,
-}  # of plain SGD, as Adam would hide a wrong scale
+}
 
 
 @cache
 def prepared(kind):
-    """An agent whose actor moves in every update, three states, and its compiled `train` and
-    gradients.
-    """
+    """An agent whose actor moves in every update, three states, compiled `train` and gradients."""
     rates = {
         role: optax.sgd(rate) for role, rate in RATES.items() if role != "alpha" or "sac" in kind
     }

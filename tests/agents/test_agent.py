@@ -59,9 +59,8 @@ def test_one_optimizer_is_applied_role_by_role():
     chex.assert_trees_all_close(
         result, separate({"actor": clipped, "critic": clipped}, 1), rtol=1e-6
     )
-    np.testing.assert_allclose(
-        result["actor"]["w"], [1 - 0.6, -2 - 0.8], rtol=1e-6
-    )  # norm 50, of this role alone
+    # norm 50, of this role alone
+    np.testing.assert_allclose(result["actor"]["w"], [1 - 0.6, -2 - 0.8], rtol=1e-6)
     np.testing.assert_allclose(result["critic"]["b"], 0.5 - 0.6, rtol=1e-6)  # norm 1: not clipped
 
 
@@ -72,9 +71,8 @@ def test_a_single_role_is_the_optimizer_itself(given):
     params = {"actor": PARAMS["actor"]}
     expected = separate({"actor": optax.adam(0.1)}, 3)["actor"]
     chex.assert_trees_all_close(together(given, 3, params), {"actor": expected}, rtol=1e-6)
-    schedule = by_role(
-        optax.adamw(0.1), params
-    )  # weight decay needs the parameters, which must reach it
+    # weight decay needs the parameters, which must reach it
+    schedule = by_role(optax.adamw(0.1), params)
     updates, _ = schedule.update({"actor": GRADS["actor"]}, schedule.init(params), params)
     assert set(updates) == {"actor"}
 
@@ -109,9 +107,8 @@ def test_apply_loss_by_numbers():
     train = jax.jit(lambda state: apply_loss(state, noisy_loss, optax.sgd(0.1), polyak(0.5)))
     state, info = train(start)
     np.testing.assert_allclose(state.params["q"]["w"], [2.7, 3.6], rtol=1e-6)
-    np.testing.assert_allclose(
-        state.target_params["q"]["w"], [2.85, 3.8], rtol=1e-6
-    )  # half-way to the updated parameters
+    # half-way to the updated parameters
+    np.testing.assert_allclose(state.target_params["q"]["w"], [2.85, 3.8], rtol=1e-6)
     assert int(state.step) == 1
     assert set(info.metrics) == {"loss", "grad_norm", "noise"}
     np.testing.assert_allclose((info.metrics["loss"], info.metrics["grad_norm"]), (12.5, 5.0))
@@ -120,9 +117,8 @@ def test_apply_loss_by_numbers():
     keys = [jax.random.key_data(s.key).tolist() for s in (start, state, again)]
     assert len({tuple(key) for key in keys}) == 3
     kept, _ = apply_loss(start, noisy_loss, optax.sgd(0.1))
-    chex.assert_trees_all_equal(
-        kept.target_params, start.target_params
-    )  # no target update was given
+    # no target update was given
+    chex.assert_trees_all_equal(kept.target_params, start.target_params)
 
 
 def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
@@ -141,9 +137,8 @@ def test_apply_loss_averages_gradients_and_metrics_over_an_axis():
     np.testing.assert_allclose(states.params["q"]["w"][:, 0], [-2.0, -2.0, -2.0])
     np.testing.assert_allclose(info.metrics["target"], [3.0, 3.0, 3.0])
     np.testing.assert_allclose(info.loss, [3.0, 3.0, 3.0])
-    np.testing.assert_allclose(
-        info.per_example["own"][:, 0], [1.0, 2.0, 6.0]
-    )  # these stay with their device
+    # these stay with their device
+    np.testing.assert_allclose(info.per_example["own"][:, 0], [1.0, 2.0, 6.0])
 
 
 def test_example_keys_do_not_depend_on_how_a_batch_is_split():

@@ -76,9 +76,8 @@ def test_double_follows_the_action_that_the_network_itself_finds_best(data):
         for a in (single, double)
     ]
     log_probs = np.arange(51) - np.log(np.exp(np.arange(51.0)).sum())
-    np.testing.assert_allclose(
-        losses[1], -np.mean(log_probs), rtol=0.05
-    )  # nearly uniform, on 0.9 of the support
+    # nearly uniform, on 0.9 of the support
+    np.testing.assert_allclose(losses[1], -np.mean(log_probs), rtol=0.05)
     assert losses[0] < 10 < losses[1]
 
 

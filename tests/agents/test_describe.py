@@ -38,6 +38,6 @@ def test_several_optimizers():
     optimizers = {role: optax.adam(1e-3) for role in ("actor", "critic", "alpha")}
     text = str(agents.SacAgent(specs, *networks_, optimizers))
     assert (
-        "optimizer: {actor: optax transformation, critic: optax transformation, alpha: optax "
-        "transformation}" in text
+        "optimizer: {actor: optax transformation, critic: optax transformation, "
+        "alpha: optax transformation}" in text
     )

@@ -51,9 +51,8 @@ def test_the_loss_is_that_of_tf_agents(options, sign, expected, frames, make_row
 
 def test_td_errors_and_metrics_of_data_d(data, make_dqn):
     info, _ = loss_of(make_dqn(), data)
-    np.testing.assert_allclose(
-        info.per_example["td_error"], [20.3, 32.7], rtol=1e-6
-    )  # 1.1 and 1.2: targets 25.3 and 40.7
+    # 1.1 and 1.2: targets 25.3 and 40.7
+    np.testing.assert_allclose(info.per_example["td_error"], [20.3, 32.7], rtol=1e-6)
     np.testing.assert_allclose(info.metrics["q"], (5 + 8) / 2)
 
 
@@ -81,9 +80,7 @@ def test_decoupled_weight_decay_in_the_optimizer_is_the_gradient_of_an_l2_term(d
 
 
 def test_one_step_of_sgd_by_hand(data, make_dqn):
-    """Huber's gradient is -1/B for each example: +lr/2 on the taken action's column times its
-    input.
-    """
+    """Huber's gradient is -1/B per example: +lr/2 times its input in the taken action's column."""
     agent = make_dqn()
     state, info = jax.jit(agent.train)(agent.init(jax.random.key(0)), data)
     dense = state.params["q"]["params"]["Dense_0"]
@@ -113,9 +110,8 @@ def test_weights_multiply_each_examples_loss_and_gradient(data, make_dqn):
     agent = make_dqn()
     info, grads = loss_of(agent, data, np.array([0.5, 3.0], np.float32))
     np.testing.assert_allclose(info.loss, (0.5 * 19.8 + 3 * 32.2) / 2, rtol=1e-6)
-    np.testing.assert_allclose(
-        info.per_example["td_error"], [20.3, 32.7], rtol=1e-6
-    )  # priorities are not weighted
+    # priorities are not weighted
+    np.testing.assert_allclose(info.per_example["td_error"], [20.3, 32.7], rtol=1e-6)
     np.testing.assert_allclose(grads["q"]["params"]["Dense_0"]["bias"], [-0.25, -1.5], rtol=1e-6)
     for weight, alone in (
         (np.array([2.0, 0.0], np.float32), 0),
@@ -156,9 +152,8 @@ def test_n_step_windows_stop_at_the_end_of_an_episode(frames, make_rows, make_dq
     types = [[MID, LAST, FIRST], [MID, MID, LAST]]
     rows = make_rows(frames, types, discount=np.array([[1, 1, 1], [1, 0.5, 1]], np.float32))
     info, _ = loss_of(make_dqn(n_step=2), rows)
-    truncated_after_one = (
-        10 + 17 - 5
-    )  # bootstraps from the final observation, [5, 6], and not from the next episode's
+    # bootstraps from the final observation, [5, 6], and not from the next episode's
+    truncated_after_one = 10 + 17 - 5
     two_steps = 20 + 1.0 * 20 + 0.5 * (2 * 11 + 12 + 1) - 8
     np.testing.assert_allclose(info.per_example["td_error"], [truncated_after_one, two_steps])
 
@@ -166,10 +161,11 @@ def test_n_step_windows_stop_at_the_end_of_an_episode(frames, make_rows, make_dq
 def test_targets_come_from_the_target_network_and_double_chooses_online(
     data, make_dqn, with_targets
 ):
+    # target values at [5, 6] are [6, 12], at [7, 8] are [8, 16]; online finds action 0 best
     kernel = [
         [0, 0],
         [1, 2],
-    ]  # target values at [5, 6] are [6, 12], at [7, 8] are [8, 16]; online finds action 0 best
+    ]
     plain, double = make_dqn(), make_dqn(double=True)
     single, _ = loss_of(plain, data, state=with_targets(plain.init(jax.random.key(0)), kernel))
     chosen, _ = loss_of(double, data, state=with_targets(double.init(jax.random.key(0)), kernel))
@@ -197,9 +193,8 @@ MASKED = EnvironmentSpecs(
 @pytest.mark.parametrize("double", [False, True])
 def test_masked_actions_are_neither_taken_nor_bootstrapped_from(double, data, make_dqn):
     agent = make_dqn(MASKED, double=double, epsilon=0.5)
-    masks = np.array(
-        [[[1, 1], [0, 1]], [[1, 1], [0, 0]]], bool
-    )  # the second next state forbids everything, which is ignored
+    # the second next state forbids everything, which is ignored
+    masks = np.array([[[1, 1], [0, 1]], [[1, 1], [0, 0]]], bool)
     rows = data._replace(observation={"observation": data.observation, "action_mask": masks})
     info, _ = loss_of(agent, rows)
     np.testing.assert_allclose(

@@ -132,9 +132,8 @@ def test_batches_of_dict_observations_and_images(make_rows):
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)["q"][
         "params"
     ]
-    assert all(
-        any(jax.tree.leaves(branch)) for branch in moved.values()
-    )  # the convolutions learn too
+    # the convolutions learn too
+    assert all(any(jax.tree.leaves(branch)) for branch in moved.values())
     for _ in range(30):
         after, last = train(after, rows)
     assert float(last.loss) < float(info.loss)

@@ -41,9 +41,8 @@ def test_centred_ranks():
     np.testing.assert_allclose(
         centred_ranks(jnp.array([1.0, 5.0, 5.0, 9.0, 5.0])), [-0.5, 0, 0, 0.5, 0]
     )
-    np.testing.assert_allclose(
-        centred_ranks(jnp.full(6, 500.0)), 0
-    )  # nobody is better: there is nothing to follow
+    # nobody is better: there is nothing to follow
+    np.testing.assert_allclose(centred_ranks(jnp.full(6, 500.0)), 0)
     np.testing.assert_allclose(centred_ranks(jnp.array([jnp.nan, 1.0, -1e30])), [-0.5, 0.5, 0])
     assert abs(float(centred_ranks(jax.random.normal(jax.random.key(0), (101,))).sum())) < 1e-5
 
@@ -103,9 +102,8 @@ def test_a_member_that_was_lost_is_below_all_others():
 
 
 def test_it_climbs():
-    falling = optax.linear_schedule(
-        0.05, 0.0, 200
-    )  # ranks do not shrink near the top, so the steps have to
+    # ranks do not shrink near the top, so the steps have to
+    falling = optax.linear_schedule(0.05, 0.0, 200)
     agent = point(
         optimizer=optax.sgd(falling),
         population_size=20,

@@ -1,6 +1,4 @@
-"""IMPALA's correction and APPO's clip by hand; what it shares with others is in
-`test_on_policy.py`.
-"""
+"""IMPALA's correction and APPO's clip by hand; the rest is in `test_on_policy.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +27,7 @@ def build(kind, **options):
 
 
 def experience(agent, params, ratio=1.0, steps=4):
-    """Rows `[2, steps + 1]` by a policy whose probabilities were 1 / `ratio` of the current
-    ones.
-    """
+    """Rows `[2, steps + 1]` by a policy of probabilities 1 / `ratio` of the current ones."""
     rng = np.random.default_rng(0)
     shape = (2, steps + 1)
     middle, action = np.ones(shape, np.int32), rng.integers(2, size=shape).astype(np.int32)
@@ -97,9 +93,8 @@ def test_appo_by_hand(ratio, sign, counted):
     state = agent.init(jax.random.key(0))
     rows = experience(agent, state.params, ratio, steps=1)
     values = agent.apply(state.params, rows.observation)[1]
-    reward = (
-        sign * np.array([1.0, 2.0]) - 0.9 * values[:, 1] + values[:, 0]
-    )  # so delta is 1 and 2, or -1 and -2
+    # so delta is 1 and 2, or -1 and -2
+    reward = sign * np.array([1.0, 2.0]) - 0.9 * values[:, 1] + values[:, 0]
     rows = rows._replace(reward=np.stack([reward, reward], axis=1))
     loss = lambda params: agent.loss(params, state, rows, jax.random.key(0))
     gradient = jax.grad(lambda params: loss(params).loss)(state.params)
@@ -112,9 +107,7 @@ def test_appo_by_hand(ratio, sign, counted):
 
 
 def test_where_nothing_is_clipped_appo_is_impala():
-    """Of older rows with ratios up to 1, the surrogate's gradient is that of log pi times V-trace's
-    advantage.
-    """
+    """With ratios up to 1, the surrogate's gradient is that of log pi times V-trace's advantage."""
     impala, appo = (
         build(ImpalaAgent, entropy_coefficient=0.1),
         build(ImpalaAgent, entropy_coefficient=0.1, clip_ratio=0.4),

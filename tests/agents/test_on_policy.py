@@ -134,9 +134,8 @@ def test_squashed_policies_start_with_ratio_1_and_gain_entropy_by_its_bonus(kind
         np.testing.assert_allclose(metrics["kl"], 0.0, atol=1e-6)
         np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)
     if kind is ImpalaAgent:
-        np.testing.assert_allclose(
-            metrics["ratio"], 1 - 2 / (B * T), rtol=1e-5
-        )  # of all but the two boundary rows
+        # of all but the two boundary rows
+        np.testing.assert_allclose(metrics["ratio"], 1 - 2 / (B * T), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -163,9 +162,10 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     values = agent.value(agent.policy_params(state), experience.observation)
     target = agent.prepare(state, experience)[1].target.reshape(B, T)
+    # cut off
     np.testing.assert_allclose(
         target[0, 2], experience.reward[0, 2] + 0.9 * values[0, 3], rtol=1e-5
-    )  # cut off
+    )
     np.testing.assert_allclose(target[1, 2], experience.reward[1, 2], rtol=1e-5)  # terminated
     np.testing.assert_allclose(
         target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5

@@ -1,6 +1,4 @@
-"""PPO's losses, against TF-Agents' numbers and by hand; what it shares with others is in
-`test_on_policy.py`.
-"""
+"""PPO's losses, against TF-Agents' numbers and by hand; the rest is in `test_on_policy.py`."""
 
 import dataclasses
 
@@ -20,9 +18,7 @@ SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
 
 
 class Linear:
-    """Normal(2x + y + 5, x + y + 5), the second being the standard deviation, and V = 2x + y +
-    5.
-    """
+    """Normal(2x + y + 5, standard deviation x + y + 5), and V = 2x + y + 5."""
 
     def init(self, key, observation):
         return {"w": jnp.array([[2.0, 1.0], [1.0, 1.0]]), "b": jnp.array([5.0, 5.0])}
@@ -83,9 +79,7 @@ def test_clipped_value():
 
 
 def test_clip_ratio_is_a_schedule():
-    """Ratios of about 0.01 lie below 1 - epsilon, where a positive advantage still counts in
-    full.
-    """
+    """Ratios of 0.01 lie below 1 - epsilon, where a positive advantage counts in full."""
     info = run(clip_ratio=lambda step: 0.5 + step)
     assert info.metrics["clip_fraction"] == 1.0
     assert info.metrics["policy_loss"] == pytest.approx(-0.0164646133, rel=1e-4)
@@ -123,9 +117,8 @@ def test_kl_beta_adapts_between_batches():
     assert info.metrics["kl"] == 0  # before the only update; what counts is what it did:
     after, _ = agent.apply(trained.params, batch.observation)
     kl = float(batch.distribution.kl_divergence(after).mean())
-    experience = experience._replace(
-        step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32)
-    )  # over steps, not boundary rows
+    # over steps, not boundary rows
+    experience = experience._replace(step_type=np.array([[1, 1, 1], [2, 1, 1]], np.int32))
     for factor, beta in [(1.6, 4.0), (1.2, 2.0), (0.6, 1.0)]:
         aim = dataclasses.replace(agent, kl_target=kl / factor)
         adapted, _ = jax.jit(aim.prepare)(trained, experience)

@@ -64,9 +64,8 @@ def test_the_loss_by_hand(huber_param, expected):
 def test_errors_downwards_weigh_one_minus_tau():
     agent = agents.QrDqnAgent(SPECS, DummyNet(), optax.sgd(0.1), gamma=1.0, huber_param=0.0)
     state = agent.init(jax.random.key(0))
-    info = agent.loss(
-        state.params, state, rows(2, 4, 0, 0, 0), jax.random.key(1)
-    )  # terminal, reward 0: errors -2 and -3
+    # terminal, reward 0: errors -2 and -3
+    info = agent.loss(state.params, state, rows(2, 4, 0, 0, 0), jax.random.key(1))
     np.testing.assert_allclose(info.loss, 0.75 * 2 + 0.25 * 3, rtol=1e-6)
 
 

@@ -26,20 +26,19 @@ def test_every_part_is_in_force():
     assert isinstance(agent.collect_policy, NoisyPolicy) and agent.epsilon == 0.0
     params = jax.eval_shape(agent.init, jax.random.key(0)).params["q"]["params"]
     kernels = {layer["kernel"].shape for layer in params.values()}
+    # the last two: advantages and value, of 51 atoms
     assert kernels == {
         (4, 8),
         (8, 6),
         (6, 3 * 51),
         (6, 51),
-    }  # the last two: advantages and value, of 51 atoms
+    }
     assert all("kernel_sigma" in layer for layer in params.values())
 
 
 @pytest.mark.learning
 def test_it_learns_on_device_from_prioritised_replay():
-    """Noise alone explores: which of two actions earns 1 and which -1, in an environment of one
-    step.
-    """
+    """Noise alone explores: which of two actions earns 1, which -1, in a single step."""
     env = ActionReward()
     agent = rainbow(
         env.specs, optax.adam(0.01), **BOUNDS, hidden=(8,), head_hidden=(8,), num_atoms=21
@@ -66,9 +65,8 @@ def test_it_learns_on_device_from_prioritised_replay():
     np.testing.assert_array_equal(
         agent.q_values(params, observations).argmax(-1), env.best_actions()
     )
-    assert (
-        len(np.unique(np.asarray(state.replay.tree[0]).ravel())) > 10
-    )  # priorities follow the losses
+    # priorities follow the losses
+    assert len(np.unique(np.asarray(state.replay.tree[0]).ravel())) > 10
     assert jnp.isfinite(metrics["loss"]).all()
 
 

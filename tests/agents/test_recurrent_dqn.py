@@ -40,9 +40,7 @@ def loss_of(agent, rows):
 
 @pytest.mark.parametrize("double", [False, True])
 def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
-    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside the
-    sequence.
-    """
+    """Checked by loops over rows in NumPy, with an episode's end and a boundary row inside."""
     agent = make_agent(double=double, td_loss=agents.losses.squared, gamma=0.9)
     rows = random_rows(agent, batch=2)
     types = np.full((2, 8), MID)
@@ -76,9 +74,7 @@ def test_the_loss_is_that_of_n_step_q_learning_on_the_unrolled_values(double):
 
 
 def test_nothing_crosses_the_start_of_an_episode():
-    """What comes before a FIRST row does not change the values after it, nor does it get a gradient
-    from them.
-    """
+    """What precedes a FIRST row neither changes later values nor gets a gradient from them."""
     agent = make_agent(burn_in=0, n_step=1)
     rows = random_rows(agent)
     types = rows.step_type.at[:, 1].set(LAST).at[:, 2].set(FIRST)
@@ -87,9 +83,8 @@ def test_nothing_crosses_the_start_of_an_episode():
 
     def loss_of_the_second_episode(observation, carry):
         moved = rows._replace(observation=observation, policy_info={"carry": carry})
-        moved = moved._replace(
-            step_type=types.at[:, 0].set(LAST)
-        )  # so the first row's own loss does not count
+        # so the first row's own loss does not count
+        moved = moved._replace(step_type=types.at[:, 0].set(LAST))
         return agent.loss(state.params, state, moved, jax.random.key(1)).loss
 
     grads, carry_grads = jax.jit(jax.grad(loss_of_the_second_episode, argnums=(0, 1)))(
@@ -112,9 +107,8 @@ def test_burn_in_changes_the_carry_and_gets_no_gradient():
     value, grads = jax.jit(jax.value_and_grad(loss))(rows.observation)
     assert not grads[:, :3].any() and grads[:, 3:7].any()
     assert float(loss(rows.observation.at[:, 0].add(1.0))) != float(value)
-    rewards = rows._replace(
-        reward=rows.reward.at[:, :3].add(100.0)
-    )  # rows of the burn-in are not learned from
+    # rows of the burn-in are not learned from
+    rewards = rows._replace(reward=rows.reward.at[:, :3].add(100.0))
     np.testing.assert_allclose(loss_of(agent, rewards), value, rtol=1e-6)
 
 

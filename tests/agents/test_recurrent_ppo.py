@@ -160,9 +160,7 @@ def test_a_sequence_by_hand():
 
 
 def test_a_reset_inside_a_sequence_makes_two_sequences():
-    """A sequence of 8 rows with an episode's start at row 4 has the loss and the gradient of two of
-    4 rows.
-    """
+    """8 rows with an episode's start at row 4 have the loss and the gradient of twice 4 rows."""
     agent, state, batch, loss_and_grads = prepared()
     one = jax.tree.map(lambda x: x[:1], batch)  # stream 0
     assert one.memory[0].tolist() == [[False] * 4 + [True] + [False] * 3]
@@ -216,9 +214,10 @@ def test_targets_bootstrap_from_the_final_observation_and_from_row_t(kind):
     state, experience = agent.init(jax.random.key(0)), rows(agent)
     values = jax.jit(agent.apply)(state.params, experience.observation, agent.memory(experience))[1]
     target = jax.jit(agent.prepare)(state, experience)[1].target
+    # cut off
     np.testing.assert_allclose(
         target[0, 2], experience.reward[0, 2] + 0.9 * values[0, 3], rtol=1e-5
-    )  # cut off
+    )
     np.testing.assert_allclose(target[1, 2], experience.reward[1, 2], rtol=1e-5)  # terminated
     np.testing.assert_allclose(
         target[:, T - 1], experience.reward[:, T - 1] + 0.9 * values[:, T], rtol=1e-5
@@ -239,17 +238,14 @@ def positions_loop(learning_rate):
 
 
 def test_learning_unrolls_what_acting_did():
-    """In segments that start and end within episodes, the probabilities of actions are those that
-    acting stored.
-    """
+    """In segments from within episodes, actions' probabilities are those that acting stored."""
     loop = positions_loop(0.0)
     run = jax.jit(loop.run, static_argnums=1)
     state, metrics = run(jax.jit(loop.init)(jax.random.key(0)), 3)
     statistics = state.train.extra["observation_statistics"]
     carry = state.rollout.policy_state[0]
-    assert all(
-        jnp.abs(x).max() > 0 for x in jax.tree.leaves(carry)
-    )  # segment 2 goes on from memory
+    # segment 2 goes on from memory
+    assert all(jnp.abs(x).max() > 0 for x in jax.tree.leaves(carry))
     # Statistics that no batch can move: then nothing but the carry can make learning differ from
     # acting.
     steady = state.train.extra | {
@@ -322,9 +318,8 @@ def test_masks_of_actions_hold_in_acting_and_learning():
     )
     loop = OnPolicyScan(agent, env, num_envs=8, num_rows=8, num_epochs=1, num_minibatches=1)
     _, metrics = jax.jit(lambda key: loop.run(loop.init(key), 20, 2))(jax.random.key(0))
-    assert (
-        np.isfinite(metrics["loss"]).all() and (metrics["episode_return"] >= 0).all()
-    )  # a forbidden action would cost 1
+    # a forbidden action would cost 1
+    assert np.isfinite(metrics["loss"]).all() and (metrics["episode_return"] >= 0).all()
 
 
 def solve(env, network, kind=PpoAgent, iterations=150):

@@ -77,12 +77,10 @@ def test_truncation_inside_the_window_stops_it_and_keeps_the_discount():
         [M, M, L, F, M], [1, 2, 3, 100, 200], [0] * 5, [1, 1, 50, 70, 90], [1, 1, 1, 1, 1]
     )
     out = transition_of(rows, 0.9)
-    np.testing.assert_allclose(
-        out.reward, [1.9], rtol=1e-6
-    )  # 1 + .9, and nothing of the reset or of the next episode
-    np.testing.assert_allclose(
-        out.discount, [0.81], rtol=1e-6
-    )  # two steps, bootstrapped from the final observation
+    # 1 + .9, and nothing of the reset or of the next episode
+    np.testing.assert_allclose(out.reward, [1.9], rtol=1e-6)
+    # two steps, bootstrapped from the final observation
+    np.testing.assert_allclose(out.discount, [0.81], rtol=1e-6)
     np.testing.assert_array_equal(out.next_observation, [3])
 
 
@@ -114,9 +112,7 @@ def test_trees_and_a_traced_gamma():
 
 
 def random_stream(seed, length):
-    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere in an
-    episode.
-    """
+    """Rows `[1, length]` with terminations, time limits and boundary rows, from anywhere."""
     rng = np.random.default_rng(seed)
     types, discounts = [int(rng.integers(3))], []
     for _ in range(length):

@@ -1,6 +1,4 @@
-"""REINFORCE's loss against TF-Agents' numbers; what it shares with others is in
-`test_on_policy.py`.
-"""
+"""REINFORCE's loss against TF-Agents' numbers; the rest is in `test_on_policy.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -116,9 +114,8 @@ def test_a_baseline_stands_for_what_follows():
     """V is 5 everywhere: the return is 4 + 0.5 x 5 at a cut, and at the end of the rows."""
     batch = prepared(baseline=True)
     target, weight = batch.target.reshape(2, 5), batch.weight.reshape(2, 5)
-    np.testing.assert_allclose(
-        weight, np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]]) * 10 / 3
-    )  # 3 episodes have rows
+    # 3 episodes have rows
+    np.testing.assert_allclose(weight, np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]]) * 10 / 3)
     np.testing.assert_allclose(target[0, [0, 1, 3, 4]], [7.25, 6.5, 7.25, 6.5])
     np.testing.assert_allclose(target[1, :4], [7.5, 7, 6, 4])
     np.testing.assert_allclose(batch.advantage, batch.target - 5.0)

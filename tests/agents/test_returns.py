@@ -1,6 +1,4 @@
-"""Returns and advantages: hand-worked numbers, quadratic sums over random streams with boundaries,
-and rlax.
-"""
+"""Returns and advantages: numbers by hand, quadratic sums over random streams, and rlax."""
 
 import jax
 import jax.numpy as jnp
@@ -95,9 +93,7 @@ def test_vtrace():
 
 
 def stream(seed):
-    """r, gamma x discount, values, ratios and row types of a random stream with terminations and
-    time limits.
-    """
+    """r, gamma x discount, values, ratios, row types: random, with terminations and time limits."""
     rng = np.random.default_rng(seed)
     types, discounts = [int(rng.integers(3))], []
     for _ in range(STEPS):

@@ -45,9 +45,8 @@ class LinearCritic:
 
 
 def data(num_rows=2):
-    observations = (
-        jnp.arange(1.0, 13.0).reshape(3, 2, 2).swapaxes(0, 1)[:, :num_rows]
-    )  # [[1, 2], [5, 6], [9, 10]], ...
+    # [[1, 2], [5, 6], [9, 10]], ...
+    observations = jnp.arange(1.0, 13.0).reshape(3, 2, 2).swapaxes(0, 1)[:, :num_rows]
     row = lambda values, dtype=jnp.float32: jnp.tile(
         jnp.asarray(values, dtype)[:, None], (1, num_rows)
     )
@@ -68,9 +67,8 @@ def test_losses_by_hand():
     info = jax.jit(agent.loss)(state.params, state, data(), jax.random.key(1))
     np.testing.assert_allclose(info.metrics["critic_loss"], 82.9, rtol=1e-6)  # case 5.1
     np.testing.assert_allclose(info.metrics["actor_loss"], 6.0, rtol=1e-6)  # case 5.3
-    np.testing.assert_allclose(
-        info.metrics["alpha_loss"], -(10 - 1), rtol=1e-6
-    )  # -alpha (log pi + target entropy of -1)
+    # -alpha (log pi + target entropy of -1)
+    np.testing.assert_allclose(info.metrics["alpha_loss"], -(10 - 1), rtol=1e-6)
     np.testing.assert_allclose(info.loss, 82.9 + 6.0 - 9.0, rtol=1e-6)
     np.testing.assert_allclose(info.per_example["td_error"], [0.3, 9.1], rtol=1e-5)
 
@@ -99,9 +97,8 @@ def test_any_number_of_critics_and_the_lowest_counts():
     agent = dummy(num_critics=3, td_loss=losses.huber)
     state = agent.init(jax.random.key(0))
     lowered = jax.tree.map(jnp.copy, state.target_params)
-    lowered["critic"]["action"] = (
-        lowered["critic"]["action"].at[2].set(-1.0)
-    )  # its values are lower by 2
+    # its values are lower by 2
+    lowered["critic"]["action"] = lowered["critic"]["action"].at[2].set(-1.0)
     info = agent.loss(state.params, state.replace(target_params=lowered), data(), jax.random.key(1))
     # Targets fall by 0.9 x 2 to (5.5, 17.3); errors (-1.5, 7.3); Huber (1.0, 6.8), for each of
     # three critics.

@@ -45,9 +45,8 @@ class LinearCritic:
 
 
 def data():
-    observations = (
-        jnp.arange(1.0, 9.0).reshape(2, 2, 2).swapaxes(0, 1)
-    )  # [[1, 2], [5, 6]], [[3, 4], [7, 8]]
+    # [[1, 2], [5, 6]], [[3, 4], [7, 8]]
+    observations = jnp.arange(1.0, 9.0).reshape(2, 2, 2).swapaxes(0, 1)
     row = lambda values, dtype=jnp.float32: jnp.tile(jnp.asarray(values, dtype)[:, None], (1, 2))
     types, actions = (
         jnp.array([[0, 1], [0, 1]], jnp.int32),

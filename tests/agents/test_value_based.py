@@ -1,6 +1,4 @@
-"""What DQN, C51, QR-DQN and recurrent DQN share, tested on all of them, with options in many
-combinations.
-"""
+"""What DQN, C51, QR-DQN and recurrent DQN share, with options in many combinations."""
 
 import dataclasses
 import itertools
@@ -59,9 +57,7 @@ FLAT = {"dqn": dqn, "c51": c51, "qr": qr}
 
 
 def random_rows(agent, key, batch=5):
-    """Rows in the middle of an episode, of the agent's spec and length, with random everything
-    else.
-    """
+    """Rows from within an episode, of the agent's spec and length, otherwise random."""
     rows = envs.sample(agent.collect_data_spec, key, (batch, agent.train_sequence_length))
     middle = jnp.full_like(rows.step_type, MID)
     return rows._replace(step_type=middle, next_step_type=middle)
@@ -108,9 +104,7 @@ def probe_rows(length):
     ids=["dqn", "dqn noisy 2-step", "c51", "qr", "recurrent"],
 )
 def test_every_probe_is_learned(make):
-    """All five at once, from rows of random play: one compilation. (From their own play: the
-    learning gates.)
-    """
+    """All five at once, from random play: one compilation. (From their own: the learning gates.)"""
     gamma = 0.9
     agent = make(gamma=gamma, target_update=agents.periodic(20))
     rows = probe_rows(agent.train_sequence_length)
@@ -161,9 +155,7 @@ def test_weights_multiply_the_examples_losses(make):
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("double", [False, True])
 def test_masks_hold_in_targets_and_in_acting(make, double):
-    """A forbidden next action is not followed, unless all are; and forbidden actions are never
-    taken.
-    """
+    """No forbidden next action is followed, unless all are; and none is ever taken."""
     agent = make(MASKED, double=double, epsilon=0.5)
     state = agent.init(jax.random.key(0))
     rows = random_rows(agent, jax.random.key(4))
@@ -251,9 +243,7 @@ def test_every_field_of_the_configuration_changes_something(kind):
 
 @pytest.mark.parametrize("make", FLAT.values(), ids=FLAT)
 def test_all_options_combine_and_each_of_them_changes_the_update(make):
-    """All 32 combinations trace to an update of the right shapes, and no two of them to the same
-    program.
-    """
+    """All 32 combinations trace to an update of the right shapes, no two to the same program."""
     programs = set()
     options = itertools.product((False, True), (False, True), (None, 0.5), (1, 3), (False, True))
     for double, dueling, noisy, n_step, prioritised in options:

@@ -121,7 +121,8 @@ import gymnasium
 import numpy as np
 
 class Broken(gymnasium.Env):
-    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
 
     def __init__(self, fault):
         self.fault = fault

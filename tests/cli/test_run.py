@@ -96,9 +96,7 @@ def test_a_whole_run_and_what_can_be_done_with_it(capsys, train, only_run):
 
 @pytest.mark.parametrize("number, memory", [(1, None), (0.2, "0.2")])
 def test_a_gpu_or_a_part_of_its_memory(monkeypatch, number, memory):
-    """Five runs of a fifth each share a GPU: JAX takes as much as this variable says when it
-    starts.
-    """
+    """Five runs of a fifth each share a GPU: JAX takes at its start what this variable says."""
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     run.use_gpus(number)
@@ -130,10 +128,11 @@ def kill_and_resume(tmp_path, train, only_run):
 
 
 def _kill_and_resume(tmp_path, train, only_run, num_kills, seed):
+    # more than it makes between kills
     rng, total = (
         random.Random(seed),
         1000 if num_kills == 1 else 2000 * num_kills,
-    )  # more than it makes between kills
+    )
     argv = train("--steps", str(total), "--checkpoint-freq", "1", "--no-video")
     kept = []
     for _ in range(num_kills):
@@ -146,9 +145,8 @@ def _kill_and_resume(tmp_path, train, only_run, num_kills, seed):
         kept = run_folder.read_results(folder)
         steps = sorted(int(path.name[-8:]) for path in folder.glob("checkpoints/checkpoint_*"))
         kept = kept[: steps[-1]] if steps else []
-        assert len(kept) == (
-            steps[-1] if steps else 0
-        )  # every checkpoint's reports are on the disk
+        # every checkpoint's reports are on the disk
+        assert len(kept) == (steps[-1] if steps else 0)
         argv = ["train", "--resume", str(folder), "--no-video"]
     process = start(*argv)
     output = process.communicate(timeout=240)[0]

@@ -8,8 +8,7 @@ import pytest
 
 
 def make_counting(num_envs=2, episode=5, sleep=0.0, failure=None, flag=""):
-    """What makes environments whose observations are (process, number of the row), made where they
-    are used.
+    """Makes environments whose observations are (process, number of the row), where they are used.
 
     One in all processes fails at row 20, in the way that is named.
     """

@@ -9,9 +9,8 @@ def test_whoever_is_ahead_waits():
     balance = Balance(0.25, warmup_steps=10, slack=5)
     steps = updates = most_behind = 0
     for i in range(10_000):
-        if i % 3 and balance.may_act(
-            steps, updates
-        ):  # actors that would be twice as fast as the learner
+        # actors that would be twice as fast as the learner
+        if i % 3 and balance.may_act(steps, updates):
             steps += 8
         if i % 3 == 0 and balance.owed(steps, updates):
             updates += 1

@@ -27,12 +27,13 @@ def test_segments_end_with_a_bootstrap_row(environments):
         0, :, 1
     ].tolist() == [0, 1, 2, 3, 4]
     assert segment.reward.tolist() == [[1, 1, 1, 1, 0]] and segment.discount[0, 4] == 0
+    # the bootstrap row comes again, as the next one's first
     assert second.rows.observation[:, 0, 1].tolist() == [
         4,
         5,
         6,
         7,
-    ]  # the bootstrap row comes again, as the next one's first
+    ]
 
 
 def test_each_actors_rows_are_streams_of_their_own(environments):
@@ -55,9 +56,7 @@ def test_each_actors_rows_are_streams_of_their_own(environments):
 
 
 def test_a_block_that_is_missing_breaks_the_stream(environments):
-    """In the middle of an episode step types alone would not tell; what is learned there would be
-    false.
-    """
+    """Within an episode step types alone would not tell, and what is learned would be false."""
     driver = ParallelDriver(environments(episode=100), random_policy, num_rows=3)
     driver.publish(0, {})
     blocks = list(driver.run(num_steps=24))

@@ -22,9 +22,7 @@ LAST = StepType.LAST
 
 
 class Adder:
-    """The state grows by the action; the episode terminates once it reaches `final`; every step
-    earns 1.
-    """
+    """The state grows by the action, and terminates once it reaches `final`; a step earns 1."""
 
     specs = EnvironmentSpecs(ArraySpec((), np.int32), DiscreteSpec(3))
 
@@ -59,9 +57,7 @@ class Adder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alternate:
-    """Plays 1 and 2 in turn, from `first` at the start of each episode; its info is twice the
-    action.
-    """
+    """Plays 1 and 2 in turn, from `first` in each episode; its info is twice the action."""
 
     first: tuple | int = 1
 
@@ -221,9 +217,8 @@ def test_a_drive_is_a_function_of_its_key_however_it_is_divided_into_runs():
     np.testing.assert_array_equal(observations, same_observations)
     assert (actions != actions_of(1, [40])[0]).any()
     assert 0.3 < actions.mean() < 0.7
-    assert (
-        len(set(map(tuple, actions.tolist()))) > 4
-    )  # the environments of a batch draw on their own
+    # the environments of a batch draw on their own
+    assert len(set(map(tuple, actions.tolist()))) > 4
 
 
 def test_another_policy_takes_over():

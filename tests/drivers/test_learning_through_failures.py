@@ -19,13 +19,11 @@ FAILURES = {
     1_000: "exit",
     2_000: "raise",
     3_000: "hang",
-}  # by an actor's row; each once in all actors
+}
 
 
 def failing_environments(folder):
-    """What makes CartPoles that fail; a file says what has happened already, to whichever
-    process.
-    """
+    """What makes CartPoles that fail; a file tells every process what has happened already."""
 
     def make():
         class Failing:
@@ -124,9 +122,8 @@ def test_the_gate_is_reached(ray_on_this_machine, tmp_path):
                 state, _ = learner.train(state, next(dataset).experience)
                 updates += 1
             driver.publish(updates, agent.policy_params(state))
-            if (
-                driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2
-            ):  # an actor, then the parameter server
+            # an actor, then the parameter server
+            if driver.num_steps >= 10_000 * (len(killed) + 1) and len(killed) < 2:
                 pid = parameters.pid() if killed else driver.supervisor.pids()[1]
                 if pid is not None:  # the actor is being made anew just now
                     os.kill(pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
-"""Drivers in this process: rows, blocks, versions and what is reported of them; on actors:
-`test_parallel_on_actors.py`.
+"""Drivers in this process: rows, blocks, versions and what is reported of them.
+
+Those on actors are tested in `test_parallel_on_actors.py`.
 """
 
 import jax

@@ -33,9 +33,7 @@ def by_value(*functions):
 
 
 def check_rows(blocks):
-    """No row came twice, and each process's rows are all there from its first on. Their numbers, by
-    process.
-    """
+    """No row came twice, and of each process none is missing. Their numbers, by process."""
     seen = {}
     for block in blocks:
         observation = block.rows.observation
@@ -63,9 +61,8 @@ def test_actors_go_on_whatever_dies(ray_on_this_machine, environments, tmp_path)
     ) as driver:
         driver.publish(0, {"x": np.zeros(50_000, np.float32)})  # too large to travel in an answer
         blocks = list(driver.run(num_steps=200))
-        while (
-            not failures or None in driver.supervisor.pids()
-        ):  # until one has exited, and is there again
+        # until one has exited, and is there again
+        while not failures or None in driver.supervisor.pids():
             blocks += driver.poll(timeout=1.0)
         os.kill(parameters.pid(), signal.SIGKILL)
         for version in range(1, 200):
@@ -123,10 +120,11 @@ def test_eight_actors_are_seven_times_as_fast_as_one_where_environments_take_50_
         ) as driver:
             driver.publish(0, {})
             blocks = []
+            # all are compiled
             while (
                 min(sum(block.actor == actor for block in blocks) for actor in range(num_actors))
                 < 2
-            ):  # all are compiled
+            ):
                 blocks += driver.poll(timeout=1.0)
             start = time.monotonic()
             steps = driver.num_steps
@@ -193,9 +191,8 @@ def test_a_replay_server_is_killed_and_comes_back(ray_on_this_machine, environme
             driver.publish(0, {})
             list(driver.run(num_steps=500))
             reader = make_replay()
-            saved, first = rows_by_process(
-                reader
-            )  # before the checkpoint: what actors write after it may be lost
+            # before the checkpoint: what actors write after it may be lost
+            saved, first = rows_by_process(reader)
             reader.checkpoint()
             process.kill()
             process.wait()
@@ -253,9 +250,7 @@ print("two nodes:", steps)
 
 @pytest.mark.nightly
 def test_actors_on_another_node(tmp_path):
-    """Two raylets on this machine, as two machines: actors on one, the learner's process on the
-    other.
-    """
+    """Two raylets here, as two machines: actors on one, the learner's process on the other."""
     result = subprocess.run(
         [sys.executable, "-c", TWO_NODES, str(tmp_path)],
         capture_output=True,

@@ -1,6 +1,4 @@
-"""The parameter server in this process; as an actor it is tested with the drivers that pull from
-it.
-"""
+"""The parameter server in this process; as an actor it is tested with drivers."""
 
 import pickle
 

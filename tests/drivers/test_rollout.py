@@ -1,6 +1,4 @@
-"""One agent object in the Python loop, the vectorised loop and the scan: the same rows and the same
-parameters.
-"""
+"""One agent in the Python loop, the vectorised loop and the scan: the same rows and parameters."""
 
 import chex
 import jax
@@ -68,9 +66,7 @@ def test_the_scan_makes_the_rows_of_the_loop(state, scan, num_envs):
 
 
 def test_the_unbatched_loop_is_the_scan_of_one_environment(state, scan):
-    """An unbatched environment resets with the key itself; from the same reset on, the draws are
-    the same.
-    """
+    """An unbatched environment resets with the key itself; from there on, draws are the same."""
     one = jax.tree.map(lambda x: x[None], ENV.reset(jax.random.key(SEED)))
     start = RolloutState(*one, (), jax.random.key(ACT_KEY), jnp.zeros((), jnp.int32))
     _, scanned = scan(state, start, NUM_ROWS)

@@ -1,6 +1,4 @@
-"""Ten minutes of actors, parameter server, replay and learner: memory is flat, and nothing outlives
-the run.
-"""
+"""Ten minutes of actors, parameter server, replay, learner: memory is flat, nothing is left."""
 
 import sys
 import time

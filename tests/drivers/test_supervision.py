@@ -98,9 +98,8 @@ def test_each_kind_of_failure_is_told_apart_and_healed(ray_on_this_machine, gone
             when_free(pool, 0, "who")  # the next one starts afresh, and the other never noticed
             when_free(pool, 1, "who")
             assert {a.value[:2] for a in collect(pool, 2)} == {(0, generation + 1), (1, 0)}
-        assert (
-            'raise ZeroDivisionError("a message of its own")' in failures[0].message
-        )  # the traceback there
+        # the traceback there
+        assert 'raise ZeroDivisionError("a message of its own")' in failures[0].message
         os.kill(pool.pids()[1], signal.SIGKILL)
         call = when_free(pool, 1, "who")
         assert collect(pool, 1)[0].failure.cause == "died"

@@ -18,9 +18,8 @@ needs_box2d = pytest.mark.skipif(
 )
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated"),
-    pytest.mark.filterwarnings(
-        "ignore::pytest.PytestUnraisableExceptionWarning"
-    ),  # of gymnasium's viewer without OpenGL
+    # of gymnasium's viewer without OpenGL
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
@@ -37,9 +36,8 @@ pytestmark = [
 def test_specs_and_conventions(name, size, action):
     env = envs.gym.make(name)
     observation, spec = env.specs.observation, env.specs.action
-    assert (
-        observation.shape == (size,) and observation.dtype == np.float32
-    )  # MuJoCo's are float64 inside
+    # MuJoCo's are float64 inside
+    assert observation.shape == (size,) and observation.dtype == np.float32
     if isinstance(action, int):
         assert spec.num_values == action
     else:

@@ -44,9 +44,10 @@ def test_seeds():
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, host.reset(seed=4).observation)
     np.testing.assert_array_equal(second, host.reset().observation)
+    # a step resets first
     np.testing.assert_array_equal(
         first, HostEnvironment(CARTPOLE, seed=4).step(np.int32(0)).observation
-    )  # a step resets first
+    )
 
 
 def test_results_are_the_caller_s_own():

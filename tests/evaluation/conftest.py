@@ -60,9 +60,7 @@ class CountdownEnv:
 
 
 class JaxCountdown:
-    """Episodes of 1..5 steps, as the key says; the reward of a step is the action taken plus
-    0.5.
-    """
+    """Episodes of 1..5 steps, as the key says; a step's reward is the action taken plus 0.5."""
 
     specs = SPECS
 

@@ -11,9 +11,7 @@ from jax_agents.envs.types import PolicyStep
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ParameterPolicy:
-    """Always the action `params`, plus the number of rows seen in this stream where `counting` (its
-    recurrent state).
-    """
+    """Always the action `params`; where `counting` (its recurrent state), plus the rows seen."""
 
     counting: bool = False
 

@@ -42,9 +42,7 @@ def test_bootstrap_interval_of_two_runs_by_hand():
 
 
 def test_bootstrap_is_stratified_and_draws_runs_apart_in_every_task():
-    """Tasks on far apart scales are never mixed: a mean over tasks always holds one value of
-    each.
-    """
+    """Tasks on far apart scales never mix: a mean over tasks always holds one value of each."""
     scores = np.array([[0, 100], [1, 300]])
     seen = set()
 
@@ -71,9 +69,7 @@ def test_bootstrap_matches_scipys_percentile_interval():
 
 
 def test_the_interval_covers_the_true_value_about_as_often_as_it_says():
-    """10 runs of 3 tasks of normal scores, whose interquartile mean is 0; 200 experiments, nominal
-    90 %.
-    """
+    """10 runs of 3 tasks, normal scores of interquartile mean 0; 200 experiments, nominal 90 %."""
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):

@@ -33,9 +33,7 @@ def read(path):
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # imageio's reader, below
 def test_video_has_a_frame_for_every_time_step_without_warnings(countdown, tmp_path, caplog, capfd):
-    """Episodes of 2 and 3 steps: 3 frames, then 4; odd frames of 61 x 83 are padded to even
-    ones.
-    """
+    """Episodes of 2 and 3 steps: 3 frames, then 4; odd sizes, 61 x 83, are padded to even."""
     env = countdown([2, 3], frame_shape=(61, 83, 3))
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
@@ -48,9 +46,8 @@ def test_video_has_a_frame_for_every_time_step_without_warnings(countdown, tmp_p
     meta, frames = read(path)
     assert meta["fps"] == 10 and meta["codec"] == "h264"
     assert [frame.shape for frame in frames] == [(62, 84, 3)] * 7
-    red = [
-        int(frame[:, :, 0].mean()) for frame in frames
-    ]  # 40 per step, but for the loss of compression
+    # 40 per step, but for the loss of compression
+    red = [int(frame[:, :, 0].mean()) for frame in frames]
     np.testing.assert_allclose(red, [0, 40, 80, 0, 40, 80, 120], atol=12)
     assert [p.name for p in path.parent.iterdir()] == ["policy-0.5.mp4"]
 

@@ -88,11 +88,12 @@ def test_an_examples_other_algorithm_in_this_process(name, algorithm, env_name):
 @pytest.mark.nightly
 def test_sac_goes_on_from_what_it_saved(tmp_path):
     sac = load("sac")
+    # what it saves at the end
     options = RUNS["sac"] | {
         "num_actors": 0,
         "num_steps": 300,
         "folder": tmp_path,
-    }  # what it saves at the end
+    }
     steps = sac.main(**options)[1]
     again = sac.main(**options | {"num_steps": 600})[1]
     assert 300 <= steps < 600 <= again
@@ -100,9 +101,7 @@ def test_sac_goes_on_from_what_it_saved(tmp_path):
 
 @pytest.mark.nightly
 def test_a_learner_that_is_killed_resumes(tmp_path):
-    """SIGKILL while it trains: nothing is left running, and the next run goes on from the last
-    checkpoint.
-    """
+    """SIGKILL while it trains: nothing is left running, and the next run goes on from there."""
     options = RUNS["sac"] | {"num_actors": 2, "num_steps": 20_000, "save_seconds": 1.0}
     known = (
         "env_name",

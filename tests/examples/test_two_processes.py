@@ -1,6 +1,4 @@
-"""`examples/two_processes.py` runs both processes and compares their parameters; neither outlives
-it.
-"""
+"""`examples/two_processes.py` runs and compares both processes; neither outlives it."""
 
 import importlib.util
 import subprocess
@@ -18,9 +16,8 @@ def test_two_processes_train_as_one_device_does(tmp_path):
         [sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=290
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert (
-        result.stdout.count("2 of 4 devices") == 8
-    )  # four reports of each, between which gloo may print on the same line
+    # four reports of each, between which gloo may print on the same line
+    assert result.stdout.count("2 of 4 devices") == 8
     assert (
         result.stdout.splitlines()[-1]
         == "4 leaves: equal in both processes, and those of one device"

@@ -85,9 +85,8 @@ def test_it_trains_saves_goes_on_and_acts(runner, name, tmp_path):
     assert second["num_episodes_lifetime"] > 0 and second["episode_return_mean"] is not None
     trainer.save()
     saved = arrays(trainer.train_state)
-    returns = (
-        trainer.evaluate(2) if runner == "loop" else None
-    )  # the same policies in either runner
+    # the same policies in either runner
+    returns = trainer.evaluate(2) if runner == "loop" else None
 
     third = trainer.train()
     assert third["num_updates_lifetime"] > second["num_updates_lifetime"]

@@ -41,9 +41,11 @@ GUIDE = {
     "trials in parallel under Tune": EXPERIMENTS
     + "sweeps/test_tune.py::test_a_grid_and_draws_under_ray",
     "an analysis": EXPERIMENTS
-    + "sweeps/test_sweep.py::test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
+    + "sweeps/test_sweep.py::"
+    + "test_a_sweep_is_loaded_from_its_folder_and_does_not_write_into_another",
     "a class in place of a name": EXPERIMENTS
-    + "configs/test_presets.py::test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
+    + "configs/test_presets.py::"
+    + "test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
     "checkpoint_at_end, and the best trial's checkpoints": EXPERIMENTS
     + "sweeps/test_sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
     "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
@@ -58,7 +60,8 @@ GUIDE = {
     "one-hot": "envs/test_preprocessing.py::test_discrete_spaces_become_one_hot_codes",
     "Atari's 84 x 84": "envs/test_preprocessing.py::test_atari_images_become_84_by_84",
     "the same preprocessing by hand": EXPERIMENTS
-    + "trained/test_environments.py::test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
+    + "trained/test_environments.py::"
+    + "test_a_dict_with_a_tuple_is_one_vector_in_training_evaluation_and_acting",
     "logits, sample and log-probability of a batch": PARAMETERS + "test_distribution_of_a_batch",
     "values": PARAMETERS + "test_distribution_of_a_batch",
     "134,915; 67,329; 66,306 and 66,049 parameters": PARAMETERS
@@ -68,11 +71,14 @@ GUIDE = {
 }
 # The page of the 0.5 era: the command line, Python, state, customisation and serving.
 PAGE = {
-    "train --run --env, its folder and files": "cli/test_run.py::test_a_whole_run_and_what_can_be_done_with_it",
+    "train --run --env, its folder and files": "cli/test_run.py::"
+    + "test_a_whole_run_and_what_can_be_done_with_it",
     "--help": "cli/test_cli.py::test_help_has_examples",
     "the ten names": "here::test_the_names_of_old_are_there",
-    "an environment of one's own by name": "here::test_an_environment_of_ones_own_is_named_with_its_module",
-    "--config, and unknown keys": "cli/test_errors.py::test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
+    "an environment of one's own by name": "here::"
+    + "test_an_environment_of_ones_own_is_named_with_its_module",
+    "--config, and unknown keys": "cli/test_errors.py::"
+    + "test_a_users_mistake_is_one_clear_line_and_makes_no_folder",
     "num_workers": ACTORS + "test_a_trainer_on_actors",
     "num_gpus, and a part of one": "cli/test_run.py::test_a_gpu_or_a_part_of_its_memory",
     "monitor": "cli/test_train.py::test_several_seeds_are_summed_up_plotted_and_resumed",
@@ -83,7 +89,8 @@ PAGE = {
     "run_experiments": EXPERIMENTS
     + "sweeps/test_sweep.py::test_experiments_by_name_one_trial_after_the_other",
     "preprocessors of one's own": EXPERIMENTS
-    + "trained/test_environments.py::test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
+    + "trained/test_environments.py::"
+    + "test_a_preprocessor_of_ones_own_is_a_wrapper_in_the_function_that_makes_the_environment",
     "a model of one's own": "here::test_a_network_of_ones_own",
     "an episode over REST": SERVING + "app.py::test_an_episode_by_hand",
     "log_action": SERVING + "service.py::test_what_clients_do_is_learned_from",
@@ -127,7 +134,8 @@ LEARNERS = {
 SAC = {
     "five parts, in numbers of one's choice": "examples/test_examples.py::test_on_actors",
     "a ring of rows": "replay/host/test_replay.py::test_random_streams_against_a_naive_model",
-    "push copies": "drivers/test_parameter_server.py::test_what_is_published_is_a_copy_that_donation_does_not_touch",
+    "push copies": "drivers/test_parameter_server.py::"
+    + "test_what_is_published_is_a_copy_that_donation_does_not_touch",
     "weights on disk, and from there": "drivers/test_parameter_server.py::"
     + "test_a_snapshot_is_restored_and_a_learner_may_resume_from_before_it",
     "weights set, and the target network's with them": STATEFUL
@@ -138,8 +146,10 @@ SAC = {
     "a test worker": "examples/test_examples.py::test_in_this_process",
     "a ratio of steps and updates that holds": ACTORS
     + "test_an_off_policy_agent_keeps_its_ratio_and_goes_on",
-    "several replay servers": "replay/remote/test_replay.py::test_several_servers_are_sampled_as_one",
-    "buffer and weights saved, and going on": "examples/test_examples.py::test_sac_goes_on_from_what_it_saved",
+    "several replay servers": "replay/remote/test_replay.py::"
+    + "test_several_servers_are_sampled_as_one",
+    "buffer and weights saved, and going on": "examples/test_examples.py::"
+    + "test_sac_goes_on_from_what_it_saved",
 }
 TINY = DqnConfig(
     hidden=(8,), warmup_steps=40, batch_size=4, steps_per_report=80, replay_capacity=200
@@ -236,7 +246,8 @@ def test_a_network_of_ones_own():
 
 
 def test_an_environment_of_ones_own_is_named_with_its_module(tmp_path, monkeypatch):
-    source = "import gymnasium\ngymnasium.register('Mine-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)"
+    entry = "gymnasium.envs.classic_control:CartPoleEnv"
+    source = f"import gymnasium\ngymnasium.register('Mine-v0', '{entry}', max_episode_steps=7)"
     (tmp_path / "my_games.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     trainer = Trainer(TINY, "my_games:Mine-v0", replay="host")

@@ -1,5 +1,4 @@
-"""Groups of 0, 1 and 2 learners make the same updates; asynchronous ones, state, files, deaths, and
-memory.
+"""Groups of 0, 1 and 2 learners update alike; asynchronous updates, state, files, deaths, memory.
 
 The tests of one group follow one another; the last one kills it.
 """
@@ -26,17 +25,14 @@ SIZES = (10, 7, 1)  # divides by 2; does not; leaves a learner without any
 
 
 def make_agent():
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(0.3), optax.sgd(0.1)
-    )  # Adam would hide a wrong scale
+    # Adam would hide a wrong scale
+    optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.sgd(0.1))
     network = networks.QNetwork(2, (8,))
     return agents.DqnAgent(SPECS, network, optimizer, double=True, target_update=agents.polyak(0.3))
 
 
 class Gated(StatefulLearner):
-    """Waits before an update for a file, where the time steps name one; notes what its hooks were
-    told.
-    """
+    """Waits before an update for a file that time steps name; notes what its hooks were told."""
 
     def before_gradient_based_update(self, timesteps):
         self.told = [*getattr(self, "told", []), ("before", *timesteps)]
@@ -72,9 +68,8 @@ def step(index):
 
 @pytest.fixture(scope="module")
 def ray(ray_on_this_machine):
-    ray_on_this_machine.cloudpickle.register_pickle_by_value(
-        sys.modules[__name__]
-    )  # no module that an actor could import
+    # no module that an actor could import
+    ray_on_this_machine.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     return ray_on_this_machine
 
 
@@ -133,9 +128,8 @@ def test_20_updates_of_plain_sgd_agree_whatever_the_number_of_learners(count, ex
         rtol=1e-5,
         atol=1e-7,
     )
-    assert (
-        sum(float(info.metrics["grad_norm"]) > 0.3 for info in infos) > 5
-    )  # so clipping before the mean would show
+    # so clipping before the mean would show
+    assert sum(float(info.metrics["grad_norm"]) > 0.3 for info in infos) > 5
     for result, info in zip(results, infos, strict=True):
         chex.assert_trees_all_close(
             result["metrics"], {k: float(v) for k, v in info.metrics.items()}, rtol=1e-4, atol=1e-6
@@ -156,10 +150,11 @@ def test_the_learners_stay_bitwise_equal_and_hooks_run_in_each(pair):
     told = pair.foreach_learner(lambda learner: learner.told)
     assert told == [[("before", "env_steps"), ("after", "env_steps")] * 3] * 2
     assert len({*pair.foreach_learner(lambda learner: os.getpid()), os.getpid()}) == 3
+    # whatever is simulated here
     assert pair.foreach_learner(lambda learner: len(jax.devices())) == [
         1,
         1,
-    ]  # whatever is simulated here
+    ]
 
 
 def test_asynchronous_updates_return_earlier_results_and_count_drops(pair, tmp_path):
@@ -216,9 +211,8 @@ def test_what_a_learner_raises_is_raised_here_and_the_group_goes_on(pair):
     before = pair.get_state()
     with pytest.raises(ValueError, match="sequence_length") as caught:
         pair.update(jax.tree.map(lambda x: x[:, :1], batch(10)), {})
-    assert "in gradients" in "".join(
-        traceback.format_exception(caught.value)
-    )  # a line of the traceback there
+    # a line of the traceback there
+    assert "in gradients" in "".join(traceback.format_exception(caught.value))
     chex.assert_trees_all_equal(pair.get_state(), before)
     with pytest.raises(ValueError, match="one B >= 1"):
         pair.async_update(batch(0), {})

@@ -1,6 +1,4 @@
-"""Updates on 1, 2 and 4 devices are the same updates, by pmap and by sharding; padding, placing,
-errors.
-"""
+"""Updates on 1, 2 and 4 devices are the same, by pmap and by sharding; padding, placing, errors."""
 
 import chex
 import jax
@@ -24,9 +22,7 @@ METHODS = [("sharded", 1), ("sharded", 2), ("sharded", 4), ("pmap", 1), ("pmap",
 
 
 def batch(size, seed=0):
-    """Random windows, the first two of them and every fifth one masked (LAST), all rewards of one
-    sign.
-    """
+    """Random windows, the first two and every fifth masked (LAST), all rewards of one sign."""
     rows = sample(AGENT.collect_data_spec, jax.random.key(seed), (size, 2))
     step_type = np.full((size, 2), StepType.MID)
     step_type[:2, 0] = step_type[::5, 0] = StepType.LAST

@@ -1,6 +1,4 @@
-"""The Python loop computes what the plain pieces do, and what `OnPolicyScan` does on the same JAX
-environment.
-"""
+"""The Python loop computes what the plain pieces do, and what `OnPolicyScan` does on device."""
 
 from functools import cache
 
@@ -131,9 +129,8 @@ def test_compiles_once_however_long_it_runs():
         loop.run(2)
     assert loop._act._cache_size() == 1
     assert loop._update._cache_size() == 1
-    assert (
-        len(loop._vectors) == 2
-    )  # int32 and float32: so many arrays make the journey to the device
+    # int32 and float32: so many arrays make the journey to the device
+    assert len(loop._vectors) == 2
 
 
 def test_the_same_seed_repeats_and_another_differs():
@@ -158,9 +155,7 @@ def test_begins_with_a_given_state():
 
 
 def test_gymnasium_in_processes_and_reinforce():
-    """gymnasium's own CartPole, a process each; whole episodes are not asked for, so that the
-    baseline bootstraps.
-    """
+    """gymnasium's CartPole, a process each; not whole episodes, so that the baseline bootstraps."""
     env = envs.gym.make("CartPole-v1", 2, vectorization="async")
     try:
         agent = make_agent(ReinforceAgent, normalize=False)

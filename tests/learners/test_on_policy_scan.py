@@ -101,9 +101,7 @@ def test_compiles_once():
 
 
 def test_one_iteration_is_a_rollout_and_the_updates():
-    """By hand: rows, the bootstrap row, one whole-batch update. Episodes are counted as they
-    end.
-    """
+    """By hand: rows, the bootstrap row, one whole-batch update. Episodes count as they end."""
     loop = make(A2cAgent, loop={"num_epochs": 1, "num_minibatches": 1, "num_rows": 40})
     agent = loop.agent
     start = jax.jit(loop.init)(jax.random.key(5))

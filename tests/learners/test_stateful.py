@@ -44,9 +44,7 @@ def learner():
 
 @pytest.fixture(autouse=True)
 def afresh(request):
-    """Each test that has the shared learner finds it as it was built; its programs stay
-    compiled.
-    """
+    """Each test finds the shared learner as it was built; its programs stay compiled."""
     if "learner" in request.fixturenames:
         request.getfixturevalue("learner").state = AGENT.init(KEY)
 
@@ -65,9 +63,8 @@ def test_a_learner_is_ready_when_it_is_constructed_and_updates_as_its_agent_does
     assert result["timesteps"] == {"env_steps": 250}
     with pytest.raises(TypeError, match="timesteps"):
         learner.update(batch)
-    with pytest.raises(
-        TypeError, match="async_update"
-    ):  # one learner blocks: groups have another method
+    # one learner blocks: groups have another method
+    with pytest.raises(TypeError, match="async_update"):
         learner.update(batch, {"env_steps": 250}, async_update=True)
 
 
@@ -83,9 +80,7 @@ def test_gradients_and_what_is_no_gradient_are_both_part_of_an_update(learner):
 
 
 class Annealed(StatefulLearner):
-    """Notes when its hooks are called, and copies the targets after every second step that the
-    environment took.
-    """
+    """Notes calls of its hooks, and copies the targets after every second environment step."""
 
     def before_gradient_based_update(self, timesteps):
         self.seen = [
@@ -125,18 +120,18 @@ def test_the_state_comes_out_as_numpy_and_goes_in_by_component(learner):
     learner.set_state({"params": doubled})
     after = learner.get_state()
     chex.assert_trees_all_equal(after.pop("params"), doubled)
+    # Adam's too
     chex.assert_trees_all_equal(
         after, {name: tree for name, tree in state.items() if name != "params"}
-    )  # Adam's too
+    )
 
     learner.set_state(state)
     learner.update(rows(AGENT, 6, seed=1), {})
     expected = learner.get_state()
     learner.set_state(state)
     learner.update(rows(AGENT, 6, seed=1), {})
-    chex.assert_trees_all_equal(
-        learner.get_state(), expected
-    )  # the whole state decides, moments and key included
+    # the whole state decides, moments and key included
+    chex.assert_trees_all_equal(learner.get_state(), expected)
 
 
 def test_weights_go_in_alone_and_their_targets_follow(learner):
@@ -271,9 +266,7 @@ SAC = agents.SacAgent(
     ids=["ppo", "sac", "noisy"],
 )
 def test_two_halves_on_uneven_parts_are_one_update_on_the_whole(agent):
-    """What a group does, without its processes; noise is keyed by the example's place in the whole
-    batch.
-    """
+    """What a group does, without processes; noise is keyed by the place in the whole batch."""
     whole = StatefulLearner(agent, key=KEY)
     if isinstance(agent, Linear):
         batch = np.arange(5, dtype=np.float32) / 8
@@ -311,7 +304,7 @@ def test_the_mean_is_clipped_not_its_parts():
     for examples, moved in [
         ([4.0, -3.0], -0.5),
         ([9.0, 0.0], -1.0),
-    ]:  # clipped before, the parts would move 0 and -0.5
+    ]:
         parts = split_batch(np.array(examples, np.float32), None, 2)
         pair = list(zip((first, second), parts, strict=True))
         gradients = [

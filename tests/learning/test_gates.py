@@ -1,6 +1,4 @@
-"""Every agent reaches its gate: `pytest -m learning`, or `pytest -m learning -k ppo`; `-rP` shows
-the figures.
-"""
+"""Every agent reaches its gate: `pytest -m learning` (`-k ppo`); `-rP` shows the figures."""
 
 import pytest
 

@@ -33,9 +33,8 @@ def check_probe(kind, env, network, num_updates, tolerance=0.1):
     observations, values = env.expected_values(GAMMA)
     best = env.best_actions()
     if best is None:
-        if agent.recurrent and isinstance(
-            env, probes.DelayedReward
-        ):  # the other observation never starts an episode
+        # the other observation never starts an episode
+        if agent.recurrent and isinstance(env, probes.DelayedReward):
             observations, values = observations[:1], values[:1]
         np.testing.assert_allclose(agent.value(params, observations), values, atol=tolerance)
         return

@@ -68,9 +68,8 @@ def test_environments_of_a_batch_accumulate_apart_and_rows_stay_untouched():
     )
     first = batch([0, 0], [1, 2], [1, 10])
     observer(first)
-    observer(
-        batch([1, 2], [2, 0], [2, np.nan])
-    )  # the second environment's row is a boundary: not even NaN counts
+    # the second environment's row is a boundary: not even NaN counts
+    observer(batch([1, 2], [2, 0], [2, np.nan]))
     assert observer.result() == {"AverageReturn": (10 + 3) / 2, "AverageEpisodeLength": 1.5}
     np.testing.assert_array_equal(first.reward, [1, 10])
 

@@ -38,9 +38,8 @@ def test_starts_about_uniform_and_orthogonal():
     distribution, params = build(DiscreteSpec(4))
     np.testing.assert_allclose(distribution.probs, 0.25, atol=0.02)
     kernel = params["MLP_0"]["Dense_0"]["kernel"]
-    np.testing.assert_allclose(
-        kernel @ kernel.T, 2 * np.eye(4), atol=1e-5
-    )  # rows of length sqrt(2), orthogonal
+    # rows of length sqrt(2), orthogonal
+    np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(4), atol=1e-5)
     np.testing.assert_allclose(jnp.linalg.svd(params["Dense_0"]["kernel"])[1], 0.01, rtol=1e-4)
 
 

@@ -26,9 +26,8 @@ def test_mlp_is_dense_layers_with_an_activation_after_each():
 def test_the_hidden_initialiser_is_he_truncated_normal():
     kernel = networks.he_truncated_normal(jax.random.key(0), (400, 300))
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 400), rtol=0.02)
-    assert np.abs(kernel).max() < 2.4 * np.sqrt(
-        2 / 400
-    )  # cut at two standard deviations of the untruncated normal
+    # cut at two standard deviations of the untruncated normal
+    assert np.abs(kernel).max() < 2.4 * np.sqrt(2 / 400)
 
 
 def test_convolutions_scale_bytes_and_keep_leading_axes():

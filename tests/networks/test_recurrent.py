@@ -79,9 +79,8 @@ def test_one_step_at_a_time_is_the_same(network):
         output, carry = step(apply, INPUTS[:, t], resets[:, t], carry)
         np.testing.assert_allclose(output, expected[:, t], atol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), carry, end)
-    single, _ = step(
-        apply, INPUTS[0, 0], resets[0, 0], jax.tree.map(lambda x: x[0], start)
-    )  # no batch axis
+    # no batch axis
+    single, _ = step(apply, INPUTS[0, 0], resets[0, 0], jax.tree.map(lambda x: x[0], start))
     np.testing.assert_allclose(single, expected[0, 0], atol=1e-6)
 
 

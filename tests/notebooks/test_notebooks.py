@@ -17,9 +17,11 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PROMISES = {
     "c51_cartpole": "final_return >= 400 and before < 60",
     "dqn_cartpole": "final_return >= 400 and random_return < 60",
-    "learner_group": "max(differences.values()) < 1e-5 and group_difference < 1e-5 and clone_return >= 400",
+    "learner_group": "max(differences.values()) < 1e-5 "
+    "and group_difference < 1e-5 and clone_return >= 400",
     "ppo_on_device": "summary['low'] >= 450 and gym_return >= 400 and improvement > 0.5",
-    "ray_actors": "final_return >= 400 and report['restarts'] == 1 and report['actors_died'] == 1 and len(curve) >= 5",
+    "ray_actors": "final_return >= 400 and report['restarts'] == 1 "
+    "and report['actors_died'] == 1 and len(curve) >= 5",
     "reinforce_cartpole": "final_return >= 400 and len(queue) == 0",
     "sac_mujoco": "final_return >= -12 and random_return < -25",
 }

@@ -83,9 +83,8 @@ def test_ornstein_uhlenbeck_noise_by_hand_and_its_reset():
     state = (jnp.zeros(2), jnp.array([[0.4, -0.4], [0.4, -0.4]]))
     step = policy.action({"step": jnp.int32(0)}, steps([1, 0]), state, jax.random.key(3))
     draw = 0.1 * jax.random.normal(jax.random.key(3), (2, 2))
-    noise = (
-        np.array([[0.3, -0.3], [0.0, 0.0]]) + draw
-    )  # 0.75 of what was, and nothing where an episode starts
+    # 0.75 of what was, and nothing where an episode starts
+    noise = np.array([[0.3, -0.3], [0.0, 0.0]]) + draw
     np.testing.assert_allclose(step.state[1], noise, rtol=1e-6)
     np.testing.assert_allclose(step.action, MIDDLE + np.array([4.0, 0.5]) * noise, rtol=1e-5)
 

@@ -37,9 +37,8 @@ def random_rows(rng, spec, batch_shape):
 
 def test_columns():
     layout = RowLayout(SPEC)
-    small = (
-        3 * 4 + 2 * 2 * 1 + 3 * 4 + 4 + 2 * 4 + 8 + 4
-    )  # step types and reward and discount, flags, speed, actions, log_prob
+    # step types and reward and discount, flags, speed, actions, log_prob
+    small = 3 * 4 + 2 * 2 * 1 + 3 * 4 + 4 + 2 * 4 + 8 + 4
     assert layout.columns == {"packed": ((small,), np.uint8), "leaf1": ((33, 32), np.uint8)}
     assert layout.row_bytes == small + 33 * 32
     assert layout.names[:4] == [

@@ -28,9 +28,8 @@ def test_the_runner_counts_the_steps_of_whole_episodes():
     progress = runner.advance(1)
     ((mean, length, count),) = progress.episodes
     assert (progress.num_updates, count) == (1, 8)
-    assert mean == pytest.approx(length) and runner.num_steps == pytest.approx(
-        8 * length
-    )  # a reward for each step
+    # a reward for each step
+    assert mean == pytest.approx(length) and runner.num_steps == pytest.approx(8 * length)
     assert int(runner.train_state.step) == 1
     state = jax.tree.map(lambda x: x, runner.train_state)
     runner.train_state = state

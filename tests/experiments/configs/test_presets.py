@@ -14,7 +14,8 @@ def test_values_from_json_get_the_types_of_the_keys():
     config = make_config(
         "DQN",
         json.loads(
-            '{"hidden": [8, 4], "learning_rate": 1, "num_steps": 5e3, "double": true, "priority_exponent": null}'
+            '{"hidden": [8, 4], "learning_rate": 1, "num_steps": 5e3, '
+            '"double": true, "priority_exponent": null}'
         ),
     )
     assert config == DqnConfig(
@@ -69,12 +70,13 @@ def test_configurations_fit_on_a_page():
         assert len(dataclasses.fields(preset.config)) <= 35
 
 
+# read by the trainer alone
 TRAINERS = {
     "num_steps",
     "max_episode_steps",
     "steps_per_report",
     "iterations_per_report",
-}  # read by the trainer alone
+}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

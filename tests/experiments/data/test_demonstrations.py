@@ -26,9 +26,8 @@ def test_a_controllers_rows(rows):
 
 def test_rows_in_a_file(rows, tmp_path):
     path = save_rows(tmp_path / "rows.npz", rows)
-    read = demonstrations(
-        str(path), gym.make("CartPole-v1"), 7
-    )  # all of them, whatever is asked for
+    # all of them, whatever is asked for
+    read = demonstrations(str(path), gym.make("CartPole-v1"), 7)
     jax.tree.map(np.testing.assert_array_equal, read, rows._replace(policy_info=()))
     with pytest.raises(ValueError, match=r"observation: expected .*\[3\]"):
         demonstrations(str(path), classic.Pendulum(), 7)
@@ -65,10 +64,11 @@ def test_rows_of_a_trained_agent(tmp_path):
     env = gym.make("CartPole-v1")
     for where in (folder, path):
         rows = demonstrations(str(where), env, 50)
+        # three of each of 20 environments
         assert isinstance(rows, Trajectory) and rows.step_type.shape == (
             60,
             1,
-        )  # three of each of 20 environments
+        )
     acted = np.asarray(rows.step_type[:, 0] != StepType.LAST)
     greedy = [
         int(trainer.compute_action(observation)) for observation in rows.observation[acted, 0]

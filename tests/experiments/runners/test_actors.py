@@ -1,6 +1,4 @@
-"""The runner whose environments are in actors, with none: one in this process, by the same
-methods.
-"""
+"""The runner of actors, with none: one in this process, by the same methods."""
 
 import dataclasses
 import os
@@ -84,9 +82,8 @@ def train(tmp_path, num_workers):
     again = Trainer(make_config("DQN", DQN), "CartPole-v1", **options)
     again.restore()
     assert again.num_steps == steps
-    assert (
-        again.train()["num_env_steps_sampled_lifetime"] >= 200
-    )  # the next report's end, whatever the first one overshot
+    # the next report's end, whatever the first one overshot
+    assert again.train()["num_env_steps_sampled_lifetime"] >= 200
     again.close()
 
 

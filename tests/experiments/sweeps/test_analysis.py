@@ -35,9 +35,8 @@ def test_the_best_ended_best_and_a_configuration_is_judged_by_all_its_seeds():
     assert analysis.best_trial() is TRIALS[0]  # 90, where another had been at 99
     assert analysis.best_trial(mode="min") is TRIALS[1]
     assert analysis.best_config()["learning_rate"] == 0.2  # (60 + 55) / 2 > (90 + 10) / 2
-    assert (
-        Analysis(TRIALS).best_config()["learning_rate"] == 0.1
-    )  # (60 + 20) / 2: a trial without numbers does not count
+    # (60 + 20) / 2: a trial without numbers does not count
+    assert Analysis(TRIALS).best_config()["learning_rate"] == 0.1
     with pytest.raises(
         ValueError, match="no trial has numbers of 'los'; results have training_iteration, num_env"
     ):

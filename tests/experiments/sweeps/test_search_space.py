@@ -67,7 +67,8 @@ def test_marks_are_what_json_holds_and_ray_tunes_grid():
     [
         (
             {"grid": [1]},
-            r"expected a value, or \{grid_search or uniform or log_uniform or choice: \[\.\.\.\]\}, got \{'grid'",
+            r"expected a value, or "
+            r"\{grid_search or uniform or log_uniform or choice: \[\.\.\.\]\}, got \{'grid'",
         ),
         ({}, "expected a value"),
         (grid_search([]), "expected a value"),

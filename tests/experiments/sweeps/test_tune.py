@@ -28,9 +28,7 @@ STEPS = "num_env_steps_sampled_lifetime"
 
 
 class Session:
-    """What a trial sees of Tune: its number, a checkpoint to go on from, and somewhere to report
-    to.
-    """
+    """What a trial sees of Tune: its number, a checkpoint to go on from, where to report to."""
 
     def __init__(self, folder, checkpoint=None):
         self.folder, self.reports, self._checkpoint = folder, [], checkpoint
@@ -63,11 +61,12 @@ def test_a_trial_goes_on_from_another_ones_checkpoint_with_its_own_settings(monk
         monkeypatch, tmp_path, "first", {"learning_rate": 0.01}, {"training_iteration": 3}
     )
     assert [numbers["training_iteration"] for numbers, _ in first] == [1, 2, 3]
+    # every second one, and the last
     assert [checkpoint is not None for _, checkpoint in first] == [
         False,
         True,
         True,
-    ]  # every second one, and the last
+    ]
     assert all(isinstance(value, int | float) for numbers, _ in first for value in numbers.values())
     assert math.isnan(first[0][0]["episode_return_mean"]) or first[0][0]["episode_return_mean"] > 0
 
@@ -192,9 +191,8 @@ def test_population_based_training_changes_settings_on_the_way(ray_on_this_machi
     }
     analysis = tune_experiment("PG", config, scheduler=population, **options)
     rates = [trial.config["learning_rate"] for trial in analysis.trials]
-    assert (
-        1e-9 not in rates and len(rates) == 2
-    )  # the worse one went on from the better one's checkpoint, at another rate
+    # the worse one went on from the better one's checkpoint, at another rate
+    assert 1e-9 not in rates and len(rates) == 2
     assert all(trial.last("training_iteration") == 16 for trial in analysis.trials)
     for trial in analysis.trials:
         assert (

@@ -1,4 +1,4 @@
-"""A trained agent from a run folder: what it was, its environment, and what it needs to be given."""
+"""A trained agent from a run folder: what it was, its environment, and what it has to be given."""
 
 import gymnasium
 import jax

@@ -45,9 +45,7 @@ def test_environments_that_are_not_in_jax():
 
 
 class Rooms(gymnasium.Env):
-    """Reports a dict: a room, counted from 1, and where one is in it with how many steps are
-    left.
-    """
+    """Reports a dict: a room, counted from 1, where one is in it, and how many steps are left."""
 
     observation_space = spaces.Dict(
         {

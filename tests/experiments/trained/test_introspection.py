@@ -1,6 +1,4 @@
-"""Looking inside: against the agents' own mathematics, the shapes of the seeds, and their parameter
-counts.
-"""
+"""Looking inside: against the agents' own mathematics, the seeds' shapes and parameter counts."""
 
 import dataclasses
 
@@ -112,9 +110,7 @@ def test_what_cannot_be_acted_on(dueling):
 
 
 def test_distribution_of_a_batch(ppo):
-    """S000, 27 to 30: of one observation, a sample [1] and its log-probability [1]; here also of
-    five.
-    """
+    """S000, 27 to 30: of one observation, a sample [1] and log-probability [1]; also of five."""
     for batch in (BATCH[:1], BATCH):
         distribution = introspection.action_distribution(*ppo, batch)
         drawn = distribution.sample(jax.random.key(0))
@@ -132,9 +128,8 @@ def test_distribution_of_a_batch(ppo):
 def test_distribution_of_an_exploring_q_policy(dueling):
     agent, params = dueling
     best = np.argmax(introspection.q_values(agent, params, BATCH), axis=1)
-    expected = np.where(
-        np.arange(2) == best[:, None], 0.9, 0.1
-    )  # epsilon 0.2, half of it on the best
+    # epsilon 0.2, half of it on the best
+    expected = np.where(np.arange(2) == best[:, None], 0.9, 0.1)
     np.testing.assert_allclose(
         introspection.action_distribution(agent, params, BATCH).probs, expected, rtol=1e-5
     )
@@ -242,9 +237,8 @@ def test_a_trainers_actions_are_those_of_evaluation(trainer):
         env, trainer.agent.policy, 1, trainer.policy_params, seed=11
     )
     assert play(trainer, seed=11) == expected[0]
-    action = trainer.compute_action(
-        [0.1, 0.2, 0.3, 0.4]
-    )  # anything that the space's dtype can be made of
+    # anything that the space's dtype can be made of
+    action = trainer.compute_action([0.1, 0.2, 0.3, 0.4])
     assert action in (0, 1) and isinstance(action, int)
     explored = [trainer.compute_action(np.zeros(4), explore=True) for _ in range(40)]
     assert set(explored) == {0, 1}
@@ -279,9 +273,8 @@ def test_a_memory_is_handed_on():
         action, states = with_memory.compute_action(np.ones(4), states)
         assert action in (0, 1)
         carries.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(states)]))
-    assert carries[0].any() and not np.allclose(
-        carries[0], carries[1]
-    )  # the second step went on from the first
+    # the second step went on from the first
+    assert carries[0].any() and not np.allclose(carries[0], carries[1])
     fresh = introspection.compute_action(
         with_memory.agent, with_memory.policy_params, np.ones(4, np.float32)
     )[1]

@@ -51,9 +51,8 @@ def test_set_replaces_parameters_and_targets_alone(states):
         changed.target_params["q"]["params"]["Dense_0"]["bias"],
         changed.params["q"]["params"]["Dense_0"]["bias"],
     )
-    assert (
-        target.unsafe_buffer_pointer() != param.unsafe_buffer_pointer()
-    )  # so that the state can be donated
+    # so that the state can be donated
+    assert target.unsafe_buffer_pointer() != param.unsafe_buffer_pointer()
 
 
 @pytest.mark.parametrize("kind", ["tree", "flat", "npz", "msgpack"])

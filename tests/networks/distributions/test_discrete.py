@@ -98,9 +98,10 @@ def test_epsilon_greedy_is_the_marginal_distribution():
         d.probs, [[0.1, 0.8, 0.1], [0.15, 0, 0.85], [0, 0, 1], [1 / 3] * 3], **CLOSE
     )
     np.testing.assert_array_equal(d.mode()[:3], [1, 2, 2])
+    # gymnasium's masks
     np.testing.assert_allclose(
         epsilon_greedy(q, 0.3, mask.astype(jnp.int8)).probs, d.probs, **CLOSE
-    )  # gymnasium's masks
+    )
     np.testing.assert_array_equal(
         d.probs == 0, [[False] * 3, [False, True, False], [True, True, False], [False] * 3]
     )
@@ -142,9 +143,8 @@ def test_multi_categorical_is_the_product_of_its_factors():
     np.testing.assert_allclose(
         d.log_prob(action), first.log_prob(action[:, 0]) + second.log_prob(action[:, 1]), **CLOSE
     )
-    np.testing.assert_allclose(
-        d.entropy(), second.entropy(), **CLOSE
-    )  # the first factor has one allowed value
+    # the first factor has one allowed value
+    np.testing.assert_allclose(d.entropy(), second.entropy(), **CLOSE)
     np.testing.assert_array_equal(d.mode(), jnp.stack([jnp.zeros(4, int), second.mode()], axis=-1))
     other = MultiCategorical(jnp.zeros((4, 5)), (2, 3))
     np.testing.assert_allclose(

@@ -94,9 +94,8 @@ def test_tanh_normal_draws_lie_within_bounds_with_their_log_density():
     inside = (jnp.minimum(action - low, high - action) > 0.01 * (high - low)).all(-1)
     assert inside.mean() > 0.5
     np.testing.assert_allclose(d.log_prob(action)[inside], log_prob[inside], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(
-        d.log_prob(action), log_prob, atol=0.1
-    )  # near a bound, float32 has lost the rest
+    # near a bound, float32 has lost the rest
+    np.testing.assert_allclose(d.log_prob(action), log_prob, atol=0.1)
 
 
 def test_tanh_normal_far_from_the_middle():

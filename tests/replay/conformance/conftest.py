@@ -95,9 +95,7 @@ def make_row():
 
 @pytest.fixture
 def episode_rows(make_row):
-    """Makes rows of episodes of `episode_length` steps, each followed by its boundary row (LAST ->
-    FIRST).
-    """
+    """Rows of episodes of `episode_length` steps, each with its boundary row (LAST -> FIRST)."""
 
     def episode_rows(num_rows, episode_length, stream=0, first=0):
         types = [StepType.FIRST, *[StepType.MID] * (episode_length - 1), StepType.LAST] * (
@@ -119,9 +117,8 @@ def draw():
     """Draws samples, after all that was added is visible: exactly `num_items` items."""
 
     def draw(replay, num_items, batches=30):
-        assert not replay.can_sample(
-            replay.capacity + 1
-        )  # asking for more than there is makes Reverb's writers hand over
+        # asking for more than there is makes Reverb's writers hand over
+        assert not replay.can_sample(replay.capacity + 1)
         assert replay.can_sample(num_items)
         samples = replay.as_dataset(sample_batch_size=64, prefetch=0)
         out = [next(samples) for _ in range(batches)]

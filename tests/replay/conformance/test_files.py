@@ -41,9 +41,8 @@ def test_save_and_load(make, tmp_path, episode_rows, draw, windows, expected):
             s.info.priority, np.where(s.experience.action[:, 0] == 33, 6.0, 1.0)
         )
         np.testing.assert_allclose(s.info.probability, s.info.priority / 33, rtol=1e-6)
-    for row in episode_rows(
-        10, episode_length=7, first=100
-    ):  # goes on: new rows, and old ones leave
+    # goes on: new rows, and old ones leave
+    for row in episode_rows(10, episode_length=7, first=100):
         restored.add(row)
     assert windows(draw(restored, restored_items(restored), batches=60)) >= expected(
         range(100, 108), 3

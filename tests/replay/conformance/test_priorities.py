@@ -10,9 +10,8 @@ def test_prioritised_draws_follow_the_priorities(make, make_row, draw):
         replay.add(make_row(t))
     samples = draw(replay, 4)
     keys = {int(s.experience.action[i, 0]): s.info.key[i] for s in samples for i in range(64)}
-    assert all(
-        np.allclose(s.info.priority, samples[0].info.priority[0]) for s in samples
-    )  # new items are alike
+    # new items are alike
+    assert all(np.allclose(s.info.priority, samples[0].info.priority[0]) for s in samples)
     keys = np.array([keys[i] for i in range(4)], np.uint64)
     replay.update_priorities(keys, np.array([0.0, 1.0, 4.0, 9.0]))
     want = np.array([0.0, 1.0, 2.0, 3.0]) / 6

@@ -117,10 +117,11 @@ def test_a_bootstrap_row_at_an_episodes_first_step_is_not_continued(
         (StepType.LAST, StepType.FIRST),
         (StepType.FIRST, StepType.FIRST),
     ]
+    # the third is zeros: the bootstrap row
     kinds += [
         (StepType.FIRST, StepType.MID),
         (StepType.MID, StepType.MID),
-    ]  # the third is zeros: the bootstrap row
+    ]
     for t, (now, then) in enumerate(kinds):
         row = make_row(t, now, then)
         replay.add(stack([row]) if batched else row)

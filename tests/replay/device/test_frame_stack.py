@@ -22,9 +22,7 @@ SPEC = trajectory_spec(EnvironmentSpecs(OBSERVATION, DiscreteSpec(1_000_000)))
 
 
 def stream_rows(lengths, stream=0, start=0):
-    """Rows of episodes of these numbers of steps, each with its boundary row; actions count on from
-    `start`.
-    """
+    """Rows of episodes of these lengths, with their boundary rows; actions count from `start`."""
     rng = np.random.default_rng([stream, start])
     rows, stack = [], np.zeros((SIDE, SIDE, STACK), np.uint8)
     for length in lengths:

@@ -31,9 +31,7 @@ SMALL = trajectory_spec(EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(1_000_000
 
 
 def make_rows(start, num_rows, num_envs, spec=SMALL):
-    """Rows [B, T] in which every leaf says which row (start, start + 1, ...) of which environment
-    it is.
-    """
+    """Rows [B, T] whose leaves all tell the row (start, start + 1, ...) and the environment."""
     number = (
         start
         + jnp.arange(num_rows, dtype=jnp.int32)[None]
@@ -150,9 +148,8 @@ def test_a_vmapped_scan_equals_single_ones(exponent):
     np.testing.assert_array_equal(
         samples.experience.action[:, 1:, :, 1], samples.experience.action[:, 1:, :, 0] + 1
     )
-    assert (
-        len({tuple(x) for x in samples.experience.action[:, -1, :, 0].tolist()}) == 3
-    )  # every key draws otherwise
+    # every key draws otherwise
+    assert len({tuple(x) for x in samples.experience.action[:, -1, :, 0].tolist()}) == 3
 
 
 @settings(max_examples=15, deadline=None)

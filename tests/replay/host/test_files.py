@@ -80,14 +80,12 @@ def test_another_capacity_keeps_the_newest_rows(
         np.testing.assert_array_equal(
             s.info.priority, np.where(s.experience.action[:, 0] == 26, 8.0, 1.0)
         )
-    replay.update_priorities(
-        np.unique(keys), np.full(len(np.unique(keys)), 5.0)
-    )  # keys of the other ring are stale
+    # keys of the other ring are stale
+    replay.update_priorities(np.unique(keys), np.full(len(np.unique(keys)), 5.0))
     assert {float(p) for s in draws(replay) for p in s.info.priority} <= {1.0, 8.0}
     fill(replay, range(50, 56))
-    left = [
-        t for t in range(oldest, 31) if 33 - t + 6 <= capacity
-    ]  # six more rows may push these out
+    # six more rows may push these out
+    left = [t for t in range(oldest, 31) if 33 - t + 6 <= capacity]
     assert starts(draws(replay, 40)) == {*left, *range(50, 54)}
 
 

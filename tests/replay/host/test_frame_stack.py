@@ -45,9 +45,7 @@ BACKENDS = [
 
 @pytest.fixture(params=BACKENDS)
 def make(request):
-    """A factory of pairs: a buffer of frames, and one of the same backend that stores whole
-    stacks.
-    """
+    """A factory of pairs: a buffer of frames, and one of the same backend with whole stacks."""
     made = []
 
     def build(capacity=500, streams=1, length=T, spec=SPEC, **config):
@@ -71,9 +69,7 @@ def make(request):
 
 
 def stream_rows(lengths, stream=0, start=0, colours=1):
-    """Rows of episodes of these numbers of steps, each with its boundary row; actions count on from
-    `start`.
-    """
+    """Rows of episodes of these lengths, with their boundary rows; actions count from `start`."""
     rng = np.random.default_rng([stream, start])
     rows, stack = [], np.zeros((SIDE, SIDE, STACK * colours), np.uint8)
     for length in lengths:
@@ -103,9 +99,7 @@ def together(rows):
 
 
 def windows(replay, batches=30):
-    """The distinct windows that the buffer draws, as bytes of all their leaves, by their first row
-    and stream.
-    """
+    """The distinct windows drawn, as bytes of all their leaves, by their first row and stream."""
     replay.can_sample(replay.capacity + 1)  # makes Reverb's writers hand over
     found = {}
     samples = replay.as_dataset(sample_batch_size=64, prefetch=0)
@@ -190,9 +184,8 @@ def test_only_the_frames_tell_that_a_row_continues_nothing():
 
 def test_unbatched_items_priorities_and_files(make, tmp_path):
     frames, plain = make(priority_exponent=1.0)
-    assert (
-        frames.priority_exponent == plain.priority_exponent == 1.0
-    )  # by which loops know that they have to set them
+    # by which loops know that they have to set them
+    assert frames.priority_exponent == plain.priority_exponent == 1.0
     rows = stream_rows([4, 4])
     for row in rows:
         frames.add(row)

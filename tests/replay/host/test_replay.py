@@ -1,6 +1,4 @@
-"""What only the in-process buffer promises: reproducible draws, memory, and windows that are
-whole.
-"""
+"""What only the in-process buffer promises: reproducible draws, memory, whole windows."""
 
 import os
 import sys
@@ -66,9 +64,7 @@ def test_memory_is_taken_as_rows_come(spec, fill, draws):
 
 
 def test_rare_starts_are_drawn_uniformly(spec, fill, draws, first_rows):
-    """With a long stride almost no slot starts a window, and drawing again gives way to listing
-    them.
-    """
+    """With a long stride few slots start a window, and drawing again gives way to a list."""
     replay = fill(HostReplay(spec, capacity=1000, stride=100), range(1000))
     counts = np.bincount(first_rows(draws(replay, 40)))[::100]
     assert counts.sum() == 40 * 64
@@ -94,9 +90,7 @@ def test_windows_of_slow_writers_that_others_overwrote_are_not_given(spec, make_
 
 
 def test_random_streams_against_a_naive_model(spec, make_row, draws):
-    """Writers that interleave, break off and overwrite each other: always exactly the windows that
-    are whole.
-    """
+    """Writers interleave, break off and overwrite each other: always exactly the whole windows."""
     rng = np.random.default_rng(0)
     for length, stride, capacity in ((1, 1, 7), (2, 1, 9), (3, 2, 20), (4, 1, 30)):
         replay = HostReplay(spec, capacity=capacity, sequence_length=length, stride=stride)

@@ -40,9 +40,7 @@ def make(request):
 
 
 def stream(first_id, seed, longest=7):
-    """Endless rows of episodes of random lengths; the observation is a number that no other row
-    has.
-    """
+    """Endless rows of episodes of random lengths; each observation is a number of its own."""
     rng, ids = np.random.default_rng(seed), itertools.count(first_id)
     while True:
         steps = int(rng.integers(1, longest + 1))
@@ -68,9 +66,7 @@ def stacked(streams):
 
 
 def check_segment(item, num_rows):
-    """Consecutive rows, and a bootstrap row that only shows the following observation; returns its
-    rows' numbers.
-    """
+    """Consecutive rows, then a bootstrap row that only shows an observation; their numbers."""
     ids = item.observation["id"]
     assert ids.tolist() == list(range(ids[0], ids[0] + num_rows + 1))
     np.testing.assert_array_equal(item.step_type[1:], item.next_step_type[:-1])
@@ -164,9 +160,8 @@ def test_a_full_queue_blocks_its_writer_and_loses_nothing(make):
         except TimeoutError as error:
             refused += 1
             assert "2 of at most 2 items wait" in str(error) and "make capacity hold" in str(error)
-    assert (
-        refused == 3 and len(queue) == 2
-    )  # rows 0 to 5: five segments, of which three are kept back
+    # rows 0 to 5: five segments, of which three are kept back
+    assert refused == 3 and len(queue) == 2
     dataset, got = queue.as_dataset(1), []
     for _ in range(2):
         got.append(next(dataset).observation["id"][0, 0])
@@ -253,9 +248,7 @@ def episodes_agent(env):
 
 
 def test_reinforce_learns_from_whole_episodes_as_from_their_rows(make):
-    """TF-Agents' way: N episodes, then an update. The padding changes nothing: as if all were in
-    one segment.
-    """
+    """TF-Agents' way: N episodes, then an update. Padding changes nothing: as in one segment."""
     env = envs.HostEnvironment(envs.classic.CartPole(max_episode_steps=30))
     agent, rows = episodes_agent(env), []
     state = agent.init(jax.random.key(0))

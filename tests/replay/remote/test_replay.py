@@ -1,6 +1,4 @@
-"""What only `RemoteReplay` does; the conformance suite has what it shares with the other
-buffers.
-"""
+"""What only `RemoteReplay` does; the conformance suite has what all buffers share."""
 
 import os
 import pathlib
@@ -42,9 +40,7 @@ def fill(add, numbers):
 
 
 def python_with_reverb():
-    """An interpreter that has Reverb: this one, the one that the environment names, or the
-    repository's.
-    """
+    """An interpreter with Reverb: this one, that which the environment names, the repository's."""
     candidates = [
         os.environ.get("JAX_AGENTS_REVERB_PYTHON"),
         str(ROOT / ".venv" / "bin" / "python"),
@@ -156,9 +152,8 @@ def test_several_servers_are_sampled_as_one():
         np.concatenate([s.info.probability for s in drawn]), 1 / 40, rtol=1e-6
     )
     keys = np.concatenate([s.info.key for s in drawn])
-    replay.update_priorities(
-        keys[first == 105], np.full((first == 105).sum(), 41.0)
-    )  # as much as all others, and 2 more
+    # as much as all others, and 2 more
+    replay.update_priorities(keys[first == 105], np.full((first == 105).sum(), 41.0))
     drawn = [next(samples) for _ in range(60)][10:]
     first = np.concatenate([s.experience.reward[:, 0] for s in drawn])
     np.testing.assert_allclose((first == 105).mean(), 41 / 80, atol=0.08)

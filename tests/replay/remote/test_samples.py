@@ -70,6 +70,7 @@ def test_small_chunks_are_read_once_and_the_oldest_is_forgotten(sample_answer, m
     ]:
         (item,) = decoder.feed(answer(key, rows))
         np.testing.assert_array_equal(item.arrays()[0], np.full((rows, 16), key, np.float32))
+    # 1, 2, 3, 1 again, and 4, which is too large to be kept, twice
     assert unpacked == [
         128,
         128,
@@ -77,7 +78,7 @@ def test_small_chunks_are_read_once_and_the_oldest_is_forgotten(sample_answer, m
         128,
         6336,
         6336,
-    ]  # 1, 2, 3, 1 again, and 4, which is too large to be kept, twice
+    ]
 
 
 @QUICK

@@ -27,9 +27,8 @@ def test_a_restored_buffer_goes_on_and_saves_again(make_reverb, tmp_path, fill, 
     ]
     restored.close()
     again.close()
-    assert (
-        len(list((tmp_path / "private").iterdir())) == 1
-    )  # that of the first, which is still open
+    # that of the first, which is still open
+    assert len(list((tmp_path / "private").iterdir())) == 1
 
 
 def test_a_save_that_fails_leaves_the_one_before(make_reverb, tmp_path, monkeypatch, fill):

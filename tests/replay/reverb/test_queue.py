@@ -10,9 +10,8 @@ from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs, tra
 from jax_agents.envs.types import StepType, Trajectory
 
 pytestmark = pytest.mark.skipif(not replay.has_reverb(), reason="Reverb is not installed")
-SPEC = trajectory_spec(
-    EnvironmentSpecs(ArraySpec((2000,), np.uint8), DiscreteSpec(2))
-)  # so large that it has its own column
+# so large that it has its own column
+SPEC = trajectory_spec(EnvironmentSpecs(ArraySpec((2000,), np.uint8), DiscreteSpec(2)))
 
 
 def rows():

@@ -15,9 +15,7 @@ pytestmark = pytest.mark.skipif(not has_reverb(), reason="Reverb is not installe
 
 
 def in_thread(function):
-    """Runs `function` in a thread; its result or exception is appended to the list returned with
-    the thread.
-    """
+    """Runs `function` in a thread; returns it and a list that gets the result or exception."""
     out = []
 
     def run():
@@ -50,9 +48,8 @@ def test_two_objects_and_another_process_share_a_server(make_reverb, fill, start
     subprocess.run([sys.executable, "-c", code, replay.address], check=True, timeout=120)
     fill(other, range(200, 210))
     assert other.can_sample(27)
-    assert (
-        len(replay) == len(other) == 28
-    )  # what 27 items need at least; 30 rows were added in three places
+    # what 27 items need at least; 30 rows were added in three places
+    assert len(replay) == len(other) == 28
     want = {*range(9), *range(100, 109), *range(200, 209)}
     assert starts(replay.as_dataset(64), 20) == starts(other.as_dataset(64), 20) == want
     with pytest.raises(RuntimeError, match="process that started the server"):

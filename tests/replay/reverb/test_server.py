@@ -1,6 +1,4 @@
-"""The description of a server's tables, and what it listens on; tests/replay/remote runs it as a
-process.
-"""
+"""The description of a server's tables, and what it listens on; tests/replay/remote runs one."""
 
 import json
 import socket
