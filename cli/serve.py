@@ -43,7 +43,7 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     """Episodes in the run's environment, in which a server chooses the actions."""
     from ..experiments.trained import run_folder
     from ..serving import PolicyClient, PolicyServerError
-    from ..serving.from_trainer import remote_returns
+    from ..serving.rollout import remote_returns
 
     if arguments.video:
         raise UserError("--video: films what a checkpoint does; leave out --address")

@@ -1,8 +1,7 @@
-"""Serving: a policy as an HTTP service that many clients act with at a time, and that learns from
-their episodes.
+"""Serving: a policy as an HTTP service for many clients, which can learn from their episodes.
 
-`PolicyClient` needs the standard library and NumPy alone, so the rest of the package is imported
-when it is first asked for.
+`PolicyClient` needs the standard library and NumPy alone, so the rest of the package is imported on
+first use.
 """
 
 if "." not in __name__:
@@ -15,16 +14,19 @@ from .client import PolicyClient, PolicyServerError
 
 if TYPE_CHECKING:
     from .app import make_app
-    from .episodes import EpisodeRecorder
+    from .episodes import EpisodeRecorder, LoggedAction
     from .learning import Learning, OnPolicyLearning, ReplayLearning
+    from .local_client import LocalPolicyClient
+    from .messages import MessageError, RequestError
     from .server import run_server, serve_in_background
-    from .service import LoggedAction, PolicyService
-    from .wire import RequestError
+    from .service import PolicyService
 
 __all__ = [
     "EpisodeRecorder",
     "Learning",
+    "LocalPolicyClient",
     "LoggedAction",
+    "MessageError",
     "OnPolicyLearning",
     "PolicyClient",
     "PolicyServerError",
@@ -36,14 +38,16 @@ __all__ = [
     "serve_in_background",
 ]
 
-_WHERE = {
+_MODULES = {
     "EpisodeRecorder": "episodes",
     "Learning": "learning",
-    "LoggedAction": "service",
+    "LocalPolicyClient": "local_client",
+    "LoggedAction": "episodes",
+    "MessageError": "messages",
     "OnPolicyLearning": "learning",
     "PolicyService": "service",
     "ReplayLearning": "learning",
-    "RequestError": "wire",
+    "RequestError": "messages",
     "make_app": "app",
     "run_server": "server",
     "serve_in_background": "server",
@@ -51,7 +55,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """The other public names, imported when they are first asked for."""
-    if name not in _WHERE:
+    """Imports another public name on first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

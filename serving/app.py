@@ -3,18 +3,49 @@
 import contextlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .. import __version__
 from ..envs.types import Tree
-from . import wire
+from .encoding import to_json
+from .episodes import LoggedAction
+from .messages import (
+    MessageError,
+    RequestError,
+    check_keys,
+    parse,
+    parse_number,
+    parse_object,
+    to_text,
+)
 from .schemas import Operation, operations
-from .service import LoggedAction, PolicyService
-from .wire import RequestError, WireError
+from .service import PolicyService
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
 
 MAX_BODY = 1 << 20  # bytes
 INSTALL = 'serving needs FastAPI and uvicorn: pip install "jax-agents[serve]"'
+
+Body: TypeAlias = dict[str, Any]
+Parameters: TypeAlias = dict[str, str]  # of the path and the query
+
+
+class Answer(NamedTuple):
+    """An answer to a request.
+
+    Attributes:
+      content: Body of the answer.
+      status: HTTP status.
+      headers: Headers besides the content type.
+      media_type: Content type; None for an answer without content.
+    """
+
+    content: bytes
+    status: int = 200
+    headers: dict[str, str] | None = None
+    media_type: str | None = "application/json"
 
 
 def make_app(
@@ -23,21 +54,20 @@ def make_app(
     token: str | None = None,
     max_body: int = MAX_BODY,
     on_start: Callable[[], None] | None = None,
-) -> Any:
-    """The FastAPI application of a service, which it starts and stops; its page is at /docs, its
-    OpenAPI at /openapi.json.
+) -> "FastAPI":
+    """Makes the FastAPI application of a service, which it starts and stops.
 
-    Every answer that is not what was asked for is a 4xx,
-    `{"detail": what was expected and what came}`.
+    Its page is at /docs and its OpenAPI description at /openapi.json. A request that cannot be
+    served is answered with a 4xx and `{"detail": what was expected and what came}`.
 
     Args:
-      service: what to serve, not yet started.
-      token: what clients send as `Authorization: Bearer <token>`; None: nothing.
-      max_body: the most bytes that a request may have.
-      on_start: called when the service has started.
+      service: Service that has not been started.
+      token: Token that clients send as `Authorization: Bearer <token>`; None for no token.
+      max_body: Greatest number of bytes in a request.
+      on_start: Function called when the service has started.
 
     Raises:
-      ImportError: FastAPI is not installed.
+      ImportError: if FastAPI is not installed.
     """
     try:
         from fastapi import FastAPI, Request, Response
@@ -46,163 +76,178 @@ def make_app(
         raise ImportError(INSTALL) from error
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with service:
             if on_start is not None:
                 on_start()
             yield
 
-    agent = type(service.agent).__name__
-    app: Any = FastAPI(
-        title=f"jax-agents: {agent}", version=__version__, lifespan=lifespan, redoc_url=None
-    )
-    handlers = _Handlers(service)
-
-    def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return Response(json.dumps(content), status, headers, media_type="application/json")
-
-    def endpoint(
-        operation: Operation, handle: Callable[..., Awaitable[Any]]
-    ) -> Callable[..., Awaitable[Response]]:
+    def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
             try:
-                if token is not None and not _authorised(
-                    request.headers.get("authorization", ""), token
-                ):
-                    told = {"detail": "expected the header Authorization: Bearer TOKEN"}
-                    return answer(told, 401, {"WWW-Authenticate": "Bearer"})
-                body = {}
-                if operation.body is not None:
-                    body = _checked_body(await _read(request, max_body), request, operation.body)
-                result = await handle(body, {**request.query_params, **request.path_params})
-            except WireError as error:
-                return answer({"detail": str(error)}, 422)
-            except RequestError as error:
-                return answer({"detail": str(error)}, error.status)
+                answer = await handlers.answer(operation, request)
             except ClientDisconnect:  # nobody is there to hear it
                 return Response(status_code=400)
-            return result if isinstance(result, Response) else answer(result)
+            return Response(
+                answer.content, answer.status, answer.headers, media_type=answer.media_type
+            )
 
         return respond
 
+    handlers = _Handlers(service, token, max_body)
+    title = f"jax-agents: {type(service.agent).__name__}"
+    app = FastAPI(title=title, version=__version__, lifespan=lifespan, redoc_url=None)
     for operation in operations(
-        service.observation_spec, service.agent.specs.action, service.info_spec, token is not None
+        service.observation_spec, service.agent.specs.action, service.info_spec
     ):
         app.add_api_route(
             operation.path,
-            endpoint(operation, getattr(handlers, operation.name)),
+            endpoint(operation),
             methods=[operation.method],
             operation_id=operation.name,
             summary=operation.summary,
-            openapi_extra=operation.openapi,
-            responses=operation.responses,
+            openapi_extra=operation.request,
+            responses=operation.responses(token is not None),
             response_class=Response,
         )
-    openapi = app.openapi
-    app.openapi = lambda: _with_bearer(openapi()) if token is not None else openapi()
+    if token is not None:
+        openapi = app.openapi
+        app.openapi = lambda: _with_bearer(openapi())  # type: ignore[method-assign]
     return app
 
 
 class _Handlers:
-    """What each operation does, from a checked body to an answer that JSON can hold."""
+    """Answers requests: one method for each operation, from a checked body to JSON or an answer."""
 
-    def __init__(self, service: PolicyService):
+    def __init__(self, service: PolicyService, token: str | None, max_body: int):
         self._service = service
-        self._specs = {
-            "observation": service.observation_spec,
-            "action": service.agent.specs.action,
-        }
-        self._info_spec = service.info_spec
+        self._token = token
+        self._max_body = max_body
 
-    async def health(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+    async def answer(self, operation: Operation, request: "Request") -> Answer:
+        """Checks a request, and answers it or says what is wrong with it."""
+        try:
+            self._check_token(request)
+            body = {}
+            if operation.body is not None:
+                body = _parse_body(await _read(request, self._max_body), request, operation.body)
+            handle = getattr(self, operation.name)
+            result = await handle(body, {**request.query_params, **request.path_params})
+        except MessageError as error:
+            return _refusal(422, str(error))
+        except RequestError as error:
+            return _refusal(error.status, str(error))
+        return result if isinstance(result, Answer) else Answer(json.dumps(result).encode())
+
+    async def health(self, body: Body, parameters: Parameters) -> Body:
         return self._service.health()
 
-    async def specs(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        told = {name: wire.to_text(spec) for name, spec in self._specs.items()}
-        return told | {
-            "policy_info": wire.to_text(self._info_spec),
+    async def specs(self, body: Body, parameters: Parameters) -> Body:
+        return {
+            "observation": to_text(self._service.observation_spec),
+            "action": to_text(self._service.agent.specs.action),
+            "policy_info": to_text(self._service.info_spec),
             "agent": type(self._service.agent).__name__,
         }
 
-    async def parameters(self, body: dict[str, Any], where: dict[str, str]) -> Any:
-        from fastapi import Response
-
-        newer_than = where.get("newer_than", "-1")
+    async def parameters(self, body: Body, parameters: Parameters) -> Answer:
+        newer_than = parameters.get("newer_than", "-1")
         try:
             known = int(newer_than[:20])
         except ValueError:
-            raise WireError(
+            raise MessageError(
                 f"newer_than: expected a whole number, got {newer_than[:40]!r}"
             ) from None
         version, arrays = self._service.parameters()
         headers = {"X-Version": str(version)}
         if version == known:
-            return Response(status_code=204, headers=headers)
-        return Response(arrays, media_type="application/octet-stream", headers=headers)
+            return Answer(b"", 204, headers, media_type=None)
+        return Answer(arrays, headers=headers, media_type="application/octet-stream")
 
-    async def start_episode(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+    async def start_episode(self, body: Body, parameters: Parameters) -> Body:
         training = body.get("training_enabled")
         if not isinstance(training, bool | None):
-            raise WireError(f"training_enabled: expected true, false or null, got {training!r:.40}")
+            raise MessageError(
+                f"training_enabled: expected true, false or null, got {training!r:.40}"
+            )
         return self._service.describe(self._service.start_episode(training))
 
-    async def get_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+    async def get_action(self, body: Body, parameters: Parameters) -> Body:
         action, version = await self._service.get_action(
-            where["episode_id"], self._observation(body)
+            parameters["episode_id"], self._observation(body)
         )
-        return {"action": wire.to_json(action), "version": version}
+        return {"action": to_json(action), "version": version}
 
-    async def log_action(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        await self._service.log_actions(where["episode_id"], [self._logged(body)])
-        return {"version": self._service.version}
+    async def log_action(self, body: Body, parameters: Parameters) -> Body:
+        return await self.log_actions({"actions": [body]}, parameters)
 
-    async def log_actions(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        actions, version = body["actions"], body.get("version")
+    async def log_actions(self, body: Body, parameters: Parameters) -> Body:
+        actions = body["actions"]
+        version = body.get("version")
         if not isinstance(actions, list) or not all(isinstance(action, dict) for action in actions):
-            raise WireError("actions: expected an array of objects")
+            raise MessageError("actions: expected an array of objects")
         if isinstance(version, bool) or not isinstance(version, int | None):
-            raise WireError(f"version: expected a whole number, got {version!r:.40}")
-        await self._service.log_actions(
-            where["episode_id"], [self._logged(action) for action in actions], version
-        )
-        return {"version": self._service.version}
+            raise MessageError(f"version: expected a whole number, got {version!r:.40}")
+        logged = [self._logged(action) for action in actions]
+        await self._service.log_actions(parameters["episode_id"], logged, version)
+        return self._version()
 
-    async def log_returns(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
-        self._service.log_returns(
-            where["episode_id"], wire.number(body["reward"], "reward"), body.get("info")
-        )
-        return {"version": self._service.version}
+    async def log_returns(self, body: Body, parameters: Parameters) -> Body:
+        reward = parse_number(body["reward"], "reward")
+        self._service.log_returns(parameters["episode_id"], reward, body.get("info"))
+        return self._version()
 
-    async def end_episode(self, body: dict[str, Any], where: dict[str, str]) -> dict[str, Any]:
+    async def end_episode(self, body: Body, parameters: Parameters) -> Body:
         truncated = body.get("truncated", False)
         if not isinstance(truncated, bool):
-            raise WireError(f"truncated: expected true or false, got {truncated!r:.40}")
-        await self._service.end_episode(where["episode_id"], self._observation(body), truncated)
+            raise MessageError(f"truncated: expected true or false, got {truncated!r:.40}")
+        observation = self._observation(body)
+        await self._service.end_episode(parameters["episode_id"], observation, truncated)
+        return self._version()
+
+    def _version(self) -> Body:
         return {"version": self._service.version}
 
-    def _observation(self, body: dict[str, Any]) -> Tree:
-        value, spec = wire.required(body, "observation"), self._specs["observation"]
-        return self._service.preprocess(wire.from_json(value, spec, "observation", bounded=False))
-
-    def _logged(self, body: dict[str, Any]) -> LoggedAction:
-        _check_keys(body, ("observation", "action", "policy_info", "reward"))
-        action = wire.from_json(wire.required(body, "action"), self._specs["action"], "action")
-        info = body.get("policy_info")
-        info = None if info is None else wire.from_json(info, self._info_spec, "policy_info")
-        return LoggedAction(
-            self._observation(body), action, info, wire.number(body.get("reward", 0.0), "reward")
+    def _observation(self, body: Body) -> Tree:
+        spec = self._service.observation_spec
+        return self._service.preprocess(
+            parse(body["observation"], spec, "observation", bounded=False)
         )
 
+    def _logged(self, body: Body) -> LoggedAction:
+        check_keys(
+            body,
+            known=("observation", "action", "policy_info", "reward"),
+            required=("observation", "action"),
+        )
+        info = body.get("policy_info")
+        return LoggedAction(
+            self._observation(body),
+            parse(body["action"], self._service.agent.specs.action, "action"),
+            None if info is None else parse(info, self._service.info_spec, "policy_info"),
+            parse_number(body.get("reward", 0.0), "reward"),
+        )
 
-def _authorised(header: str, token: str) -> bool:
-    return hmac.compare_digest(header.encode(), f"Bearer {token}".encode())
+    def _check_token(self, request: "Request") -> None:
+        given = request.headers.get("authorization", "")
+        if self._token is not None and not hmac.compare_digest(
+            given.encode(), f"Bearer {self._token}".encode()
+        ):
+            raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
 
-async def _read(request: Any, max_body: int) -> bytes:
-    """The body; one that is too large is read on for a while, and forgotten, so that its sender
-    gets to see the answer.
+def _refusal(status: int, message: str) -> Answer:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return Answer(json.dumps({"detail": message}).encode(), status, headers)
+
+
+async def _read(request: "Request", max_body: int) -> bytes:
+    """Returns the body.
+
+    One that is too large is read for a while and dropped, so that its sender sees the answer.
     """
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     async for part in request.stream():
         size += len(part)
         if size <= max_body:
@@ -216,24 +261,16 @@ async def _read(request: Any, max_body: int) -> bytes:
     return b"".join(parts)
 
 
-def _checked_body(data: bytes, request: Any, schema: dict[str, Any]) -> dict[str, Any]:
+def _parse_body(data: bytes, request: "Request", schema: dict[str, Any]) -> Body:
     # A page in a browser may send text anywhere, but JSON only where it is asked to.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if data and kind != "application/json":
         raise RequestError(
             415, f"content-type: expected application/json, got {kind[:60] or 'none'}"
         )
-    body = wire.loads(data)
-    _check_keys(body, schema["properties"])
-    for key in schema["required"]:
-        wire.required(body, key)
+    body = parse_object(data)
+    check_keys(body, schema["properties"], schema["required"])
     return body
-
-
-def _check_keys(body: dict[str, Any], known: Collection[str]) -> None:
-    unknown = [key for key in body if key not in known]
-    if unknown:
-        raise WireError(f"{unknown[0][:60]}: not known here; expected {sorted(known)}")
 
 
 def _with_bearer(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,38 @@
-"""From what a client says about its episode to rows of experience."""
+"""Rows of experience from what a client reports about its episode."""
+
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from ..envs.time_step import restart, termination, transition, truncation
 from ..envs.types import PolicyStep, TimeStep, Trajectory, Tree, make_row
-from .wire import WireError
+from .messages import MessageError
+
+
+class LoggedAction(NamedTuple):
+    """An action that was chosen elsewhere.
+
+    Attributes:
+      observation: Observation that the action was chosen for.
+      action: Action.
+      policy_info: Info that the policy would have stored with it; None if it is not known.
+      reward: Reward that the action has earned so far.
+    """
+
+    observation: Tree
+    action: Tree
+    policy_info: Tree | None = None
+    reward: float = 0.0
 
 
 class EpisodeRecorder:
-    """Makes rows (`envs.types`) of one episode that happens elsewhere: observations, the actions
-    taken on them, and rewards.
+    """Makes rows (`envs.types`) of an episode that happens elsewhere.
 
-    Row t is complete when what followed its action is known, so each call returns the rows that it
-    completes. Rewards are summed from one observation to the next. An episode's end also makes the
-    boundary row, of which no loss reads more than its observation; its action is the last one
-    again.
+    It takes observations, the actions on them, and rewards. Row t is complete when what followed
+    its action is known, so each call returns the rows that it completes. Rewards are summed from
+    one observation to the next. The end of an episode also makes the boundary row, of which no loss
+    reads more than its observation; it repeats the last action.
 
         recorder = EpisodeRecorder()
         time_step, _ = recorder.observe(observation)        # act on it
@@ -25,18 +42,19 @@ class EpisodeRecorder:
     """
 
     def __init__(self) -> None:
-        self.total_reward, self.num_steps = 0.0, 0
+        self.total_reward = 0.0
+        self.num_steps = 0
         self._reward = 0.0
         self._time_step: TimeStep | None = None
         self._policy_step: PolicyStep | None = None
 
     @property
     def acted(self) -> bool:
-        """Whether the newest observation has had its action."""
+        """True if the newest observation has had its action."""
         return self._policy_step is not None
 
     def observe(self, observation: Tree) -> tuple[TimeStep, list[Trajectory]]:
-        """The time step of a new observation, to act on, and the row that it completes, if any."""
+        """Returns the time step to act on, and the row that the observation completes, if any."""
         if self._time_step is None:
             self._reward = 0.0  # earned by no action of this episode
             time_step = restart(observation)
@@ -45,32 +63,29 @@ class EpisodeRecorder:
         return time_step, self._follow(time_step)
 
     def act(self, policy_step: PolicyStep) -> None:
-        """What was done on the newest observation: an action, and the policy's info to store with
-        it.
-        """
+        """Records the action on the newest observation, with the info to store with it."""
         self._policy_step = policy_step
         self.num_steps += 1
 
     def reward(self, reward: float) -> None:
-        """Adds to what the newest action has earned; before the first action it counts nowhere.
+        """Adds to the reward of the newest action; before the first action it is ignored.
 
         Raises:
-          WireError: the sum is more than float32 can hold.
+          MessageError: if the sum is more than float32 can hold.
         """
         if not abs(self._reward + reward) <= float(np.finfo(np.float32).max):
-            raise WireError(f"reward: {reward:g} makes a sum that float32 cannot hold")
+            raise MessageError(f"reward: {reward:g} makes a sum that float32 cannot hold")
         if self.acted:
             self._reward += reward
             self.total_reward += reward
 
     def end(self, observation: Tree, truncated: bool) -> list[Trajectory]:
-        """The last observation of the episode; the rows that it completes: the last step's and the
-        boundary row.
+        """Ends the episode; returns the row of its last step and the boundary row.
 
         Args:
-          observation: what the last action led to.
-          truncated: the episode was cut off, by a time limit say, and has a future that counts
-            (discount 1); otherwise its task is over (discount 0).
+          observation: Last observation, which the last action led to.
+          truncated: True if the episode was cut off, by a time limit say, and has a future that
+            counts (discount 1); False if its task is over (discount 0).
         """
         last = (truncation if truncated else termination)(np.float32(self._reward), observation)
         before = self._policy_step
@@ -81,8 +96,11 @@ class EpisodeRecorder:
         return [*rows, boundary]
 
     def _follow(self, time_step: TimeStep) -> list[Trajectory]:
-        before, policy_step = self._time_step, self._policy_step
-        self._time_step, self._policy_step, self._reward = time_step, None, 0.0
+        before = self._time_step
+        policy_step = self._policy_step
+        self._time_step = time_step
+        self._policy_step = None
+        self._reward = 0.0
         if before is None or policy_step is None:
             return []
         return [jax.tree.map(np.asarray, make_row(before, policy_step, time_step))]

@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ..agents.on_policy import OnPolicyAgent
-from ..envs.environment import Environment
 from ..experiments.runners import make_replay
 from ..experiments.trained.agent import TrainedAgent
 from ..experiments.training.trainer import Trainer
-from .client import PolicyClient
 from .learning import Learning, OnPolicyLearning, ReplayLearning
 from .server import run_server
 from .service import PolicyService
@@ -102,46 +99,3 @@ def make_learning(trainer: Trainer) -> Learning:
         importance_exponent=config.importance_exponent,
         max_backlog=max(16, config.updates_per_iteration),
     )
-
-
-def remote_returns(
-    env: Environment,
-    client: PolicyClient,
-    num_episodes: int = 1,
-    *,
-    seed: int = 0,
-    training_enabled: bool | None = None,
-    on_episode: Callable[[int, float], Any] | None = None,
-) -> np.ndarray:
-    """The returns of episodes in which a server chooses the actions, float64 `[num_episodes]`.
-
-    Args:
-      env: a host environment, unbatched, that observes what the server is to be sent.
-      client: of the server.
-      num_episodes: how many.
-      seed: of the environment in the first episode, one more in each after it: those of
-        `Trainer.evaluate`, up to ten.
-      training_enabled: see `PolicyClient.start_episode`.
-      on_episode: called with the number and the return of each.
-
-    Raises:
-      ValueError: an environment of several, or no episode wanted.
-      PolicyServerError: the server refuses, for its agent is of another environment, say.
-    """
-    if env.num_envs is not None or num_episodes < 1:
-        raise ValueError(
-            f"expected an unbatched environment and at least 1 episode, got {env.num_envs=}, "
-            f"{num_episodes=}"
-        )
-    returns, spec = np.zeros(num_episodes), env.specs.action
-    for i in range(num_episodes):
-        time_step, episode = env.reset(seed + i), client.start_episode(training_enabled)
-        while not time_step.is_last():
-            action = client.get_action(episode, time_step.observation)
-            time_step = env.step(jax.tree.map(lambda s, a: np.asarray(a, s.dtype), spec, action))
-            client.log_returns(episode, float(time_step.reward))
-            returns[i] += float(time_step.reward)
-        client.end_episode(episode, time_step.observation, truncated=bool(time_step.discount))
-        if on_episode is not None:
-            on_episode(i, returns[i])
-    return returns

@@ -1,9 +1,5 @@
-"""How a served policy learns: what the learner thread of a `PolicyService` asks of an algorithm's
-half of training.
-"""
+"""Learning from the episodes of clients: from replay, or from recent segments on policy."""
 
-import collections
-import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,7 +8,7 @@ import numpy as np
 
 from ..agents.agent import Agent, TrainState
 from ..agents.on_policy import OnPolicyAgent
-from ..envs.types import Array, Trajectory, Tree
+from ..envs.types import Array, Trajectory
 from ..learners.learner import Learner
 from ..learners.on_policy_scan import learn
 from ..learners.prioritised import replay_update
@@ -212,89 +208,3 @@ class OnPolicyLearning:
         self.num_updates += 1
         self._segments, self._open = [], {}
         return True
-
-
-class LearnerThread:
-    """Feeds a `Learning` and publishes its parameters, beside whoever acts with them.
-
-    Args:
-      learning: is used by this thread alone.
-      publish: called with (version, parameters for acting) after updates; the version counts
-        updates.
-
-    Attributes:
-      error: what ended it, if something went wrong; acting goes on with the parameters last
-        published.
-    """
-
-    def __init__(self, learning: Learning, publish: Callable[[int, Tree], None]):
-        self.learning = learning
-        self.error: Exception | None = None
-        self._publish = publish
-        # Copies: the next update donates the state they are part of.
-        self._params = jax.jit(
-            lambda state: jax.tree.map(jax.numpy.copy, learning.agent.policy_params(state))
-        )
-        self._queue: collections.deque[tuple[int, list[Trajectory], int]] = collections.deque()
-        self._queued_steps, self._stopping = 0, False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
-
-    def start(self) -> None:
-        """Publishes the parameters to begin with, and starts to learn."""
-        self._publish_state()
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the update under way; rows that still wait are added."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join()
-
-    def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
-        """Hands over consecutive rows of a stream; does not wait."""
-        if self.error is None:
-            with self._changed:
-                self._queue.append((stream, rows, version))
-                self._queued_steps += sum(not row.is_last() for row in rows)
-                self._changed.notify()
-
-    @property
-    def behind(self) -> bool:
-        """Whether training episodes are to wait for it."""
-        with self._changed:
-            return (
-                self.error is None
-                and self.learning.backlog(self._queued_steps) > self.learning.max_backlog
-            )
-
-    def _run(self) -> None:
-        try:
-            while self._take():
-                updates = 0
-                while not self._stopping and self.learning.advance():
-                    updates += 1
-                    if updates % 8 == 0:  # of many: let those who act see some
-                        self._publish_state()
-                        self._drain()
-                if updates % 8:
-                    self._publish_state()
-        except Exception as error:  # the thread ends; health tells
-            self.error = error
-
-    def _publish_state(self) -> None:
-        self._publish(self.learning.num_updates, self._params(self.learning.state))
-
-    def _take(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping)
-        self._drain()
-        return not self._stopping
-
-    def _drain(self) -> None:
-        while self._queue:
-            stream, rows, version = self._queue.popleft()
-            self.learning.add(stream, rows, version)
-            with self._changed:
-                self._queued_steps -= sum(not row.is_last() for row in rows)

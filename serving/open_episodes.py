@@ -1,7 +1,6 @@
-"""The episodes that clients have open: whose turn it is, which stream their rows belong to, and
-which were left behind.
-"""
+"""The episodes that clients have open: turns, streams of rows, and episodes left behind."""
 
+import asyncio
 import collections
 import contextlib
 import dataclasses
@@ -15,22 +14,22 @@ import numpy as np
 
 from ..envs.types import Tree
 from .episodes import EpisodeRecorder
-from .wire import RequestError
+from .messages import RequestError
 
 
 @dataclasses.dataclass(eq=False)
 class OpenEpisode:
-    """One of them.
+    """An open episode.
 
     Attributes:
-      number: of the episodes before it.
-      training: whether it is learned from.
-      stream: that its rows belong to, if it is learned from.
-      policy_state: the policy's memory.
-      version: of the parameters that chose its newest action.
-      last_seen: when its client was last heard of, by `time.monotonic`.
-      recorder: makes its rows.
-      busy: a call of it is under way.
+      number: Number of episodes that were started before it.
+      training: True if it is learned from.
+      stream: Stream that its rows belong to, if it is learned from.
+      policy_state: Recurrent state of the policy.
+      version: Version of the parameters that chose its newest action.
+      last_seen: Time of its client's last call, by `time.monotonic`.
+      recorder: Recorder of its rows.
+      busy: True during a call of it.
     """
 
     number: np.int32
@@ -44,12 +43,17 @@ class OpenEpisode:
 
 
 class OpenEpisodes:
-    """Open episodes by their ids. A stream is that of one episode at a time; the next takes the
-    lowest that is free.
+    """Holds the open episodes by their ids.
+
+    A stream belongs to one episode at a time; the next episode takes the lowest that is free.
 
     Args:
-      episode_timeout: seconds after which an idle episode is freed: its client has gone.
-      max_episodes: the most that may be open.
+      episode_timeout: Seconds after which an idle episode is freed, since its client has gone.
+      max_episodes: Greatest number of open episodes.
+
+    Attributes:
+      num_finished: Number of episodes that have ended.
+      num_expired: Number of episodes that were freed.
 
     Raises:
       ValueError: if a number is out of range.
@@ -60,20 +64,28 @@ class OpenEpisodes:
             raise ValueError(
                 f"episodes: expected both above 0, got {episode_timeout=}, {max_episodes=}"
             )
-        self.episode_timeout, self.max_episodes = episode_timeout, max_episodes
-        self.num_finished = self.num_expired = 0
+        self.episode_timeout = episode_timeout
+        self.max_episodes = max_episodes
+        self.num_finished = 0
+        self.num_expired = 0
         self._open: dict[str, OpenEpisode] = {}
         self._counts = {True: 0, False: 0}
-        self._num_started = self._num_streams = 0
+        self._num_started = 0
+        self._num_streams = 0
         self._free_streams: list[int] = []
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=100)
 
     def count(self, training: bool) -> int:
-        """How many that are learned from, or are not, are open."""
+        """Returns the number of open episodes that are learned from, or of those that are not."""
         return self._counts[training]
 
     def start(self, training: bool, policy_state: Tree, version: int) -> str:
-        """The id of a new episode.
+        """Starts an episode and returns its id.
+
+        Args:
+          training: True to learn from it.
+          policy_state: Initial recurrent state of the policy.
+          version: Version of the parameters that act now.
 
         Raises:
           RequestError: 429 if too many are open.
@@ -82,7 +94,8 @@ class OpenEpisodes:
             raise RequestError(
                 429, f"{len(self._open)} episodes are open, the most there may be; end some first"
             )
-        episode_id, number = uuid.uuid4().hex, np.int32(self._num_started & 0x7FFFFFFF)
+        episode_id = uuid.uuid4().hex
+        number = np.int32(self._num_started & 0x7FFFFFFF)
         stream = self._take_stream() if training else None
         self._open[episode_id] = OpenEpisode(number, training, stream, policy_state, version)
         self._num_started += 1
@@ -90,7 +103,7 @@ class OpenEpisodes:
         return episode_id
 
     def find(self, episode_id: str) -> OpenEpisode:
-        """An open episode, whose client has been heard of now.
+        """Returns an open episode, and notes that its client has called.
 
         Raises:
           RequestError: 404 if it is not open.
@@ -99,30 +112,28 @@ class OpenEpisodes:
         if episode is None:
             raise RequestError(
                 404,
-                f"no episode {episode_id[:40]!r} is open; it has ended, or was idle for "
-                f"{self.episode_timeout:g} seconds, or "
-                "never was: start one",
+                f"no episode {episode_id[:40]!r} is open; it has ended, was idle for "
+                f"{self.episode_timeout:g} seconds, or was never started: start one",
             )
         episode.last_seen = time.monotonic()
         return episode
 
     @contextlib.contextmanager
     def turn(self, episode_id: str) -> Iterator[OpenEpisode]:
-        """An open episode, for one call of it at a time.
+        """Gives an open episode to one call at a time.
 
         Raises:
-          RequestError: 404 if it is not open, 409 while another call of it is under way.
+          RequestError: 404 if it is not open, 409 during another call of it.
         """
         episode = self.find(episode_id)
         if episode.busy:
-            raise RequestError(
-                409, "another call of this episode is under way; wait for its answer"
-            )
+            raise RequestError(409, "another call of this episode is running; wait for its answer")
         episode.busy = True
         try:
             yield episode
         finally:
-            episode.busy, episode.last_seen = False, time.monotonic()
+            episode.busy = False
+            episode.last_seen = time.monotonic()
 
     def finish(self, episode_id: str) -> None:
         """Ends an episode that has had its last observation."""
@@ -131,15 +142,22 @@ class OpenEpisodes:
         self.num_finished += 1
 
     def expire(self) -> None:
-        """Frees the episodes whose clients have not been heard of for `episode_timeout` seconds."""
+        """Frees the episodes whose clients have not called for `episode_timeout` seconds."""
         oldest = time.monotonic() - self.episode_timeout
         for episode_id in [i for i, e in self._open.items() if e.last_seen < oldest and not e.busy]:
             self._free(episode_id)
             self.num_expired += 1
 
+    async def expire_for_ever(self) -> None:
+        """Calls `expire` again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(min(self.episode_timeout / 4, 10.0))
+            self.expire()
+
     def health(self) -> dict[str, Any]:
-        """Numbers for a monitor; the means are over the last 100 episodes that ended, None before
-        the first.
+        """Returns numbers for a monitor, as JSON.
+
+        The means are over the last 100 episodes that ended, and None before the first.
         """
         return {
             "episodes_open": len(self._open),

@@ -1,15 +1,12 @@
-"""A policy as a service: episodes that happen elsewhere, answered in batches, and learned from. No
-HTTP here.
-"""
+"""A policy as a service: it answers and learns from episodes that happen elsewhere. No HTTP here."""
 
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,27 +16,16 @@ from ..envs.preprocessing import Preprocessor
 from ..envs.specs import zeros
 from ..envs.time_step import restart
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
-from . import wire
-from .batching import ActionBatcher, ActionRequest
-from .learning import LearnerThread, Learning
+from .batching import Act, ActionBatcher, ActionRequest
+from .encoding import pack_arrays
+from .episodes import LoggedAction
+from .learner_thread import LearnerThread
+from .learning import Learning
+from .messages import RequestError, raw_observations
 from .open_episodes import OpenEpisode, OpenEpisodes
-from .wire import RequestError
+from .parameters import named_arrays
 
 _log = logging.getLogger(__name__)
-_PATIENCE = (
-    30.0  # seconds that a training episode waits for the learner, before it is told to come again
-)
-
-
-class LoggedAction(NamedTuple):
-    """An action that somebody else chose: on what, what the policy would have stored with it, and
-    what it earned so far.
-    """
-
-    observation: Tree
-    action: Tree
-    policy_info: Tree | None = None
-    reward: float = 0.0
 
 
 class PolicyService:
@@ -49,23 +35,32 @@ class PolicyService:
             episode = service.start_episode()
             action, version = await service.get_action(episode, observation)
 
-    Training episodes act with `agent.collect_policy` and their rows go to `learning`, on a thread
-    of its own; others act with `agent.policy`. Observations and actions are NumPy trees that were
-    checked against the specs (`wire.from_json`), and preprocessed.
+    Training episodes act with `agent.collect_policy`, and their rows go to `learning` on a thread
+    of its own; the others act with `agent.policy`. Observations and actions are NumPy trees that
+    were checked against the specs (`messages.parse`), and preprocessed.
 
     Args:
-      agent: what to serve.
-      state: its state; None with `learning`, which has its own.
-      learning: how it learns (`ReplayLearning`, `OnPolicyLearning`); None: it does not.
-      key: typed key of the policies' draws; an action's depends on its episode's number and its
-        step alone.
-      max_batch_size, max_wait, exact: of the batches; see `ActionBatcher`.
-      episode_timeout: seconds after which an idle episode is freed: its client has gone.
-      max_episodes: the most that may be open.
-      act: in place of the compiled policy call; see `ActionBatcher`.
-      preprocessor: what the agent's environment has (`Trainer.preprocessor`): clients then send
-        what gymnasium's environments return, discrete values counted from 0, and it is preprocessed
-        here.
+      agent: Agent to serve.
+      state: State of the agent; None with `learning`, which has its own.
+      learning: Learning from the clients' episodes (`ReplayLearning`, `OnPolicyLearning`); None
+        to serve without.
+      key: Typed random key of the policies' draws; the draw of an action depends on the number of
+        its episode and its step alone.
+      max_batch_size: Greatest number of requests in a batch, a power of two; see `ActionBatcher`.
+      max_wait: Seconds that a batch waits for more requests; see `ActionBatcher`.
+      exact: False to compute batches at once; see `ActionBatcher`.
+      episode_timeout: Seconds after which an idle episode is freed, since its client has gone.
+      max_episodes: Greatest number of open episodes.
+      act: Function in place of the compiled policy call, for tests; see `ActionBatcher`.
+      preprocessor: Preprocessor of the agent's environment (`Trainer.preprocessor`). Clients then
+        send what gymnasium's environments return, with discrete values counted from 0, and it is
+        preprocessed here.
+
+    Attributes:
+      observation_spec: Spec of the observations that clients send.
+      preprocess: Function from such an observation to one of the agent's.
+      info_spec: Spec of what the agent's collect policy stores with each action.
+      num_steps: Number of actions so far.
 
     Raises:
       ValueError: if neither or both of `state` and `learning` are given, or a number is out of
@@ -84,39 +79,31 @@ class PolicyService:
         exact: bool = True,
         episode_timeout: float = 600.0,
         max_episodes: int = 10_000,
-        act: Any = None,
+        act: Act | None = None,
         preprocessor: Preprocessor | None = None,
     ):
         if (state is None) == (learning is None):
             raise ValueError(
                 "PolicyService: expected either a state to serve, or learning, which has one"
             )
-        self.agent, self.learning = agent, learning
-        self.preprocess: Callable[[Tree], Tree] = (
-            (lambda tree: tree) if preprocessor is None else preprocessor.from_raw
-        )
-        self.observation_spec: Tree = (
-            agent.specs.observation if preprocessor is None else preprocessor.raw_spec
-        )
+        self.agent = agent
+        self.learning = learning
+        self.observation_spec, self.preprocess = raw_observations(agent, preprocessor)
+        # Evolution strategies have no rows, and no spec of them.
+        has_rows = hasattr(agent, "collect_data_spec")
+        self.info_spec: Tree = agent.collect_data_spec.policy_info if has_rows else ()
         self.num_steps = 0
         self._state = state
-        self._published: tuple[int, Tree] = (
-            0,
-            None if state is None else agent.policy_params(state),
-        )
+        self._published = (0, None if state is None else agent.policy_params(state))
         self._learner = None if learning is None else LearnerThread(learning, self._publish)
         self._episodes = OpenEpisodes(episode_timeout, max_episodes)
         self._packed: tuple[int, bytes] = (-1, b"")
-        # evolution strategies have no rows, and no spec of them
-        self.info_spec: Tree = (
-            agent.collect_data_spec.policy_info if hasattr(agent, "collect_data_spec") else ()
-        )
         self._executor = ThreadPoolExecutor(1, "policy")
         key = jax.random.key(0) if key is None else key
         self._batchers = {
             training: ActionBatcher(
                 agent.collect_policy if training else agent.policy,
-                self._newest,
+                lambda: self._published,
                 key,
                 self._executor,
                 max_batch_size=max_batch_size,
@@ -127,18 +114,17 @@ class PolicyService:
             )
             for training in ((False,) if learning is None else (False, True))
         }
-        self._tasks: list[asyncio.Task] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "PolicyService":
         if self._learner is not None:
             self._learner.start()
+        loop = asyncio.get_running_loop()
         example = restart(zeros(self.agent.specs.observation))
         for batcher in self._batchers.values():
-            await asyncio.get_running_loop().run_in_executor(
-                self._executor, batcher.warm_up, example
-            )
+            await loop.run_in_executor(self._executor, batcher.warm_up, example)
         self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
-        self._tasks.append(asyncio.create_task(self._expire_for_ever()))
+        self._tasks.append(asyncio.create_task(self._episodes.expire_for_ever()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,25 +137,25 @@ class PolicyService:
 
     @property
     def state(self) -> TrainState:
-        """The agent's state; with learning, ask once the service has stopped."""
+        """The agent's state; with learning, read it once the service has stopped."""
         state = self._state if self.learning is None else self.learning.state
         assert state is not None
         return state
 
     @property
     def version(self) -> int:
-        """Of the parameters that act now: the updates since the service began."""
+        """The version of the parameters that act now: updates since the service began."""
         return self._published[0]
 
-    # -- what clients ask
-
     def start_episode(self, training_enabled: bool | None = None) -> str:
-        """The id of a new episode; `training_enabled=None`: it is learned from if the service
-        learns.
+        """Starts an episode and returns its id.
+
+        Args:
+          training_enabled: True to learn from the episode; None to do so if the service learns.
 
         Raises:
-          RequestError: 409 if it is to be learned from and the service does not learn; 429 if too
-            many are open.
+          RequestError: 409 if the service does not learn but should; 429 if too many episodes are
+            open.
         """
         training = self.learning is not None if training_enabled is None else training_enabled
         if training and self._learner is None:
@@ -188,8 +174,9 @@ class PolicyService:
         return self._episodes.start(training, policy_state, self.version)
 
     def describe(self, episode_id: str) -> dict[str, Any]:
-        """The id of an open episode, whether it is learned from, and the version of the parameters
-        that act now.
+        """Returns the answer for a new episode, as JSON.
+
+        It holds the episode's id, if it is learned from, and the version of the parameters.
         """
         return {
             "episode_id": episode_id,
@@ -198,10 +185,15 @@ class PolicyService:
         }
 
     async def get_action(self, episode_id: str, observation: Tree) -> tuple[Tree, int]:
-        """The policy's action on an observation, and the version of the parameters that chose it.
+        """Returns the policy's action, and the version of the parameters that chose it.
+
+        Args:
+          episode_id: Id of the episode.
+          observation: Observation to act on.
 
         Raises:
-          RequestError: 404 for an unknown episode, 409 while another call of it is under way.
+          RequestError: 404 for an unknown episode, 409 during another call of it, 429 if the
+            learner is too far behind.
         """
         async with self._turn(episode_id) as episode:
             time_step = self._observe(episode, observation)
@@ -213,42 +205,47 @@ class PolicyService:
     async def log_actions(
         self, episode_id: str, actions: Sequence[LoggedAction], version: int | None = None
     ) -> None:
-        """Takes down actions that were chosen elsewhere; `version` is that of the parameters which
-        chose them.
+        """Records actions that were chosen elsewhere.
+
+        Args:
+          episode_id: Id of the episode.
+          actions: Actions in order.
+          version: Version of the parameters that chose them; None for the present one.
 
         Raises:
-          RequestError: as `get_action`, and 422 if the agent learns from what its policy stores,
-            and this is missing.
+          RequestError: as `get_action`, and 422 if the agent learns from what its policy stores and
+            this is missing.
         """
         async with self._turn(episode_id) as episode:
             needed = episode.training and jax.tree.leaves(self.info_spec)
             if needed and any(logged.policy_info is None for logged in actions):
-                told = jax.tree.map(str, self.info_spec)
                 raise RequestError(
-                    422, f"policy_info: expected {told}, from which {type(self.agent).__name__} learns, got none; let the "
-                    "server or PolicyClient(inference='local') choose the actions, or turn "
-                    "training off"
-                )  # fmt: skip
+                    422,
+                    f"policy_info: expected {jax.tree.map(str, self.info_spec)}, from which "
+                    f"{type(self.agent).__name__} learns, got none; let the server or "
+                    "LocalPolicyClient choose the actions, or turn training off",
+                )
             for logged in actions:
                 time_step = self._observe(episode, logged.observation)
                 episode.version = self.version if version is None else version
                 if jax.tree.leaves(episode.policy_state):  # a memory goes on, whoever acts
                     await self._ask(episode, time_step)
-                info = (
-                    logged.policy_info
-                    if needed
-                    else jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self.info_spec)
-                )
+                info = logged.policy_info if needed else zeros(self.info_spec)
                 episode.recorder.act(PolicyStep(logged.action, (), info))
                 episode.recorder.reward(logged.reward)
                 self.num_steps += 1
 
     def log_returns(self, episode_id: str, reward: float, info: Any = None) -> None:
-        """Adds to what the last action earned; `info` is written to the log, at level DEBUG.
+        """Adds to the reward of the last action.
+
+        Args:
+          episode_id: Id of the episode.
+          reward: Reward.
+          info: Note for the log, at level DEBUG.
 
         Raises:
-          RequestError: 404 for an unknown episode, 409 while another call of it is under way.
-          WireError: the sum is more than float32 can hold.
+          RequestError: 404 for an unknown episode, 409 during another call of it.
+          MessageError: if the sum is more than float32 can hold.
         """
         with self._episodes.turn(episode_id) as episode:
             episode.recorder.reward(reward)
@@ -258,8 +255,12 @@ class PolicyService:
     async def end_episode(
         self, episode_id: str, observation: Tree, truncated: bool = False
     ) -> None:
-        """The last observation: the task is over, or (`truncated`) was cut off, by a time limit
-        say.
+        """Ends an episode.
+
+        Args:
+          episode_id: Id of the episode.
+          observation: Last observation.
+          truncated: True if the episode was cut off, by a time limit say, before its task was over.
 
         Raises:
           RequestError: as `get_action`.
@@ -269,59 +270,37 @@ class PolicyService:
             self._episodes.finish(episode_id)
 
     def parameters(self) -> tuple[int, bytes]:
-        """The version and the arrays of the parameters that act now (`wire.pack_arrays`), for
-        clients that act themselves.
-        """
+        """Returns the version and the arrays (`.npz`) of the parameters that act now."""
         version, params = self._published
         if self._packed[0] != version:
-            self._packed = (version, wire.pack_arrays(jax.device_get(params)))
+            self._packed = (version, pack_arrays(named_arrays(jax.device_get(params))))
         return self._packed
 
     def health(self) -> dict[str, Any]:
-        """What a monitor wants to know; plain JSON. `return_mean` is over the last 100 episodes
-        that ended.
-        """
-        learner = self._learner
-        requests, batches = (
-            sum(getattr(b, name) for b in self._batchers.values())
-            for name in ("num_requests", "num_batches")
-        )
-        report: dict[str, Any] = {
+        """Returns numbers for a monitor, as JSON; `return_mean` is of the last 100 episodes."""
+        requests = sum(batcher.num_requests for batcher in self._batchers.values())
+        batches = sum(batcher.num_batches for batcher in self._batchers.values())
+        report = {
             "status": "serving",
             "agent": type(self.agent).__name__,
             "version": self.version,
             **self._episodes.health(),
             "num_steps": self.num_steps,
             "batch_size_mean": round(requests / batches, 2) if batches else None,
-            "learning": learner is not None and learner.error is None,
+            "learning": False,
         }
-        if learner is not None:
-            report |= {
-                "num_updates": learner.learning.num_updates,
-                "updates_owed": learner.learning.backlog(),
-            }
-            report |= {} if learner.error is None else {"learning_error": repr(learner.error)}
-        return report
-
-    # -- inside
+        return report if self._learner is None else report | self._learner.health()
 
     def _publish(self, version: int, params: Tree) -> None:
-        self._published = (
-            version,
-            params,
-        )  # one assignment: a batch sees the old ones or the new ones
-
-    def _newest(self) -> tuple[int, Tree]:
-        return self._published
+        # One assignment: a batch sees the old ones or the new ones.
+        self._published = (version, params)
 
     @contextlib.asynccontextmanager
     async def _turn(self, episode_id: str) -> AsyncIterator[OpenEpisode]:
-        """One call of an episode at a time; those of training episodes wait until the learner has
-        caught up.
-        """
+        """Gives an episode for one call of it; training episodes wait for the learner first."""
         with self._episodes.turn(episode_id) as episode:
-            if episode.training:
-                await self._wait_for_learner()
+            if episode.training and self._learner is not None:
+                await self._learner.wait()
             yield episode
 
     def _observe(self, episode: OpenEpisode, observation: Tree) -> TimeStep:
@@ -340,19 +319,3 @@ class PolicyService:
     def _learn(self, episode: OpenEpisode, rows: list[Trajectory]) -> None:
         if rows and episode.stream is not None and self._learner is not None:
             self._learner.add(episode.stream, rows, episode.version)
-
-    async def _wait_for_learner(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while self._learner is not None and self._learner.behind:
-            if time.monotonic() > deadline:
-                owed = self._learner.learning.backlog()
-                raise RequestError(
-                    429,
-                    f"the learner is {owed} updates behind; try again, or lower updates_per_step",
-                )
-            await asyncio.sleep(0.002)
-
-    async def _expire_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(min(self._episodes.episode_timeout / 4, 10.0))
-            self._episodes.expire()

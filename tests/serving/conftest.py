@@ -4,7 +4,7 @@ import jax
 import optax
 import pytest
 
-from jax_agents import agents, networks
+from jax_agents import agents, drivers, envs, networks, policies
 from jax_agents.envs import classic
 
 
@@ -27,3 +27,13 @@ def ppo():
     )
     agent = agents.PpoAgent(specs, network, optax.adam(1e-3))
     return agent, jax.jit(agent.init)(jax.random.key(0))
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """300 rows of one stream of CartPole, of random actions."""
+    env = envs.gym.make("CartPole-v1")
+    rows = []
+    policy = policies.RandomPolicy(env.specs.action)
+    drivers.Driver(env, policy, [rows.append], key=jax.random.key(0), seed=0).run(num_rows=300)
+    return rows

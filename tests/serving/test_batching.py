@@ -85,8 +85,11 @@ def test_mapped_values_equal_unbatched_ones_where_vectorised_ones_do_not(dqn):
     agent, state = dqn
     params, wanted = agent.policy_params(state), requests(64)
 
-    @dataclasses.dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True, eq=False)
     class Values:
+        def initial_state(self, batch_shape=()):
+            return ()
+
         def action(self, params, time_step, state, key):
             return PolicyStep(agent.q_values(params, time_step.observation))
 
@@ -229,3 +232,17 @@ def test_compiles_for_powers_of_two_only(dqn, executor):
 def test_numbers_out_of_range(executor, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         ActionBatcher(None, lambda: (0, None), None, executor, **arguments)
+
+
+def test_a_policy_in_plain_python_is_refused(executor):
+    """Compiled, it would run once and never again."""
+
+    class Rule:
+        def initial_state(self, batch_shape=()):
+            return ()
+
+        def action(self, params, time_step, state=(), key=None):
+            return PolicyStep(np.int32(time_step.observation[0] > 0))
+
+    with pytest.raises(TypeError, match="Rule is a policy in plain Python"):
+        ActionBatcher(Rule(), lambda: (0, None), jax.random.key(0), executor)

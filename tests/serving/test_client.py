@@ -14,6 +14,7 @@ import pytest
 
 from jax_agents import agents, envs, evaluation, networks, replay
 from jax_agents.serving import (
+    LocalPolicyClient,
     OnPolicyLearning,
     PolicyClient,
     PolicyServerError,
@@ -47,10 +48,8 @@ def play(client, seed, **start):
 
 def test_remote_and_local_inference_act_as_evaluation_does(dqn, address):
     agent, state = dqn
-    remote, local = (
-        PolicyClient(address),
-        PolicyClient(address, inference="local", agent=agent, log_every=5),
-    )
+    remote = PolicyClient(address)
+    local = LocalPolicyClient(address, agent, log_every=5)
     expected = evaluation.compute_returns(
         envs.gym.make("CartPole-v1"), agent.policy, 1, agent.policy_params(state), seed=3
     )
@@ -74,10 +73,9 @@ def test_a_dqn_learns_from_its_clients(dqn, inference):
     )
     service = PolicyService(agent, learning=learning, max_batch_size=1)
     with serve_in_background(service) as address:
-        local = (
-            {"inference": "local", "agent": agent, "log_every": 4} if inference == "local" else {}
-        )
-        client = PolicyClient(address, **local)
+        client = PolicyClient(address)
+        if inference == "local":
+            client = LocalPolicyClient(address, agent, log_every=4)
         steps = sum(len(play(client, seed)[0]) for seed in range(4))
         episode = client.start_episode()
         client.log_action(episode, np.zeros(4), 1)
@@ -107,7 +105,7 @@ def test_local_inference_of_an_on_policy_agent_sends_log_probabilities(ppo):
         key=jax.random.key(0),
     )
     with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
-        client = PolicyClient(address, inference="local", agent=agent, log_every=3)
+        client = LocalPolicyClient(address, agent, log_every=3)
         play(client, seed=0)
         play(client, seed=1)
         health = client.health()
@@ -153,21 +151,13 @@ def test_a_connection_that_was_closed_is_opened_again(address):
     assert client.health()["status"] == "serving"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("127.0.0.1:8000",), "address: expected one such as http"),
-        (("http://h", None, "near"), "expected 'remote' or 'local'"),
-        (("http://h", None, "local"), "local inference needs agent"),
-    ],
-)
-def test_arguments(arguments, told):
-    with pytest.raises(ValueError, match=told):
-        PolicyClient(*arguments)
+def test_an_address_that_is_none():
+    with pytest.raises(ValueError, match="address: expected one such as http"):
+        PolicyClient("127.0.0.1:8000")
 
 
 def test_another_agents_parameters(ppo, address):
-    client = PolicyClient(address, inference="local", agent=ppo[0])
+    client = LocalPolicyClient(address, ppo[0])
     with pytest.raises(ValueError, match="not those of this client's agent: params/actor_value"):
         client.get_action(client.start_episode(), np.zeros(4))
 
@@ -205,7 +195,7 @@ def test_a_served_dqn_learns_cartpole():
         agent, agent.init(jax.random.key(0)), buffer, batch_size=128, updates_per_step=1.0
     )
     with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
-        client, seed = PolicyClient(address, inference="local", agent=agent, log_every=8), 0
+        client, seed = LocalPolicyClient(address, agent, log_every=8), 0
         while client.health()["num_steps"] < 20_000:
             play(client, seed)
             seed += 1

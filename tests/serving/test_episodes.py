@@ -7,7 +7,7 @@ import pytest
 from jax_agents import drivers, envs, policies
 from jax_agents.envs.types import PolicyStep
 from jax_agents.serving import EpisodeRecorder
-from jax_agents.serving.wire import WireError
+from jax_agents.serving.messages import MessageError
 
 
 def observation(x):
@@ -103,6 +103,6 @@ def test_rewards_that_float32_cannot_hold():
     recorder.observe(observation(0.0))
     recorder.act(PolicyStep(np.int32(0)))
     recorder.reward(3e38)
-    with pytest.raises(WireError, match="float32 cannot hold"):
+    with pytest.raises(MessageError, match="float32 cannot hold"):
         recorder.reward(3e38)
     assert recorder.end(observation(1.0), False)[0].reward == np.float32(3e38)

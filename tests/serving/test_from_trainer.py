@@ -15,6 +15,7 @@ from jax_agents.experiments import DqnConfig, Trainer
 from jax_agents.experiments.configs.policy_gradient import PpoConfig
 from jax_agents.experiments.trained import run_folder
 from jax_agents.serving import (
+    LocalPolicyClient,
     OnPolicyLearning,
     PolicyClient,
     PolicyServerError,
@@ -22,7 +23,8 @@ from jax_agents.serving import (
     ReplayLearning,
     serve_in_background,
 )
-from jax_agents.serving.from_trainer import make_learning, make_service, remote_returns
+from jax_agents.serving.from_trainer import make_learning, make_service
+from jax_agents.serving.rollout import remote_returns
 
 CONFIG = DqnConfig(
     num_steps=400, warmup_steps=100, steps_per_report=200, hidden=(16,), steps_per_iteration=4
@@ -116,9 +118,7 @@ def test_a_preprocessed_environment_trains_and_serves_the_same_actions(tmp_path,
     with serve_in_background(make_service(trainer, max_batch_size=2)) as address:
         client = PolicyClient(address)
         assert client.specs()["observation"] == str(envs.DiscreteSpec(16))
-        local = PolicyClient(
-            address, inference="local", agent=trainer.agent, preprocessor=trainer.preprocessor
-        )
+        local = LocalPolicyClient(address, trainer.agent, preprocessor=trainer.preprocessor)
         for each in (client, local):
             episode = each.start_episode()
             assert [int(each.get_action(episode, tile)) for tile in range(16)] == expected

@@ -1,27 +1,12 @@
-"""Learning from served episodes: the ratio of updates to steps, segments of one version, and the
-thread.
-"""
-
-import threading
-import time
+"""Learning from served episodes: the ratio of updates to steps, and segments of one version."""
 
 import jax
 import numpy as np
 import pytest
 
-from jax_agents import drivers, envs, policies, replay
+from jax_agents import drivers, envs, replay
 from jax_agents.learners.on_policy_scan import learn
 from jax_agents.serving import OnPolicyLearning, ReplayLearning
-from jax_agents.serving.learning import LearnerThread
-
-
-@pytest.fixture(scope="module")
-def rows():
-    """300 rows of one stream of CartPole, of random actions."""
-    env, rows = envs.gym.make("CartPole-v1"), []
-    policy = policies.RandomPolicy(env.specs.action)
-    drivers.Driver(env, policy, [rows.append], key=jax.random.key(0), seed=0).run(num_rows=300)
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +26,6 @@ def replay_learning(dqn, **arguments):
         priority_exponent=arguments.pop("priority_exponent", None),
     )
     return ReplayLearning(agent, state, buffer, batch_size=8, **arguments)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("priority_exponent", [None, 0.6])
@@ -146,48 +124,3 @@ def test_a_gap_in_a_stream_begins_a_new_segment(ppo, on_policy_rows):
     assert learning.backlog() == 0 and learning.num_dropped == 3
     learning.add(0, on_policy_rows[7:8], 0)
     assert learning.backlog() == 1
-
-
-def test_the_thread_publishes_what_it_learned(dqn, rows):
-    learning, published = (
-        replay_learning(dqn, updates_per_step=1.0, warmup_steps=1, max_backlog=4),
-        [],
-    )
-    thread = LearnerThread(learning, lambda version, params: published.append((version, params)))
-    thread.start()
-    assert published[0][0] == 0
-    for row in rows[:60]:
-        wait_for(lambda: not thread.behind)
-        thread.add(0, [row], 0)
-    steps = sum(not row.is_last() for row in rows[:60])
-    wait_for(lambda: learning.num_updates >= steps - 2)
-    thread.stop()
-    versions = [version for version, _ in published]
-    assert versions == sorted(set(versions)) and versions[-1] == learning.num_updates
-    newest = learning.agent.policy_params(learning.state)
-    jax.tree.map(np.testing.assert_array_equal, published[-1][1], newest)
-    for _, params in published:  # none was donated to a later update
-        jax.block_until_ready(jax.tree.map(lambda x: x + 0, params))
-
-
-def test_the_thread_stops_with_updates_owed_and_keeps_rows(dqn, rows):
-    learning = replay_learning(dqn, updates_per_step=1000.0, warmup_steps=1)
-    thread = LearnerThread(learning, lambda version, params: None)
-    thread.start()
-    thread.add(0, rows[:50], 0)
-    wait_for(lambda: learning.num_updates > 0)
-    assert thread.behind
-    thread.stop()
-    assert learning.num_updates < 49_000
-    assert "learner" not in {t.name for t in threading.enumerate() if t.is_alive()}
-
-
-def test_an_error_ends_the_thread_and_is_told(dqn, rows):
-    learning = replay_learning(dqn, warmup_steps=1)
-    thread = LearnerThread(learning, lambda version, params: None)
-    thread.start()
-    thread.add(0, [rows[0]._replace(observation=np.zeros(3, np.float32))], 0)
-    wait_for(lambda: thread.error is not None)
-    assert "observation" in str(thread.error) and not thread.behind
-    thread.add(0, rows[:1], 0)
-    thread.stop()

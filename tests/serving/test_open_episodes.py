@@ -2,8 +2,8 @@
 
 import pytest
 
+from jax_agents.serving.messages import RequestError
 from jax_agents.serving.open_episodes import OpenEpisodes
-from jax_agents.serving.wire import RequestError
 
 
 def test_a_freed_stream_goes_to_the_next_episode_that_is_learned_from():

@@ -19,9 +19,9 @@ from jax_agents.serving import (
     PolicyService,
     ReplayLearning,
     RequestError,
-    wire,
 )
-from jax_agents.serving.local_client import fill
+from jax_agents.serving.encoding import unpack_arrays
+from jax_agents.serving.parameters import fill
 
 OBSERVATION = np.array([0.01, -0.02, 0.03, 0.04], np.float32)
 
@@ -312,7 +312,7 @@ def test_parameters_for_clients_that_act(dqn):
     async def play(service):
         version, data = service.parameters()
         assert service.parameters()[1] is data  # packed once
-        return version, wire.unpack_arrays(data)
+        return version, unpack_arrays(data)
 
     version, arrays = run(PolicyService(*dqn, act=constant), play)
     assert version == 0
@@ -335,7 +335,7 @@ def test_an_agent_without_rows_or_with_keys_among_its_parameters():
         return service.parameters()[1]
 
     state = agent.init(jax.random.key(0))
-    arrays = wire.unpack_arrays(run(PolicyService(agent, state, act=constant), play))
+    arrays = unpack_arrays(run(PolicyService(agent, state, act=constant), play))
     template = jax.eval_shape(agent.policy_params, state)
     filled = fill(template, arrays)
     assert filled["noise_key"] == agent.policy_params(state)["noise_key"]
