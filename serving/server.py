@@ -109,7 +109,8 @@ def _server(
     on_start = None if on_listening is None else lambda: on_listening(address)
     config = uvicorn.Config(
         make_app(service, token=token, max_body=max_body, on_start=on_start),
-        log_config=None,  # the program's: uvicorn's own would close the handlers that others have opened
+        # The program's logging: uvicorn's own would close the handlers that others have opened.
+        log_config=None,
         log_level="warning",
         access_log=False,
         timeout_keep_alive=75,  # longer than clients keep a connection that they do not use

@@ -1,4 +1,4 @@
-"""A policy as a service: it answers and learns from episodes that happen elsewhere. No HTTP here."""
+"""A policy as a service, which answers and learns from episodes elsewhere. No HTTP here."""
 
 import asyncio
 import contextlib

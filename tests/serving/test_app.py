@@ -254,10 +254,13 @@ class Generator:
         path = path.replace(
             "{episode_id}", self.random.choice([*self.episodes[-5:], "%00", "x" * 300, "..%2f"])
         )
-        if operation.get("parameters", [{}])[0].get("in") == "query" and self.random.random() < 0.7:
-            path += f"?newer_than={self.random.choice(['0', '-5', '1e3', '9' * 30, '', 'a%20b', '%ff'])}"
+        where = operation.get("parameters", [{}])[0].get("in")
+        if where == "query" and self.random.random() < 0.7:
+            versions = ["0", "-5", "1e3", "9" * 30, "", "a%20b", "%ff"]
+            path += f"?newer_than={self.random.choice(versions)}"
         elif self.random.random() < 0.1:
-            path += f"?{self.random.choice(['episode_id=x', 'body=1', 'where=', '&&=', 'self', '%ed%a0%80=%00'])}"
+            queries = ["episode_id=x", "body=1", "where=", "&&=", "self", "%ed%a0%80=%00"]
+            path += f"?{self.random.choice(queries)}"
         if "requestBody" not in operation:
             return operation["operationId"], method, path, None, {}
         schema = operation["requestBody"]["content"]["application/json"]["schema"]

@@ -2,6 +2,7 @@
 training; learning on.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -83,7 +84,15 @@ def test_a_preprocessed_environment_trains_and_serves_the_same_actions(tmp_path,
     """FrozenLake's tiles become one-hot codes: in training, in `rollout` and `compute_action`, and
     in the server.
     """
-    config = '{"hidden": [8], "warmup_steps": 60, "batch_size": 4, "steps_per_report": 80, "replay_capacity": 500, "dueling": true}'
+    settings = {
+        "hidden": [8],
+        "warmup_steps": 60,
+        "batch_size": 4,
+        "steps_per_report": 80,
+        "replay_capacity": 500,
+        "dueling": True,
+    }
+    config = json.dumps(settings)
     command = [
         "train",
         "--run",
