@@ -66,7 +66,8 @@ def total(x: Array, shards: Shards | None = None) -> Array:
     """
     if isinstance(shards, Shard):
         raise ValueError(
-            "an update that normalises over its batch cannot be split over a group's learners: "
-            "normalise the whole batch beforehand (PpoAgent(advantages='batch') does so in prepare)"
+            "an update that normalises over its batch cannot be split "
+            "over the learners of a group: normalise the whole batch beforehand "
+            "(PpoAgent(advantages='batch') does so in prepare)"
         )
     return jnp.sum(x) if shards is None else jax.lax.psum(jnp.sum(x), shards)
