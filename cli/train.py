@@ -22,7 +22,9 @@ def add_command(commands: Any, examples: str) -> None:
     )
     train.set_defaults(command=_train)
     train.add_argument(
-        "--run", metavar="NAME", help="the algorithm, such as DQN (see: jax-agents list)"
+        "--run",
+        metavar="NAME",
+        help="the algorithm, such as DQN (see: jax-agents list), or MODULE:CLASS of your own",
     )
     train.add_argument(
         "--env",

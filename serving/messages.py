@@ -148,7 +148,7 @@ def parse_number(value: Any, name: str) -> float:
 def raw_observations(
     agent: Agent, preprocessor: Preprocessor | None
 ) -> tuple[Tree, Callable[[Tree], Tree]]:
-    """Returns the spec of clients' observations, and the function that makes the agent's of them."""
+    """Returns the spec of clients' observations, and a function that makes the agent's of them."""
     if preprocessor is None:
         return agent.specs.observation, lambda observation: observation
     return preprocessor.raw_spec, preprocessor.from_raw

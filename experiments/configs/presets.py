@@ -1,6 +1,7 @@
 """The algorithms by name, and configurations from JSON with messages that say what was meant."""
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -140,14 +141,36 @@ PRESETS: dict[str, Preset] = {preset.config.algorithm: preset for preset in _ALL
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name.
+    """The preset of a name, or a configuration of a user's own.
+
+    Args:
+      name: Name in `PRESETS`, or "MODULE:CLASS" of a configuration that can be imported.
 
     Raises:
       ValueError: if there is none; the message has the nearest names.
     """
+    if ":" in name:
+        return _import_preset(name)
     if name not in PRESETS:
         raise ValueError(f"no algorithm {name!r}; {nearest(name, PRESETS)}")
     return PRESETS[name]
+
+
+def _import_preset(name: str) -> Preset:
+    module, _, attribute = name.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"no algorithm {name!r}: expected MODULE:CLASS of a configuration ({error})"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Config)):
+        raise ValueError(
+            f"no algorithm {name!r}: expected a class that derives from OffPolicyConfig or "
+            f"OnPolicyConfig, got {kind!r}"
+        )
+    make: Any = kind
+    return Preset(make(algorithm=name), (kind.__doc__ or name).splitlines()[0])
 
 
 def resolve(run: str | Config | type[Config]) -> Config:

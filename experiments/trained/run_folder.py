@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -30,7 +31,7 @@ def create_run_folder(parent: str | os.PathLike[str], algorithm: str, env: str) 
     """A new folder such as `parent/DQN_CartPole-v1_2026-01-31_12-00-00_1a2b`."""
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folder = Path(parent) / "_".join(
-        [algorithm, env.replace("/", "-").replace(":", "-"), now, uuid.uuid4().hex[:4]]
+        [*(re.sub("[/:]", "-", name) for name in (algorithm, env)), now, uuid.uuid4().hex[:4]]
     )
     folder.mkdir(parents=True)
     return folder

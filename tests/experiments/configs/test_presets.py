@@ -6,7 +6,7 @@ import pytest
 from jax_agents.envs.classic import CartPole, Pendulum
 from jax_agents.experiments import DqnConfig
 from jax_agents.experiments.configs import presets
-from jax_agents.experiments.configs.presets import make_config
+from jax_agents.experiments.configs.presets import find_preset, make_config
 from jax_agents.experiments.runners import make_loop
 
 
@@ -117,3 +117,36 @@ def test_a_configuration_knows_its_algorithm_which_is_no_setting(name):
     assert dataclasses.replace(config, num_steps=7).algorithm == name
     with pytest.raises(ValueError, match="no key 'algorithm'"):
         presets.make_config(name, {"algorithm": "PPO"})
+
+
+OWN = """
+import dataclasses
+
+from jax_agents.experiments import DqnConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnConfig(DqnConfig):
+    '''My own DQN.'''
+
+    double: bool = True
+"""
+
+
+def test_a_configuration_of_ones_own_by_module_and_class(tmp_path, monkeypatch):
+    (tmp_path / "own_configs.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "own_configs:OwnConfig"
+    config = make_config(name, {"gamma": 0.9})
+    assert (config.algorithm, config.gamma, config.double) == (name, 0.9, True)
+    assert type(config).__name__ == "OwnConfig"
+    assert find_preset(name).description == "My own DQN."
+    assert make_config(config.algorithm, config.settings()) == config
+
+
+@pytest.mark.parametrize(
+    "name", ["own_configs_missing:OwnConfig", "json:Missing", "json:dumps", ":OwnConfig"]
+)
+def test_what_is_no_configuration_is_named(name):
+    with pytest.raises(ValueError, match=f"no algorithm '{name}': expected"):
+        make_config(name, {})
