@@ -132,7 +132,8 @@ SAC = {
     + "test_a_snapshot_is_restored_and_a_learner_may_resume_from_before_it",
     "weights set, and the target network's with them": STATEFUL
     + "test_weights_go_in_alone_and_their_targets_follow",
-    "random actions first": PARALLEL + "test_random_actions_at_first_and_parameters_for_one_actor",
+    "random actions first": "drivers/test_collector.py::"
+    + "test_random_actions_at_first_and_parameters_for_one_actor",
     "newest weights, a slice at a time": PARALLEL + "test_staleness_is_reported_and_bounded",
     "a test worker": "examples/test_examples.py::test_in_this_process",
     "a ratio of steps and updates that holds": ACTORS

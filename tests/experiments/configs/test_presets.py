@@ -14,7 +14,8 @@ def test_values_from_json_get_the_types_of_the_keys():
     config = make_config(
         "DQN",
         json.loads(
-            '{"hidden": [8, 4], "learning_rate": 1, "num_steps": 5e3, "double": true, "priority_exponent": null}'
+            '{"hidden": [8, 4], "learning_rate": 1, "num_steps": 5e3, "double": true, '
+            '"priority_exponent": null}'
         ),
     )
     assert config == DqnConfig(
