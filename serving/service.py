@@ -1,4 +1,4 @@
-"""A policy as a service: it answers and learns from episodes that happen elsewhere. No HTTP here."""
+"""A policy as a service for episodes that happen elsewhere, without HTTP."""
 
 import asyncio
 import contextlib
