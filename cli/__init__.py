@@ -35,10 +35,17 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs; the exit status: 0, 1 (a full disk), 2 (a user's mistake), 130 (interrupted; saved)."""
+    """Runs the command and returns the exit status.
+
+    The status is 0; 1 for an error of the system, such as a full disk; 2 for a user's mistake; 130
+    after an interruption, before which a run is saved.
+
+    Args:
+      argv: Arguments of the command; None for those of the process.
+    """
     arguments = _parser().parse_args(argv)
     if "" not in sys.path:
-        # the working directory, where `--env MODULE:ID` finds a module of the user's
+        # The working directory, where `--env MODULE:ID` finds a module of the user's.
         sys.path.append("")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -50,36 +57,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except UserError as error:
-        print(f"jax-agents: error: {error}", file=sys.stderr)
-        return 2
+        return _report(error, 2)
     except ValueError as error:
         from ..envs.specs import SpecError
 
         if not isinstance(error, SpecError):
             raise
-        # the environment breaks what its spaces promise
-        print(f"jax-agents: error: {error}", file=sys.stderr)
-        return 2
+        return _report(error, 2)  # the environment breaks what its spaces promise
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():  # `jax-agents list | head`
+        if isinstance(error, BrokenPipeError) and _stdout_closed():  # `jax-agents list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        where = (
-            ""
-            if error.filename is None or str(error.filename) in str(error.strerror)
-            else f": {error.filename}"
-        )
-        print(f"jax-agents: error: {error.strerror or error}{where}", file=sys.stderr)
-        return 1
+        return _report(_explain(error), 1)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose other end is closed."""
+def _report(error: Exception | str, status: int) -> int:
+    print(f"jax-agents: error: {error}", file=sys.stderr)
+    return status
+
+
+def _explain(error: OSError) -> str:
+    """Returns the system's words and, unless they hold it, the name of the file."""
+    known = error.filename is None or str(error.filename) in str(error.strerror)
+    return f"{error.strerror or error}{'' if known else f': {error.filename}'}"
+
+
+def _stdout_closed() -> bool:
+    """True if standard output is a pipe whose other end is closed."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are told unasked
+    poll.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 

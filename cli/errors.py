@@ -1,17 +1,27 @@
-"""What a user got wrong, said in one line."""
+"""Errors that a user can put right, each in one line."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class UserError(Exception):
-    """What a user can put right; the message says how."""
+    """A mistake that a user can put right; the message says how."""
 
 
-def checked(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls what checks a user's input; its complaints become one line and exit status 2."""
+def checked(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Calls a function whose errors are a user's mistakes, and returns its result.
+
+    Args:
+      function: Function to call.
+      arguments: Arguments of the function.
+
+    Raises:
+      UserError: if the function refuses its arguments; the message is one line.
+    """
     from ..experiments.trained.run_folder import RunFolderError
     from ..learners.checkpoints import CheckpointError
 
@@ -29,7 +39,15 @@ def checked(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def read_json(text: str | None, option: str) -> dict[str, Any]:
-    """The object that an option gives as JSON, or as the name of a JSON file; {} for None."""
+    """Returns the object that an option gives as JSON, or as the name of a JSON file.
+
+    Args:
+      text: Value of the option; {} is returned for None.
+      option: Name of the option, for errors.
+
+    Raises:
+      UserError: if the value is neither.
+    """
     if text is None:
         return {}
     try:
@@ -49,7 +67,16 @@ def read_json(text: str | None, option: str) -> dict[str, Any]:
 
 
 def at_least(least: int, value: int | None, option: str) -> None:
-    """Raises a UserError if an option was given a smaller number."""
+    """Checks that the number of an option is not too small.
+
+    Args:
+      least: Smallest number.
+      value: Value of the option; None if it was not given.
+      option: Name of the option, for errors.
+
+    Raises:
+      UserError: if the number is smaller.
+    """
     if value is not None and value < least:
         raise UserError(
             f"{option}: expected {'0 or more' if least == 0 else f'at least {least}'}, got {value}"

@@ -1,12 +1,15 @@
-"""`jax-agents replay-server`: a Reverb server of its own."""
+"""The command `jax-agents replay-server`: a Reverb server in a process of its own."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .errors import UserError, checked
 
+if TYPE_CHECKING:
+    from ..replay.reverb.server import TableDescription
 
-def add_command(commands: Any) -> None:
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command and its options."""
     server = commands.add_parser(
         "replay-server", help="start a Reverb server that other processes write to and sample from"
@@ -42,7 +45,7 @@ def add_command(commands: Any) -> None:
         "--checkpoint-dir", metavar="FOLDER", help="save at the end, and load at the start"
     )
     server.add_argument(
-        "--checkpoint-seconds", type=float, metavar="SECONDS", help="save so often, too"
+        "--checkpoint-seconds", type=float, metavar="SECONDS", help="seconds between two more saves"
     )
     server.set_defaults(command=_replay_server)
 
@@ -50,32 +53,39 @@ def add_command(commands: Any) -> None:
 def _replay_server(arguments: argparse.Namespace) -> int:
     from ..replay.reverb import server
 
-    given = {
+    tables = _tables(arguments)
+    checked(
+        lambda: server.run(
+            tables,
+            port=arguments.port,
+            everywhere=arguments.everywhere,
+            checkpoint_dir=arguments.checkpoint_dir,
+            checkpoint_seconds=arguments.checkpoint_seconds,
+        )
+    )
+    return 0
+
+
+def _tables(arguments: argparse.Namespace) -> "list[TableDescription]":
+    """Returns the tables that the options describe, or those of the file of `--tables`."""
+    from ..replay.reverb import server
+
+    prioritized = arguments.sampler == "prioritized"
+    if arguments.priority_exponent is not None and not prioritized:
+        raise UserError("--priority-exponent: needs --sampler prioritized")
+    options = {
         "name": arguments.table,
         "capacity": arguments.capacity,
         "sequence_length": arguments.sequence_length,
         "stride": arguments.stride,
         "min_size": arguments.min_size,
+        "priority_exponent": arguments.priority_exponent,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    if arguments.priority_exponent is not None and arguments.sampler != "prioritized":
-        raise UserError("--priority-exponent: needs --sampler prioritized")
-    if arguments.sampler == "prioritized":
-        given["priority_exponent"] = (
-            0.6 if arguments.priority_exponent is None else arguments.priority_exponent
-        )
-    if arguments.tables is not None and (given or arguments.sampler):
+    given = {name: value for name, value in options.items() if value is not None}
+    if arguments.tables is None:
+        if prioritized:
+            given.setdefault("priority_exponent", 0.6)
+        return [checked(lambda: server.TableDescription(**given))]
+    if given or arguments.sampler:
         raise UserError("--tables describes the tables; leave out the options of a single one")
-    tables = (
-        checked(server.read_tables, arguments.tables)
-        if arguments.tables is not None
-        else [checked(lambda: server.TableDescription(**given))]
-    )
-    options = {
-        "port": arguments.port,
-        "everywhere": arguments.everywhere,
-        "checkpoint_dir": arguments.checkpoint_dir,
-        "checkpoint_seconds": arguments.checkpoint_seconds,
-    }
-    checked(lambda: server.run(tables, **options))
-    return 0
+    return checked(server.read_tables, arguments.tables)

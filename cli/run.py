@@ -44,6 +44,7 @@ def run_job(
     if folder is None:
         folder = run_folder.create_run_folder(out, params["run"], params["env"])
         trainer.set_run_folder(folder)
+    assert trainer.checkpointer is not None  # it has a folder
     if params["runner"] != "device":
         params = params | {"replay": trainer.replay_name}
     held = checked(run_folder.lock, folder)
@@ -141,8 +142,9 @@ def load_trainer(path: str) -> "Trainer":
     params = checked(run_folder.read_params, folder)
     trainer = checked(make_trainer, params, folder)
     checked(trainer.restore, step)
-    step = step or trainer.checkpointer.latest()
-    print(f"{params['run']} on {params['env']}, {trainer.checkpointer.path(step)}")
+    assert trainer.checkpointer is not None  # it has a folder
+    path = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
+    print(f"{params['run']} on {params['env']}, {path}")
     return trainer
 
 

@@ -1,17 +1,21 @@
-"""`jax-agents serve`, and `rollout --address`: acting over HTTP."""
+"""The command `jax-agents serve`, and `rollout --address`: acting over HTTP."""
 
 import argparse
 import http.client
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .errors import UserError, checked
 from .run import load_agent, load_trainer, make_trainer
 
+if TYPE_CHECKING:
+    from ..experiments.trained.agent import TrainedAgent
+    from ..serving.learning import Learning
+
 _TOKEN = "JAX_AGENTS_TOKEN"  # better than an option, which other users of the machine can see
 
 
-def add_command(commands: Any) -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command and its options."""
     serve = commands.add_parser(
         "serve", help="let other programs act with a trained policy, over HTTP, and teach it"
@@ -40,7 +44,15 @@ def add_token(command: argparse.ArgumentParser) -> None:
 
 
 def rollout_at(address: str, arguments: argparse.Namespace) -> int:
-    """Episodes in the run's environment, in which a server chooses the actions."""
+    """Plays episodes in a run's environment with a server's actions; returns the exit status.
+
+    Args:
+      address: Address of the server.
+      arguments: Arguments of `jax-agents rollout`.
+
+    Raises:
+      UserError: if there is no such run, or the server does not answer or refuses.
+    """
     from ..experiments.trained import run_folder
     from ..serving import PolicyClient, PolicyServerError
     from ..serving.rollout import remote_returns
@@ -50,48 +62,67 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     folder, _ = checked(run_folder.find_run, arguments.path)
     trainer = checked(make_trainer, checked(run_folder.read_params, folder), None)
     client = checked(PolicyClient, address, arguments.token)
-    show = lambda i, episode_return: print(f"episode {i}: return {episode_return:g}", flush=True)
     env = trainer.make_environment(preprocess=False)  # the server preprocesses
-    options = {"seed": trainer.evaluation_seed, "training_enabled": False, "on_episode": show}
     try:
-        checked(lambda: remote_returns(env, client, arguments.episodes, **options))
+        checked(
+            lambda: remote_returns(
+                env,
+                client,
+                arguments.episodes,
+                seed=trainer.evaluation_seed,
+                training_enabled=False,
+                on_episode=_print_return,
+            )
+        )
     except PolicyServerError as error:
         raise UserError(f"{address}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(
-            f"{address}: no answer ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{address}: no answer ({reason})") from error
     finally:
         env.close()
         trainer.close()
     return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from ..experiments.trained import run_folder
-    from ..serving import from_trainer as command
+def _print_return(episode: int, episode_return: float) -> None:
+    print(f"episode {episode}: return {episode_return:g}", flush=True)
 
-    trained: Any = load_trainer(arguments.path) if arguments.train else load_agent(arguments.path)
-    held = checked(run_folder.lock, trained.run_folder) if arguments.train else None
-    announce = lambda address: print(
-        f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
-    )
-    options = {
-        "host": arguments.host,
-        "port": arguments.port,
-        "token": arguments.token,
-        "train": arguments.train,
-    }
+
+def _serve(arguments: argparse.Namespace) -> int:
+    if not arguments.train:
+        _run_server(arguments, load_agent(arguments.path), None)
+        return 0
+    from ..experiments.trained import run_folder
+    from ..serving.from_trainer import make_learning, save_learned
+
+    trainer = load_trainer(arguments.path)
+    held = checked(run_folder.lock, trainer.run_folder)
     try:
-        path = checked(lambda: command.serve(trained, **options, on_listening=announce))
-        if arguments.train:
-            print(
-                f"checkpoint: {path}"
-                if path
-                else "nothing was learned, so there is no new checkpoint"
-            )
+        learning = checked(make_learning, trainer)
+        _run_server(arguments, trainer, learning)
+        path = checked(save_learned, trainer, learning)
+        print(f"checkpoint: {path}" if path else "nothing was learned, so no checkpoint was saved")
     finally:
-        if held is not None:
-            trained.close()
-            held.close()
+        trainer.close()
+        held.close()
     return 0
+
+
+def _run_server(
+    arguments: argparse.Namespace, trained: "TrainedAgent", learning: "Learning | None"
+) -> None:
+    from ..serving.from_trainer import serve
+
+    checked(
+        lambda: serve(
+            trained,
+            learning,
+            host=arguments.host,
+            port=arguments.port,
+            token=arguments.token,
+            on_listening=lambda address: print(
+                f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
+            ),
+        )
+    )

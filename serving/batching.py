@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -101,12 +102,8 @@ class ActionBatcher:
     def warm_up(self, time_step: TimeStep) -> None:
         """Compiles for every batch size, with an example of an unbatched time step."""
         request = ActionRequest(time_step, self.policy.initial_state(), np.int32(0), np.int32(0))
-        size = 1
-        while size <= self.max_batch_size:
-            self._call([request] * size)
-            size *= 2
-        self.num_batches = 0
-        self.num_requests = 0
+        for exponent in range(self.max_batch_size.bit_length()):
+            self._call([request] * 2**exponent)
 
     async def action(self, request: ActionRequest) -> tuple[PolicyStep, int]:
         """Returns the policy's answer as NumPy arrays, and the version of its parameters."""
@@ -126,6 +123,8 @@ class ActionBatcher:
             batch = self._waiting[: self.max_batch_size]
             self._waiting = self._waiting[self.max_batch_size :]
             requests = [request for request, _ in batch]
+            self.num_batches += 1
+            self.num_requests += len(requests)
             try:
                 steps, version = await loop.run_in_executor(self._executor, self._call, requests)
             except Exception as error:
@@ -151,11 +150,8 @@ class ActionBatcher:
         padded = requests + requests[-1:] * (size - len(requests))
         batch = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
         steps = jax.device_get(self._act(params, batch))
-        self.num_batches += 1
-        self.num_requests += len(requests)
-        leaves, treedef = jax.tree.flatten(steps)
-        single = [treedef.unflatten([leaf[i] for leaf in leaves]) for i in range(len(requests))]
-        return single, version
+        parts = [jax.tree.map(itemgetter(i), steps) for i in range(len(requests))]
+        return parts, version
 
 
 @partial(jax.jit, static_argnums=(0, 1))

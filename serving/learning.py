@@ -16,42 +16,54 @@ from ..replay.replay import ReplayBuffer
 
 
 class Learning(Protocol):
-    """Rows in, updates out; called from one thread, but for `backlog`."""
+    """Learns from rows; one thread calls it, and any thread may ask for `backlog`.
+
+    Attributes:
+      state: State of the agent.
+      num_updates: Number of updates so far.
+      max_backlog: Number of updates that may be owed while training episodes go on.
+    """
 
     state: TrainState
     num_updates: int
-    max_backlog: int  # the updates that may be owed while training episodes go on
+    max_backlog: int
 
     @property
     def agent(self) -> Agent:
-        """What learns."""
+        """The agent that learns."""
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
-        """Takes consecutive rows of a stream; `version` is that of the parameters which chose their
-        actions.
+        """Takes consecutive rows of a stream.
+
+        Args:
+          stream: Number of the stream.
+          rows: Rows, without batch axes.
+          version: Version of the parameters that chose the actions.
         """
 
     def backlog(self, queued: int = 0) -> int:
-        """The updates owed for the rows added, and for so many steps that are yet to be added."""
+        """Returns the number of updates owed for the rows added and for `queued` further steps."""
 
     def advance(self) -> bool:
-        """Does one update if one is owed; says whether it did."""
+        """Does one update if one is owed, and returns True if it did."""
 
 
 class ReplayLearning:
-    """An off-policy agent learns from replay, `updates_per_step` for each step of its clients, no
-    more and no less.
+    """Trains an off-policy agent from replay, at a fixed ratio of updates to clients' steps.
 
     Args:
-      agent: an off-policy agent.
-      state: to continue with; it is copied.
-      buffer: replay of `agent.train_sequence_length` rows.
-      batch_size: windows in a batch.
-      updates_per_step: optimizer updates for each step after the warm-up.
-      warmup_steps: steps before any update is owed.
-      importance_exponent: beta of the importance weights where the buffer is prioritised.
-      max_backlog: training episodes wait while more updates than this are owed, so that the ratio
-        holds.
+      agent: Off-policy agent.
+      state: State to continue from, which is copied.
+      buffer: Replay buffer of windows of `agent.train_sequence_length` rows.
+      batch_size: Number of windows in a batch.
+      updates_per_step: Number of optimizer updates for each step after the warm-up.
+      warmup_steps: Number of steps before any update is owed.
+      importance_exponent: Exponent beta of the importance weights, if the buffer is prioritised.
+      max_backlog: Number of updates that may be owed; training episodes wait while there are more,
+        so that the ratio holds.
+
+    Attributes:
+      num_steps: Number of steps added.
 
     Raises:
       TypeError: if the agent learns on policy.
@@ -81,13 +93,15 @@ class ReplayLearning:
                 f"{batch_size=}, {warmup_steps=}, {updates_per_step=}, {max_backlog=}"
             )
         self._learner = Learner(agent)
-        self.agent, self.buffer, self.state = agent, buffer, self._learner.place(state)
-        self.num_updates, self.num_steps, self.max_backlog = 0, 0, max_backlog
-        self._batch_size, self._ratio, self._warmup_steps = (
-            batch_size,
-            updates_per_step,
-            warmup_steps,
-        )
+        self.agent = agent
+        self.buffer = buffer
+        self.state = self._learner.place(state)
+        self.num_updates = 0
+        self.num_steps = 0
+        self.max_backlog = max_backlog
+        self._batch_size = batch_size
+        self._ratio = updates_per_step
+        self._warmup_steps = warmup_steps
         self._beta = importance_exponent
         self._prioritised = buffer.priority_exponent is not None
         self._writers: dict[int, Callable[[Trajectory], None]] = {}
@@ -95,6 +109,7 @@ class ReplayLearning:
         self._dataset: Any = None
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
+        """Adds consecutive rows of a stream to replay; their version does not matter."""
         if stream not in self._writers:
             self._writers[stream] = self.buffer.writer()
         for row in rows:
@@ -108,11 +123,13 @@ class ReplayLearning:
                 self._first_step = self.num_steps
 
     def backlog(self, queued: int = 0) -> int:
+        """Returns the number of updates owed for the rows added and for `queued` further steps."""
         if self._first_step is None:
             return 0
         return int((self.num_steps + queued - self._first_step) * self._ratio) - self.num_updates
 
     def advance(self) -> bool:
+        """Does one update if one is owed, and returns True if it did."""
         if self.backlog() < 1:
             return False
         if self._dataset is None:
@@ -129,21 +146,23 @@ class ReplayLearning:
 
 
 class OnPolicyLearning:
-    """An on-policy agent learns from segments of its clients' episodes, all made with its present
-    parameters.
+    """Trains an on-policy agent from segments of episodes that its present parameters made.
 
     A segment is `num_rows` consecutive rows of a stream; an update takes `num_segments` of them,
-    from as many streams as there are. Rows made with older parameters are left out, and training
-    episodes wait during an update.
+    from any streams. Rows that older parameters made are left out, and training episodes wait
+    during an update.
 
     Args:
-      agent: an on-policy agent.
-      state: to continue with; it is copied.
-      num_segments: B.
-      num_rows: T; boundary rows count.
-      num_epochs: passes over a batch.
-      num_minibatches: equal parts of a batch; an update for each.
-      key: typed key of the permutations.
+      agent: On-policy agent.
+      state: State to continue from, which is copied.
+      num_segments: Number B of segments in a batch.
+      num_rows: Number T of rows in a segment, boundary rows included.
+      num_epochs: Number of passes over a batch.
+      num_minibatches: Number of equal parts of a batch, each for one update.
+      key: Typed random key of the permutations.
+
+    Attributes:
+      num_dropped: Number of rows that were left out.
 
     Raises:
       TypeError: if the agent does not learn on policy.
@@ -170,9 +189,13 @@ class OnPolicyLearning:
                 f"expected at least 1: {num_segments=}, {num_rows=}, {num_epochs=}, "
                 f"{num_minibatches=}"
             )
-        self.agent, self.state = agent, jax.tree.map(jax.numpy.copy, state)
-        self.num_updates = self.num_dropped = 0
-        self._num_segments, self._num_rows, self._key = num_segments, num_rows, key
+        self.agent = agent
+        self.state = jax.tree.map(jax.numpy.copy, state)
+        self.num_updates = 0
+        self.num_dropped = 0
+        self._num_segments = num_segments
+        self._num_rows = num_rows
+        self._key = key
         self._open: dict[int, list[Trajectory]] = {}
         self._segments: list[Trajectory] = []
         self._learn = jax.jit(
@@ -181,6 +204,7 @@ class OnPolicyLearning:
         )
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
+        """Adds consecutive rows of a stream, and leaves out those of another version."""
         for row in rows:
             held = self._open.setdefault(stream, [])
             if version != self.num_updates or (held and held[-1].next_step_type != row.step_type):
@@ -190,21 +214,23 @@ class OnPolicyLearning:
                 self.num_dropped += 1
                 continue
             held.append(row)
-            if (
-                len(held) > self._num_rows
-            ):  # the last one lends its observation, and begins the next segment
+            if len(held) > self._num_rows:
+                # The last one lends its observation, and begins the next segment.
                 self._segments.append(jax.tree.map(lambda *leaves: np.stack(leaves), *held))
                 self._open[stream] = [row]
 
     def backlog(self, queued: int = 0) -> int:
+        """Returns 1 if there are segments enough for an update, otherwise 0."""
         return int(len(self._segments) >= self._num_segments)
 
     def advance(self) -> bool:
+        """Does one update if one is owed, and returns True if it did."""
         if not self.backlog():
             return False
         rows = jax.tree.map(lambda *leaves: np.stack(leaves), *self._segments[: self._num_segments])
         self.state = self._learn(self.state, rows, jax.random.fold_in(self._key, self.num_updates))
         jax.block_until_ready(self.state.step)
         self.num_updates += 1
-        self._segments, self._open = [], {}
+        self._segments = []
+        self._open = {}
         return True

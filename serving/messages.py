@@ -1,4 +1,4 @@
-"""Messages of clients: JSON that is checked against an agent's specs and becomes NumPy trees."""
+"""The messages of clients: JSON, which is checked against specs and becomes NumPy trees."""
 
 import json
 import math
@@ -109,7 +109,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:
         raise MessageError(
-            f"body: expected a JSON object, got what is no JSON: {str(error)[:200]}"
+            f"body: expected a JSON object, got text that is not JSON: {str(error)[:200]}"
         ) from None
     if not isinstance(value, dict):
         raise MessageError(f"body: expected a JSON object, got {_format(value)}")
@@ -148,7 +148,7 @@ def parse_number(value: Any, name: str) -> float:
 def raw_observations(
     agent: Agent, preprocessor: Preprocessor | None
 ) -> tuple[Tree, Callable[[Tree], Tree]]:
-    """Returns the spec of clients' observations, and a function that makes the agent's of them."""
+    """Returns the spec of the observations that clients send, and a function to the agent's."""
     if preprocessor is None:
         return agent.specs.observation, lambda observation: observation
     return preprocessor.raw_spec, preprocessor.from_raw

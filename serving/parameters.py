@@ -41,10 +41,12 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray]) -> Tree:
             f"{given.get(first, 'missing')} there, {wanted.get(first, 'missing')} here "
             f"({len(differ)} differ); build the agent as the server does"
         )
-    return treedef.unflatten(
-        jax.random.wrap_key_data(arrays[name]) if _is_key(leaf) else jax.numpy.asarray(arrays[name])
-        for name, leaf in named.items()
-    )
+    values = [jax.numpy.asarray(arrays[name]) for name in named]
+    filled = [
+        jax.random.wrap_key_data(value) if _is_key(leaf) else value
+        for leaf, value in zip(named.values(), values, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, filled)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What runs the HTTP side of a `PolicyService`: until a signal comes, or on a thread."""
+"""Servers for the HTTP side of a `PolicyService`: until a signal comes, or on a thread."""
 
 import contextlib
 import ipaddress
@@ -6,10 +6,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .app import INSTALL, MAX_BODY, make_app
 from .service import PolicyService
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def run_server(
@@ -22,22 +25,23 @@ def run_server(
     on_listening: Callable[[str], None] | None = None,
     grace: int = 30,
 ) -> None:
-    """Serves until SIGINT or SIGTERM; then answers the requests under way, for at most `grace`
-    seconds, and returns.
+    """Serves until SIGINT or SIGTERM, then answers the requests that are open and returns.
 
     Args:
-      service: what to serve, not yet started.
-      host: the address to listen at; other machines can reach any but the loopback ones.
-      port: 0: any free one.
-      token, max_body: see `make_app`.
-      on_listening: called with the address, such as http://127.0.0.1:8000, once requests are
-        answered.
-      grace: seconds.
+      service: Service that has not been started.
+      host: Address to listen at; other machines can reach all but the loopback ones.
+      port: Port; 0 for any free one.
+      token: Token that clients send; see `make_app`.
+      max_body: Greatest number of bytes in a request.
+      on_listening: Function called with the server's address, such as http://127.0.0.1:8000, once
+        requests are answered.
+      grace: Seconds for the requests that are open at the end.
 
     Raises:
-      ValueError: if other machines could reach it without a token.
-      ImportError: FastAPI or uvicorn is not installed.
-      OSError: the port is taken.
+      ValueError: if other machines could reach the server without a token.
+      ImportError: if FastAPI or uvicorn is not installed.
+      OSError: if the port is taken.
+      RuntimeError: if the server could not start.
     """
     server, listener, _ = _server(service, host, port, token, max_body, on_listening, grace)
     before = signal.getsignal(signal.SIGTERM)
@@ -57,13 +61,18 @@ def run_server(
 def serve_in_background(
     service: PolicyService, *, port: int = 0, token: str | None = None, max_body: int = MAX_BODY
 ) -> Iterator[str]:
-    """Serves on a thread, at 127.0.0.1, for as long as the `with` lasts: for a notebook, or tests.
-    Gives the address.
+    """Serves on a thread, at 127.0.0.1, during a `with` block; gives the address.
+
+    Use it in notebooks and tests.
 
     Args:
-      service: what to serve, not yet started.
-      port: 0: any free one.
-      token, max_body: see `make_app`.
+      service: Service that has not been started.
+      port: Port; 0 for any free one.
+      token: Token that clients send; see `make_app`.
+      max_body: Greatest number of bytes in a request.
+
+    Raises:
+      RuntimeError: if the server could not start.
     """
     started = threading.Event()
     server, listener, address = _server(
@@ -92,8 +101,8 @@ def _server(
     max_body: int,
     on_listening: Callable[[str], None] | None,
     grace: int,
-) -> tuple[Any, socket.socket, str]:
-    """A uvicorn server, the socket that it is to serve, and its address."""
+) -> tuple["uvicorn.Server", socket.socket, str]:
+    """Returns a uvicorn server, the socket that it is to serve, and its address."""
     if token is None and not _is_loopback(host):
         raise ValueError(
             f"serving at {host} without a token would let everyone in; give one, or serve at "
@@ -109,8 +118,7 @@ def _server(
     on_start = None if on_listening is None else lambda: on_listening(address)
     config = uvicorn.Config(
         make_app(service, token=token, max_body=max_body, on_start=on_start),
-        # The program's logging: uvicorn's own would close the handlers that others have opened.
-        log_config=None,
+        log_config=None,  # uvicorn's own would close the handlers that the program has opened
         log_level="warning",
         access_log=False,
         timeout_keep_alive=75,  # longer than clients keep a connection that they do not use

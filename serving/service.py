@@ -1,4 +1,4 @@
-"""A policy as a service, which answers and learns from episodes elsewhere. No HTTP here."""
+"""A policy as a service for episodes that happen elsewhere, without HTTP."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The command's options as tables of a server; tests/replay/remote runs it as a process."""
+"""`jax-agents replay-server`: from its options to the tables of a server, which is not started."""
 
 import json
 
@@ -6,88 +6,71 @@ import pytest
 
 from jax_agents import cli
 from jax_agents.replay.reverb import server
+from jax_agents.replay.reverb.server import TableDescription
 
 
 @pytest.fixture
 def started(monkeypatch):
-    """The tables and options of the servers that the command would have run."""
-    started = []
-    run = lambda tables, **options: started.append((list(tables), options))
-    monkeypatch.setattr(server, "run", run)
-    return started
+    """The arguments with which servers would have been started."""
+    calls = []
+    monkeypatch.setattr(server, "run", lambda tables, **options: calls.append((tables, options)))
+    return calls
 
 
-def test_the_table_is_what_the_options_say(started):
+def test_without_options_there_is_one_table_of_the_defaults(started):
     assert cli.main(["replay-server"]) == 0
-    options = ["--table", "mine", "--capacity", "50", "--sequence-length", "4", "--stride", "2"]
-    options += ["--min-size", "3", "--sampler", "prioritized"]
-    assert cli.main(["replay-server", *options]) == 0
-    assert cli.main(["replay-server", *options, "--priority-exponent", "0"]) == 0
-    tables = [table for tables, _ in started for table in tables]
-    mine = {
-        "name": "mine",
-        "capacity": 50,
-        "sequence_length": 4,
-        "stride": 2,
-        "min_size": 3,
-    }
-    assert tables == [
-        server.TableDescription(),
-        server.TableDescription(**mine, priority_exponent=0.6),
-        server.TableDescription(**mine, priority_exponent=0.0),
-    ]
-
-
-def test_tables_of_a_file_and_what_all_of_them_share(started, tmp_path):
-    file = tmp_path / "tables.json"
-    file.write_text(json.dumps([{"name": "a", "capacity": 10}, {"name": "b", "stride": 3}]))
-    arguments = ["--tables", str(file), "--port", "1234", "--everywhere"]
-    arguments += ["--checkpoint-dir", "saved", "--checkpoint-seconds", "60"]
-    assert cli.main(["replay-server", *arguments]) == 0
     ((tables, options),) = started
-    assert tables == server.read_tables(file)
-    assert [table.name for table in tables] == ["a", "b"]
+    assert tables == [TableDescription()]
+    assert options == {
+        "port": None,
+        "everywhere": False,
+        "checkpoint_dir": None,
+        "checkpoint_seconds": None,
+    }
+
+
+def test_options_describe_the_table_and_the_server(started):
+    table = "--table rows --capacity 50 --sequence-length 3 --stride 2 --min-size 4"
+    place = "--port 1234 --everywhere --checkpoint-dir saved --checkpoint-seconds 2.5"
+    assert cli.main(["replay-server", *table.split(), *place.split()]) == 0
+    ((tables, options),) = started
+    assert tables == [TableDescription("rows", 50, sequence_length=3, stride=2, min_size=4)]
     assert options == {
         "port": 1234,
         "everywhere": True,
         "checkpoint_dir": "saved",
-        "checkpoint_seconds": 60.0,
+        "checkpoint_seconds": 2.5,
     }
 
 
+@pytest.mark.parametrize(("exponent", "expected"), [([], 0.6), (["--priority-exponent", "0"], 0)])
+def test_the_exponent_of_a_prioritized_table(started, exponent, expected):
+    assert cli.main(["replay-server", "--sampler", "prioritized", *exponent]) == 0
+    assert started[0][0] == [TableDescription(priority_exponent=expected)]
+
+
+def test_tables_of_a_file(started, tmp_path):
+    path = tmp_path / "tables.json"
+    path.write_text(json.dumps([{"name": "one"}, {"name": "two", "capacity": 7}]))
+    assert cli.main(["replay-server", "--tables", str(path)]) == 0
+    assert started[0][0] == [TableDescription("one"), TableDescription("two", 7)]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["--priority-exponent", "0.5"], "--priority-exponent: needs --sampler prioritized"),
+        (["--priority-exponent", "1"], "--priority-exponent: needs --sampler prioritized"),
+        (
+            ["--sampler", "uniform", "--priority-exponent", "1"],
+            "--priority-exponent: needs --sampler prioritized",
+        ),
+        (["--tables", "x.json", "--capacity", "5"], "leave out the options of a single one"),
+        (["--tables", "x.json", "--sampler", "uniform"], "leave out the options of a single one"),
+        (["--tables", "/nowhere/x.json"], "/nowhere/x.json"),
+        (["--capacity", "0"], "capacity"),
         (["--sampler", "newest"], "invalid choice: 'newest'"),
-        (["--tables", "{file}", "--capacity", "5"], "leave out the options of a single one"),
-        (["--tables", "{file}", "--sampler", "uniform"], "leave out the options of a single one"),
-        (["--tables", "{file}"], "expected a list of tables, such as"),
-        (["--tables", "nowhere.json"], "nowhere.json"),
-        (["--capacity", "0"], "table 'experience': capacity must be an integer"),
-        (["--capacity", "3", "--sequence-length", "4"], "cannot hold one window"),
-        (["--table", ""], "a table's name must be a text, got ''"),
-        (["--checkpoint-seconds", "60"], "checkpoint_seconds needs checkpoint_dir"),
-        (["--checkpoint-dir", "{folder}", "--checkpoint-seconds", "0"], "must be positive, got 0"),
     ],
 )
-def test_mistakes_are_told_before_a_server_starts(arguments, told, fails, tmp_path):
-    file = tmp_path / "tables.json"
-    file.write_text("{}")
-    folder = tmp_path / "saved"
-    error = fails("replay-server", *(a.format(file=file, folder=folder) for a in arguments))
-    assert told in error
-    assert error.startswith("usage") or error.count("\n") == 1
-    assert not folder.exists()
-
-
-def test_a_file_without_a_name_is_no_wish_for_the_usual_table(started, capsys):
-    assert cli.main(["replay-server", "--tables", ""]) == 1
-    assert "Is a directory" in capsys.readouterr().err
-    assert started == []
-
-
-def test_without_reverb_it_says_what_to_install(monkeypatch, fails):
-    monkeypatch.setattr(server, "has_reverb", lambda: False)
-    error = fails("replay-server")
-    assert 'a replay server needs Reverb: pip install "jax-agents[reverb]"' in error
+def test_mistakes_start_no_server(started, fails, arguments, message):
+    assert message in fails("replay-server", *arguments)
+    assert not started

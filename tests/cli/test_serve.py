@@ -1,66 +1,137 @@
-"""Acting over HTTP by command: secrets, locks and mistakes; tests/serving serves and learns."""
+"""`jax-agents serve` and `rollout --address`: as processes, with signals, and what they refuse."""
 
+import signal
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
-from jax_agents import cli
-from jax_agents.experiments import ReinforceConfig, Trainer
+from jax_agents import cli, envs
+from jax_agents.experiments import DqnConfig, Trainer
 from jax_agents.experiments.trained import run_folder
-from jax_agents.serving import PolicyService, serve_in_background
+from jax_agents.serving import PolicyClient, PolicyService, serve_in_background
+from jax_agents.serving.rollout import remote_returns
 
-CONFIG = ReinforceConfig(hidden=(4,), num_envs=1, num_rows=8, iterations_per_report=1)
-PARAMS = {"run": "PG", "env": "CartPole-v1", "seed": 0, "runner": "loop", "replay": "host"}
+CONFIG = DqnConfig(
+    num_steps=400, warmup_steps=100, steps_per_report=200, hidden=(16,), steps_per_iteration=4
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run folder with a checkpoint, and the trainer that made it."""
-    folder = tmp_path_factory.mktemp("run")
-    run_folder.write_params(folder, PARAMS | {"config": CONFIG.settings()})
-    trainer = Trainer(CONFIG, "CartPole-v1", run_folder=folder)
-    trainer.train()
-    trainer.save()
+    folder = run_folder.create_run_folder(tmp_path_factory.mktemp("runs"), "DQN", "CartPole-v1")
+    params = {
+        "run": "DQN",
+        "env": "CartPole-v1",
+        "seed": 0,
+        "runner": "loop",
+        "replay": "host",
+        "checkpoint_freq": 0,
+    }
+    params |= {
+        "stop": {"num_env_steps_sampled_lifetime": 400},
+        "config": CONFIG.settings(),
+        "version": "0",
+    }
+    run_folder.write_params(folder, params)
+    trainer = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
+    trainer.run()
     yield folder, trainer
     trainer.close()
 
 
-def test_help_names_the_variable_of_the_secret_and_not_the_secret(monkeypatch, capsys):
-    monkeypatch.setenv("JAX_AGENTS_TOKEN", "sesame")
-    for command in ("serve", "rollout"):
-        with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-        told = capsys.readouterr().out
-        assert "JAX_AGENTS_TOKEN" in told
-        assert "sesame" not in told
-
-
-def test_the_secret_is_an_option_or_a_variable(trained, monkeypatch, capsys, fails):
+def test_serve_and_rollout_act_as_the_training_process_did(trained, capsys):
+    """Bit for bit: the policy that trained, the one restored for `rollout`, and the server, in the
+    same episode.
+    """
     folder, trainer = trained
-    service = PolicyService(trainer.agent, trainer.train_state, max_batch_size=2)
-    with serve_in_background(service, token="sesame") as address:
-        command = ["rollout", str(folder), "--address", address, "--episodes", "1"]
-        monkeypatch.delenv("JAX_AGENTS_TOKEN", raising=False)
-        refused = fails(*command)
-        assert refused.startswith(f"jax-agents: error: {address}: ")
-        assert refused.endswith("(HTTP 401)\n")
-        assert fails(*command, "--token", "wrong") == refused
-        monkeypatch.setenv("JAX_AGENTS_TOKEN", "sesame")
-        assert cli.main(command) == 0
-        assert capsys.readouterr().out == f"episode 0: return {trainer.evaluate(1)[0]:g}\n"
-        assert fails(*command, "--token", "wrong") == refused  # the option goes first
-
-
-def test_a_run_that_another_process_trains_is_not_taught(trained, fails):
-    folder, _ = trained
-    with run_folder.lock(folder):  # and if it went unnoticed, there is no such address to listen at
-        assert "another process is training in this folder" in fails(
-            "serve", str(folder), "--train", "--port", "0", "--host", "192.0.2.1"
+    expected = "".join(
+        f"episode {i}: return {total:g}\n" for i, total in enumerate(trainer.evaluate(3))
+    )
+    assert cli.main(["rollout", str(folder), "--episodes", "3"]) == 0
+    assert capsys.readouterr().out.endswith(expected)
+    with serve_in_background(
+        PolicyService(trainer.agent, trainer.train_state, max_batch_size=2)
+    ) as address:
+        assert cli.main(["rollout", str(folder), "--address", address, "--episodes", "3"]) == 0
+        assert capsys.readouterr().out == expected
+        client, observations = (
+            PolicyClient(address),
+            np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32),
         )
+        episode = client.start_episode()
+        served = [client.get_action(episode, observation) for observation in observations]
+    assert served == [trainer.compute_action(observation) for observation in observations]
 
 
-def test_a_run_without_a_checkpoint_and_a_folder_without_a_run(tmp_path, fails):
-    assert "is not the folder of a run" in fails("serve", str(tmp_path), "--port", "0")
-    run_folder.write_params(tmp_path, PARAMS | {"config": CONFIG.settings()})
-    for more in ([], ["--train"]):
-        error = fails("serve", str(tmp_path), "--port", "0", *more)
-        assert "no checkpoint" in error
-        assert error.count("\n") == 1
+def test_a_process_that_learns_and_saves_at_sigterm(trained):
+    folder, trainer = trained
+    before = trainer.checkpointer.latest()
+    command = [
+        sys.executable,
+        "-m",
+        "jax_agents",
+        "serve",
+        str(folder),
+        "--port",
+        "0",
+        "--train",
+        "--token",
+        "sesame",
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = iter(server.stdout.readline, "")
+        address = (
+            next(line for line in lines if line.startswith("serving at ")).split()[2].rstrip(",")
+        )
+        returns = remote_returns(envs.gym.make("CartPole-v1"), PolicyClient(address, "sesame"), 6)
+        health = PolicyClient(address, "sesame").health()
+        server.send_signal(signal.SIGTERM)
+        out, err = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0, err
+    assert health["num_steps"] == returns.sum() and health["learning"]
+    assert trainer.checkpointer.latest() == before + 1 and f"checkpoint_{before + 1:08d}" in out
+    restored = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
+    restored.restore()
+    # Replay was there already, so that every step counted: an update for each four.
+    owed = int((returns.sum() - 1) / 4)
+    assert owed - 16 <= restored.num_updates - trainer.num_updates <= owed
+    assert int(restored.train_state.step) == restored.num_updates
+    # Rows of the clients are in the replay that was saved.
+    assert len(restored.runner.replay) > len(trainer.runner.replay)
+    restored.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serve", "{}", "--host", "0.0.0.0", "--port", "0"], "serving at 0.0.0.0 without a token"),
+        (["serve", "/nowhere"], "nowhere"),
+        (
+            ["rollout", "{}", "--address", "nowhere"],
+            "address: expected one such as http://127.0.0.1:8000",
+        ),
+        (
+            ["rollout", "{}", "--address", "http://127.0.0.1:9", "--video", "x.mp4"],
+            "leave out --address",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(trained, arguments, told, capsys):
+    assert cli.main([argument.format(trained[0]) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert told in err and len(err.splitlines()) == 1
+
+
+def test_a_server_that_is_not_there(trained, capsys):
+    assert cli.main(["rollout", str(trained[0]), "--address", "http://127.0.0.1:1"]) == 2
+    told = capsys.readouterr().err
+    assert (
+        told.startswith("jax-agents: error: http://127.0.0.1:1: no answer")
+        and told.count("\n") == 1
+    )

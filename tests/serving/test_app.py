@@ -136,8 +136,8 @@ def test_an_episode_by_hand(raw):
             "obs: not known here; expected ['observation']",
         ),
         ("action", "[]", 422, "body: expected a JSON object, got an array"),
-        ("action", b"\xff\xfe", 422, "no JSON"),
-        ("action", "[" * 15_000, 422, "no JSON"),
+        ("action", b"\xff\xfe", 422, "not JSON"),
+        ("action", "[" * 15_000, 422, "not JSON"),
         ("action", b"x" * 30_000, 413, "body: expected at most 20000 bytes"),
         (
             "log_action",
@@ -170,7 +170,7 @@ def test_an_episode_by_hand(raw):
         ),
     ],
 )
-def test_what_is_wrong_is_told(raw, episode, path, body, status, told):
+def test_what_is_wrong_is_named(raw, episode, path, body, status, told):
     got, answer = raw(
         "POST", f"{episode}/{path}", body if isinstance(body, str | bytes) else json.dumps(body)
     )

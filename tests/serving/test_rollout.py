@@ -1,37 +1,35 @@
-"""Episodes of an environment with the actions of a server, checked on a server of one process."""
+"""Episodes in which a server chooses the actions."""
 
-import numpy as np
 import pytest
 
-from jax_agents import envs, evaluation
-from jax_agents.serving import PolicyClient, PolicyService, serve_in_background
+from jax_agents import envs
 from jax_agents.serving.rollout import remote_returns
 
 
-def test_returns_are_those_of_the_policy_in_this_process(dqn):
-    agent, state = dqn
-    expected = [
-        evaluation.compute_returns(
-            envs.gym.make("CartPole-v1"), agent.policy, 1, agent.policy_params(state), seed=seed
-        )[0]
-        for seed in (5, 6)
-    ]
+def test_continuous_actions_and_several_episodes():
+    """The client's side by itself: dtypes, resets and truncation, against a client that only takes
+    notes.
+    """
+    notes = []
+
+    class Client:
+        def start_episode(self, training_enabled):
+            notes.append(("start", training_enabled))
+            return str(len(notes))
+
+        def get_action(self, episode, observation):
+            return [0.5]
+
+        def log_returns(self, episode, reward):
+            pass
+
+        def end_episode(self, episode, observation, truncated):
+            notes.append(("end", truncated))
+
+    env = envs.gym.make("Pendulum-v1", max_episode_steps=5)
     seen = []
-    with serve_in_background(PolicyService(agent, state)) as address:
-        returns = remote_returns(
-            envs.gym.make("CartPole-v1"),
-            PolicyClient(address),
-            2,
-            seed=5,
-            on_episode=lambda number, value: seen.append((number, value)),
-        )
-    assert returns.dtype == np.float64
-    np.testing.assert_array_equal(returns, expected)
-    assert seen == list(enumerate(expected))
-
-
-@pytest.mark.parametrize(("num_envs", "num_episodes"), [(2, 1), (None, 0)])
-def test_what_cannot_be_played(num_envs, num_episodes):
-    env = envs.gym.make("CartPole-v1", num_envs=num_envs)
+    returns = remote_returns(env, Client(), 2, on_episode=lambda i, r: seen.append((i, r)))
+    assert returns.shape == (2,) and (returns < 0).all() and [i for i, _ in seen] == [0, 1]
+    assert notes == [("start", None), ("end", True)] * 2
     with pytest.raises(ValueError, match="unbatched environment and at least 1 episode"):
-        remote_returns(env, PolicyClient("http://127.0.0.1:1"), num_episodes)
+        remote_returns(env, Client(), 0)
