@@ -15,6 +15,7 @@ import pytest
 from jax_agents import agents, envs, evaluation, networks, replay
 from jax_agents.serving import (
     LocalPolicyClient,
+    OnPolicyLearning,
     PolicyClient,
     PolicyServerError,
     PolicyService,
@@ -92,6 +93,25 @@ def test_a_dqn_learns_from_its_clients(dqn, inference):
     assert 2.5 in rows.reward and "params/q/params/Dense_0/kernel" in arrays
 
 
+def test_local_inference_of_an_on_policy_agent_sends_log_probabilities(ppo):
+    agent, state = ppo
+    learning = OnPolicyLearning(
+        agent,
+        state,
+        num_segments=1,
+        num_rows=8,
+        num_epochs=1,
+        num_minibatches=1,
+        key=jax.random.key(0),
+    )
+    with serve_in_background(PolicyService(agent, learning=learning, max_batch_size=1)) as address:
+        client = LocalPolicyClient(address, agent, log_every=3)
+        play(client, seed=0)
+        play(client, seed=1)
+        health = client.health()
+    assert learning.num_updates >= 1 and health["learning"]
+
+
 def test_errors_say_what_the_server_said(address):
     client = PolicyClient(address)
     with pytest.raises(
@@ -134,6 +154,12 @@ def test_a_connection_that_was_closed_is_opened_again(address):
 def test_an_address_that_is_none():
     with pytest.raises(ValueError, match="address: expected one such as http"):
         PolicyClient("127.0.0.1:8000")
+
+
+def test_another_agents_parameters(ppo, address):
+    client = LocalPolicyClient(address, ppo[0])
+    with pytest.raises(ValueError, match="not those of this client's agent: params/actor_value"):
+        client.get_action(client.start_episode(), np.zeros(4))
 
 
 def test_remote_clients_need_neither_jax_nor_the_rest():
