@@ -187,8 +187,9 @@ def test_keys_of_a_shards_examples_are_those_of_the_whole_batch():
     [name for name in PRESETS if name not in ("A3C", "APEX", "APEX_DDPG", "BC", "ES", "RAINBOW")],
 )
 def test_rows_may_store_their_version(name):
-    """What an agent does not know of a row's policy info it passes over; traced only, as that is
-    where rows are checked.
+    """An agent ignores entries of the policy info that it does not know.
+
+    The calls are only traced, since tracing checks the rows.
     """
     specs = (
         envs.classic.Pendulum().specs
