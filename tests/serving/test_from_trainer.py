@@ -1,5 +1,6 @@
 """The service of a trained agent, and learning by the configuration of a trainer."""
 
+import json
 import time
 
 import numpy as np
