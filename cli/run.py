@@ -143,8 +143,8 @@ def load_trainer(path: str) -> "Trainer":
     trainer = checked(make_trainer, params, folder)
     checked(trainer.restore, step)
     assert trainer.checkpointer is not None  # it has a folder
-    path = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
-    print(f"{params['run']} on {params['env']}, {path}")
+    checkpoint = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
+    print(f"{params['run']} on {params['env']}, {checkpoint}")
     return trainer
 
 
