@@ -1,4 +1,4 @@
-"""Evaluation: returns of a policy, videos of it, statistics over seeds, learning curves."""
+"""Evaluation: returns and videos of a policy, statistics over seeds, learning curves."""
 
 if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")

@@ -22,20 +22,19 @@ def plot_learning_curve(
     confidence: float = 0.95,
     repetitions: int = 500,
 ) -> Path:
-    """Draws the interquartile mean over runs against steps, with its bootstrap interval as a band;
-    returns the file's path.
+    """Draws interquartile means over runs with their bootstrap bands; returns the file's path.
 
     Args:
-      steps: `[points]`, where the returns were measured.
-      returns: `[points]` of one run (a line without a band), or `[runs, points]`; a dict of these
-        by name draws one curve for each, with a legend.
-      filename: where to write; the suffix (`.png`, `.svg`, `.pdf`) sets the format, and missing
+      steps: Steps `[points]` at which the returns were measured.
+      returns: Returns `[points]` of one run, drawn as a line without a band, or `[runs, points]`;
+        a dict of these by name draws one curve for each, with a legend.
+      filename: File to write; the suffix (`.png`, `.svg`, `.pdf`) sets the format, and missing
         folders are made.
-      title: above the plot.
-      xlabel: what `steps` counts.
-      ylabel: what `returns` measures.
-      confidence: of the band, at each point by itself.
-      repetitions: of the bootstrap.
+      title: Title above the plot.
+      xlabel: Label of `steps`.
+      ylabel: Label of `returns`.
+      confidence: Confidence of the band, at each point by itself.
+      repetitions: Number of resamplings of the bootstrap.
 
     Raises:
       ValueError: if there is nothing to draw, or the numbers of points differ.

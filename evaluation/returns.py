@@ -1,13 +1,13 @@
 """The return of a policy: over whole episodes of a host environment, or purely on device."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
 from ..drivers.episodes import play_episodes
 from ..envs import specs as specs_lib
+from ..envs.environment import Environment, JaxEnvironment
 from ..envs.types import Array, TimeStep, Tree
 from ..policies.policy import Policy, act, check_acting, mismatch
 
@@ -17,7 +17,7 @@ class EndlessEpisode(RuntimeError):
 
 
 def compute_avg_return(
-    env: Any,
+    env: Environment,
     policy: Policy,
     num_episodes: int = 10,
     params: Tree = None,
@@ -25,14 +25,26 @@ def compute_avg_return(
     seed: int = 0,
     max_steps: int = 100_000,
 ) -> float:
-    """The mean undiscounted return over `num_episodes` episodes: the mean of `compute_returns`."""
+    """Returns the mean undiscounted return of a policy: the mean of `compute_returns`.
+
+    Args:
+      env: Host environment, unbatched or batched; it is reset first.
+      policy: Policy to evaluate.
+      num_episodes: Number of episodes.
+      params: Parameters of the policy, `agent.policy_params(state)`; None if it has none.
+      seed: Seed of the environment and of the policy's draws.
+      max_steps: Greatest number of steps in an episode.
+
+    Raises:
+      TypeError, ValueError, EndlessEpisode: as `compute_returns`.
+    """
     return float(
         compute_returns(env, policy, num_episodes, params, seed=seed, max_steps=max_steps).mean()
     )
 
 
 def compute_returns(
-    env: Any,
+    env: Environment,
     policy: Policy,
     num_episodes: int = 10,
     params: Tree = None,
@@ -40,21 +52,20 @@ def compute_returns(
     seed: int = 0,
     max_steps: int = 100_000,
 ) -> np.ndarray:
-    """The undiscounted returns of `policy` over whole episodes, float64 `[num_episodes]`.
+    """Plays whole episodes and returns their undiscounted returns, float64 `[num_episodes]`.
 
-    With n environments in parallel, how many episodes each of them contributes is fixed beforehand:
-    the first to finish would be the short ones, and their mean would be biased. They come in order:
-    first episode of every environment, then second.
+    With n environments in parallel, the number of episodes of each is fixed beforehand: the first
+    to finish would be the short ones, and their mean would be biased. Returns come in order: the
+    first episode of every environment, then the second.
 
     Args:
-      env: a host environment, unbatched or of n environments. It is reset, with `seed`, first.
-      policy: what acts; `agent.policy` is the one to evaluate. It is compiled once per policy
-        object.
-      num_episodes: how many episodes to play.
-      params: what the policy needs, `agent.policy_params(state)`; None for policies without
-        parameters.
-      seed: of the environment and of the policy's draws: the same seed gives the same episodes.
-      max_steps: the most steps that an episode may take.
+      env: Host environment, unbatched or of n environments; it is reset, with `seed`, first.
+      policy: Policy to evaluate, such as `agent.policy`. A pure policy is compiled once.
+      num_episodes: Number of episodes.
+      params: Parameters of the policy, `agent.policy_params(state)`; None if it has none.
+      seed: Seed of the environment and of the policy's draws: the same seed gives the same
+        episodes.
+      max_steps: Greatest number of steps in an episode.
 
     Raises:
       TypeError: if `env` or `policy` is something else.
@@ -67,11 +78,9 @@ def compute_returns(
     num_envs = env.num_envs or 1
     wanted = np.bincount(np.arange(num_episodes) % num_envs, minlength=num_envs)
     returns: list[list[float]] = [[] for _ in range(num_envs)]
-    total, length, finished = (
-        np.zeros(num_envs),
-        np.zeros(num_envs, np.int64),
-        np.zeros(num_envs, np.int64),
-    )
+    total = np.zeros(num_envs)
+    length = np.zeros(num_envs, np.int64)
+    finished = np.zeros(num_envs, np.int64)
     for time_step in play(env, policy, params, seed):
         # A FIRST time step answers no action of its episode, so its reward counts nowhere.
         first, last = (np.atleast_1d(flag) for flag in (time_step.is_first(), time_step.is_last()))
@@ -83,41 +92,61 @@ def compute_returns(
         finished += counted
         if (finished >= wanted).all():
             break
-        _check_length(length[~last & (finished < wanted)], max_steps)
+        check_length(length[~last & (finished < wanted)], max_steps)
     return np.array([returns[k % num_envs][k // num_envs] for k in range(num_episodes)])
 
 
 def evaluate_on_device(
-    env: Any,
+    env: JaxEnvironment,
     policy: Policy,
     params: Tree,
     key: Array,
     num_episodes: int = 10,
     max_steps: int = 10_000,
 ) -> Array:
-    """The undiscounted returns of the first episode in each environment, float32 `[num_episodes]`.
+    """Returns the undiscounted return of the first episode of each environment.
 
-    It is `drivers.play_episodes`: a pure function to jit with `env`, `policy` and the two numbers
-    static, and to vmap over `params` and `key`. An episode that lasts longer than `max_steps`
-    counts with what it has earned by then.
+    A pure function: jit it with `env`, `policy` and the two numbers static, and vmap it over
+    `params` and `key`. An episode that lasts longer than `max_steps` counts with what it has earned
+    by then.
 
         evaluate = jax.jit(evaluate_on_device, static_argnums=(0, 1, 4, 5))
         evaluate(env, agent.policy, agent.policy_params(state), key)
 
+    Args:
+      env: JAX environment.
+      policy: Pure policy to evaluate.
+      params: Parameters of the policy.
+      key: Typed random key of the environments and the policy.
+      num_episodes: Number of environments, each of which plays one episode.
+      max_steps: Greatest number of steps in an episode.
+
+    Returns:
+      Returns, float32 `[num_episodes]`.
+
     Raises:
+      TypeError: if the policy is plain Python.
       ValueError: if a number is less than 1.
     """
     return play_episodes(env, policy, params, key, num_episodes, max_steps).returns
 
 
-def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:
-    """Endless time steps of `policy` in a host environment, from that of `env.reset(seed)` on.
+def play(env: Environment, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep]:
+    """Yields time steps of a policy in a host environment without end.
+
+    Args:
+      env: Host environment; the first time step is the one of `env.reset(seed)`.
+      policy: Policy that acts.
+      params: Parameters of the policy.
+      seed: Seed of the environment and of the policy's draws.
 
     Raises:
-      ValueError: at the first action, if the policy does not fit the environment.
+      ValueError: if the policy does not fit the environment, at the first action.
     """
     batch_shape = () if env.num_envs is None else (env.num_envs,)
-    key, state, row = jax.random.key(seed), policy.initial_state(batch_shape), 0
+    key = jax.random.key(seed)
+    state = policy.initial_state(batch_shape)
+    row = 0
     time_step = env.reset(seed=seed)
     yield time_step
     while True:
@@ -135,7 +164,16 @@ def play(env: Any, policy: Policy, params: Tree, seed: int) -> Iterator[TimeStep
         yield time_step
 
 
-def _check_length(length: np.ndarray, max_steps: int) -> None:
+def check_length(length: np.ndarray, max_steps: int) -> None:
+    """Checks that episodes are not too long yet.
+
+    Args:
+      length: Numbers of steps, of any shape.
+      max_steps: Greatest number of steps in an episode.
+
+    Raises:
+      EndlessEpisode: if an episode has taken `max_steps` steps.
+    """
     if length.size and length.max() >= max_steps:
         raise EndlessEpisode(
             f"an episode has not ended within max_steps={max_steps} steps; "

@@ -13,13 +13,16 @@ from ..envs.types import Array
 
 
 def interquartile_mean(scores: Array, axis: int | None = None) -> Any:
-    """The mean of the middle half: a quarter of the values, rounded down, is dropped at either end.
+    """Returns the mean of the middle half of the scores.
 
-    Over all values of `scores` (any shape), or along `axis`. Fewer than 4 values have nothing to
-    drop.
+    A quarter of the values, rounded down, is dropped at either end; of fewer than 4 values, none.
 
         >>> float(interquartile_mean([0, 1, 2, 3, 4, 5, 6, 1000]))
         3.5
+
+    Args:
+      scores: Scores of any shape.
+      axis: Axis to average over; None for all values.
 
     Raises:
       ValueError: if there are no scores, or some are not finite.
@@ -37,18 +40,19 @@ def stratified_bootstrap_interval(
     repetitions: int = 2000,
     seed: int = 0,
 ) -> tuple[Any, Any]:
-    """A percentile bootstrap interval (low, high) of a statistic, resampling runs with replacement
-    in every task by itself.
+    """Returns the ends (low, high) of a percentile bootstrap interval of a statistic.
+
+    Runs are resampled with replacement, in each task by itself.
 
     Args:
-      scores: `[runs, tasks]`, or `[runs]` of a single task.
-      statistic: a function of `[runs, tasks]`; its result, and so each end of the interval, may be
-        an array.
-      confidence: the probability that the interval should cover the true value. With few runs it
-        covers less: of normal scores in one task, an interval of 0.95 was seen to cover 0.74 with 3
-        runs, 0.91 with 5 or 10 and 0.95 with 20.
-      repetitions: how many times to resample.
-      seed: of the resampling: the same seed gives the same interval.
+      scores: Scores `[runs, tasks]`, or `[runs]` of a single task.
+      statistic: Function of scores `[runs, tasks]`; its result, and so each end of the interval,
+        may be an array.
+      confidence: Probability that the interval should cover the true value. With few runs it covers
+        less: of normal scores in one task, an interval of 0.95 was seen to cover 0.74 with 3 runs,
+        0.91 with 5 or 10 and 0.95 with 20.
+      repetitions: Number of resamplings.
+      seed: Seed of the resampling: the same seed gives the same interval.
 
     Raises:
       ValueError: if there are no scores, some are not finite, they have more than 2 axes, or
@@ -72,13 +76,16 @@ def stratified_bootstrap_interval(
 
 
 def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
-    """The probability that a run of X beats one of Y, averaged over tasks; ties count half.
+    """Returns the probability that a run of X scores higher than one of Y, averaged over tasks.
 
-    `scores_x` is `[runs, tasks]` or `[runs]`, `scores_y` the same with as many tasks; numbers of
-    runs may differ.
+    A tie counts half.
 
         >>> probability_of_improvement([2, 3], [1, 2])
         0.875
+
+    Args:
+      scores_x: Scores `[runs, tasks]` or `[runs]` of X.
+      scores_y: Scores of Y in the same tasks; the number of runs may differ.
 
     Raises:
       ValueError: if there are no scores, some are not finite, or the numbers of tasks differ.
@@ -92,17 +99,32 @@ def probability_of_improvement(scores_x: Array, scores_y: Array) -> float:
 
 
 def performance_profile(scores: Array, thresholds: Array) -> np.ndarray:
-    """The fraction of runs, averaged over tasks, that score above each of `thresholds` `[k]`;
-    `scores` `[runs, tasks]`.
+    """Returns the fraction of runs, averaged over tasks, that score above each threshold.
+
+    Args:
+      scores: Scores `[runs, tasks]` or `[runs]`.
+      thresholds: Thresholds `[k]`.
+
+    Returns:
+      Fractions `[k]`.
+
+    Raises:
+      ValueError: if there are no scores, or some are not finite.
     """
     return (_by_task(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
 
 
 def summarize(scores: Array, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """A dict of what to report of the scores of several seeds, `[runs]` or `[runs, tasks]`.
+    """Returns the numbers to report of several seeds' scores.
 
-    `iqm` is the interquartile mean and `low`, `high` its bootstrap interval; `mean`, `min` and
-    `max` are over all scores.
+    Args:
+      scores: Scores `[runs]` or `[runs, tasks]`.
+      confidence: Confidence of the interval.
+      seed: Seed of the bootstrap.
+
+    Returns:
+      Dict of floats: the interquartile mean `iqm`, the ends `low` and `high` of its bootstrap
+      interval, and `mean`, `min` and `max` of all scores.
 
     Raises:
       ValueError: if there are no scores, or some are not finite.
@@ -123,8 +145,8 @@ def _checked(scores: Array) -> np.ndarray:
     if not np.isfinite(scores).all():
         wrong = int((~np.isfinite(scores)).sum())
         raise ValueError(
-            f"{wrong} of {scores.size} scores are NaN or infinite; leave failed runs out by "
-            "intent, or score them"
+            f"{wrong} of {scores.size} scores are NaN or infinite; leave failed runs out on "
+            "purpose, or give them a score"
         )
     return scores
 

@@ -145,7 +145,7 @@ def test_environments_that_break_their_promises(tmp_path, monkeypatch, train, fa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
     (tmp_path / "broken_envs.py").write_text(BROKEN)
-    check_length = returns._check_length
+    check_length = returns.check_length
     arguments = ("--steps", "60", "--no-video")
     run = lambda fault, config=None: train(
         "--env", f"broken_envs:Broken-{fault}-v0", *arguments, config=config
@@ -154,7 +154,7 @@ def test_environments_that_break_their_promises(tmp_path, monkeypatch, train, fa
     assert "`step` returned None; return the reward there" in fails(*run("none"))
     with pytest.warns(RuntimeWarning, match="the loss is nan"):
         assert cli.main(run("nan")) == 0
-    monkeypatch.setattr(returns, "_check_length", lambda length, _: check_length(length, 200))
+    monkeypatch.setattr(returns, "check_length", lambda length, _: check_length(length, 200))
     error = fails(*run("endless"))
     assert re.search(
         r"trained, and saved in .*, but not evaluated: .* the setting max_episode_steps", error

@@ -108,7 +108,7 @@ def test_a_process_that_learns_and_saves_at_sigterm(trained):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["serve", "{}", "--host", "0.0.0.0", "--port", "0"], "serving at 0.0.0.0 without a token"),
         (["serve", "/nowhere"], "nowhere"),
@@ -122,16 +122,16 @@ def test_a_process_that_learns_and_saves_at_sigterm(trained):
         ),
     ],
 )
-def test_mistakes_are_one_line(trained, arguments, told, capsys):
+def test_mistakes_are_one_line(trained, arguments, message, capsys):
     assert cli.main([argument.format(trained[0]) for argument in arguments]) == 2
     err = capsys.readouterr().err
-    assert told in err and len(err.splitlines()) == 1
+    assert message in err and len(err.splitlines()) == 1
 
 
 def test_a_server_that_is_not_there(trained, capsys):
     assert cli.main(["rollout", str(trained[0]), "--address", "http://127.0.0.1:1"]) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
-        told.startswith("jax-agents: error: http://127.0.0.1:1: no answer")
-        and told.count("\n") == 1
+        message.startswith("jax-agents: error: http://127.0.0.1:1: no answer")
+        and message.count("\n") == 1
     )

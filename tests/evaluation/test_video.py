@@ -46,7 +46,7 @@ def test_video_has_a_frame_for_every_time_step_without_warnings(countdown, tmp_p
     meta, frames = read(path)
     assert meta["fps"] == 10 and meta["codec"] == "h264"
     assert [frame.shape for frame in frames] == [(62, 84, 3)] * 7
-    # 40 per step, but for the loss of compression
+    # 40 per step, except for the loss of compression
     red = [int(frame[:, :, 0].mean()) for frame in frames]
     np.testing.assert_allclose(red, [0, 40, 80, 0, 40, 80, 120], atol=12)
     assert [p.name for p in path.parent.iterdir()] == ["policy-0.5.mp4"]

@@ -113,7 +113,7 @@ def test_an_episode_by_hand(raw):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "told"),
+    ("path", "body", "status", "message"),
     [
         (
             "action",
@@ -170,11 +170,11 @@ def test_an_episode_by_hand(raw):
         ),
     ],
 )
-def test_what_is_wrong_is_named(raw, episode, path, body, status, told):
+def test_what_is_wrong_is_named(raw, episode, path, body, status, message):
     got, answer = raw(
         "POST", f"{episode}/{path}", body if isinstance(body, str | bytes) else json.dumps(body)
     )
-    assert got == status and told in json.loads(answer)["detail"]
+    assert got == status and message in json.loads(answer)["detail"]
     assert (
         raw.json("POST", f"{episode}/action", {"observation": [0] * 4})[0] == 200
     )  # and nothing is broken
@@ -200,8 +200,8 @@ def test_who_may_ask(raw, episode):
 
 
 def test_only_json_and_only_what_there_is(raw):
-    status, told = raw.json("POST", "/v1/episodes", {}, Content_Type="text/plain")
-    assert status == 415 and "expected application/json, got text/plain" in told["detail"]
+    status, message = raw.json("POST", "/v1/episodes", {}, Content_Type="text/plain")
+    assert status == 415 and "expected application/json, got text/plain" in message["detail"]
     assert raw("POST", "/v1/episodes/none/action", '{"observation": [0, 0, 0, 0]}')[0] == 404
     assert raw("GET", "/v1/nothing")[0] == 404
     assert raw("DELETE", "/v1/episodes")[0] == 405

@@ -56,9 +56,7 @@ def test_remote_and_local_inference_act_as_evaluation_does(dqn, address):
     actions, total = play(remote, seed=3)
     assert play(local, seed=3) == (actions, total) and total == expected[0]
     health = remote.health()
-    assert (
-        health["episodes_finished"] == 2 and health["return_mean"] == total
-    )  # local ones are told of whole
+    assert health["episodes_finished"] == 2 and health["return_mean"] == total  # local ones too
     assert health["num_steps"] == 2 * len(actions) and health["episodes_open"] == 0
     assert isinstance(remote.get_action(remote.start_episode(), np.zeros(4)), int)
     assert remote.specs()["observation"] == "float32[4]"

@@ -50,9 +50,7 @@ def test_rows_of_three_steps(truncated):
 
 
 def test_rows_are_the_drivers():
-    """Told of what a driver sees and does, the recorder makes the driver's rows, boundary rows
-    included.
-    """
+    """From what a driver sees and does, the recorder makes its rows, boundary rows included."""
     env = envs.gym.make("CartPole-v1")
     rows = []
     driver = drivers.Driver(

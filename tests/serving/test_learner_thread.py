@@ -60,7 +60,7 @@ def test_the_thread_stops_with_updates_owed_and_keeps_rows(dqn, rows):
     assert "learner" not in {t.name for t in threading.enumerate() if t.is_alive()}
 
 
-def test_an_error_ends_the_thread_and_is_told(dqn, rows):
+def test_an_error_ends_the_thread_and_is_kept(dqn, rows):
     learning = replay_learning(dqn, warmup_steps=1)
     thread = LearnerThread(learning, lambda version, params: None)
     thread.start()

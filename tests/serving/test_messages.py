@@ -41,7 +41,7 @@ def test_float32_survives_exactly():
 
 
 @pytest.mark.parametrize(
-    ("value", "spec", "told"),
+    ("value", "spec", "message"),
     [
         ([1, 2, 3], VECTOR, r"x: expected float32\[2\], got an array, int64\[3\]"),
         ([1, "2"], VECTOR, "x: expected float32"),
@@ -66,8 +66,8 @@ def test_float32_survives_exactly():
         ([1], TREE["rest"], "x: expected an array of 2 parts"),
     ],
 )
-def test_what_is_refused_says_what_was_expected(value, spec, told):
-    with pytest.raises(MessageError, match=told):
+def test_what_is_refused_says_what_was_expected(value, spec, message):
+    with pytest.raises(MessageError, match=message):
         parse(value, spec, "x")
 
 

@@ -45,7 +45,7 @@ def test_one_call_of_an_episode_at_a_time():
     assert caught.value.status == 404
 
 
-def test_the_idle_are_freed_unless_a_call_is_under_way():
+def test_the_idle_are_freed_except_during_a_call():
     episodes = OpenEpisodes(5.0, 10)
     idle, calling, alive = (episodes.start(True, (), version=0) for _ in range(3))
     with episodes.turn(calling):

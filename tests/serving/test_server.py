@@ -1,6 +1,4 @@
-"""Running a server: requests under way at its end, many clients, and what it refuses to begin
-with.
-"""
+"""Running a server: open requests at its end, many clients, and refusals to start."""
 
 import concurrent.futures
 import socket
@@ -14,8 +12,8 @@ from jax_agents.envs.types import PolicyStep
 from jax_agents.serving import PolicyClient, PolicyService, run_server, serve_in_background
 
 
-def test_requests_under_way_are_answered_at_the_end(dqn):
-    """The server is told to stop while a policy call of half a second is under way."""
+def test_open_requests_are_answered_at_the_end(dqn):
+    """The server is asked to stop during a policy call of half a second."""
     called = threading.Event()
 
     def slow(params, requests):

@@ -238,13 +238,13 @@ def test_what_is_refused(dqn):
     agent, state = dqn
 
     async def play(service):
-        status, told = refusal(lambda: service.start_episode(training_enabled=True))
-        assert status == 409 and "does not learn" in told
-        status, told = refusal(lambda: service.log_returns("gone", 1.0))
-        assert status == 404 and "'gone'" in told
+        status, message = refusal(lambda: service.start_episode(training_enabled=True))
+        assert status == 409 and "does not learn" in message
+        status, message = refusal(lambda: service.log_returns("gone", 1.0))
+        assert status == 404 and "'gone'" in message
         episodes = [service.start_episode() for _ in range(2)]
-        status, told = refusal(service.start_episode)
-        assert status == 429 and "2 episodes are open" in told
+        status, message = refusal(service.start_episode)
+        assert status == 429 and "2 episodes are open" in message
         at_once = [service.get_action(episodes[0], OBSERVATION) for _ in range(2)]
         results = await asyncio.gather(*at_once, return_exceptions=True)
         assert [getattr(r, "status", 200) for r in results] == [200, 409]
@@ -267,8 +267,8 @@ def test_a_client_that_disappears_frees_its_episode(dqn):
         while service.health()["episodes_expired"] == 0:
             await asyncio.sleep(0.02)
             await service.get_action(kept, OBSERVATION)
-        status, told = await async_refusal(service.get_action(gone, OBSERVATION))
-        assert status == 404 and "0.3 seconds" in told
+        status, message = await async_refusal(service.get_action(gone, OBSERVATION))
+        assert status == 404 and "0.3 seconds" in message
         following = service.start_episode()
         assert service._episodes.find(following).stream == 0  # that of the one that has gone
         for t in range(3):
@@ -298,8 +298,8 @@ def test_serving_goes_on_when_learning_fails(dqn):
         while service.health()["learning"]:
             await asyncio.sleep(0.005)
         await service.get_action(episode, OBSERVATION)
-        status, told = refusal(lambda: service.start_episode(training_enabled=True))
-        assert status == 409 and "ZeroDivisionError" in told
+        status, message = refusal(lambda: service.start_episode(training_enabled=True))
+        assert status == 409 and "ZeroDivisionError" in message
         return service.health()
 
     assert (
