@@ -34,5 +34,5 @@ def test_standardize_leaves_rows_of_weight_0_out():
 
 def test_a_shard_has_no_total():
     assert total(jnp.array([1.0, 2.0])) == 3.0
-    with pytest.raises(ValueError, match="cannot be split over a group's learners"):
+    with pytest.raises(ValueError, match="cannot be split over the learners of a group"):
         total(jnp.ones(2), Shard(lambda tree: tree))
