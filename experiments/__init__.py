@@ -5,10 +5,12 @@ if "." not in __name__:
 
 from ..learners.checkpoints import Checkpointer, CheckpointError
 from ..learners.diagnose import diagnose
-from .configs.base import Config, OffPolicyConfig, OnPolicyConfig
+from .configs.base import Config
 from .configs.cloning import BcConfig
 from .configs.continuous import DdpgConfig, DiscreteSacConfig, SacConfig, Td3Config
 from .configs.evolution import EsConfig
+from .configs.off_policy import OffPolicyConfig
+from .configs.on_policy import OnPolicyConfig
 from .configs.policy_gradient import A2cConfig, ImpalaConfig, PpoConfig, ReinforceConfig
 from .configs.presets import PRESETS, Preset, make_config
 from .configs.value_based import C51Config, DqnConfig, QrDqnConfig, R2d2Config

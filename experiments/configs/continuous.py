@@ -13,8 +13,8 @@ from ...networks import (
     TanhNormalActor,
     default_encoder,
 )
-from .base import OffPolicyConfig
 from .checking import Count, Fraction, NotNegative, Positive, Sizes
+from .off_policy import OffPolicyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

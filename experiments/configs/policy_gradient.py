@@ -15,8 +15,9 @@ from ...networks import (
     ValueNetwork,
     default_encoder,
 )
-from .base import ACTIVATIONS, Activation, OnPolicyConfig, clipped
+from .base import ACTIVATIONS, Activation, clipped
 from .checking import Count, Fraction, NotNegative, Positive
+from .on_policy import OnPolicyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

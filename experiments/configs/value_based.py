@@ -16,8 +16,9 @@ from ...agents import (
 )
 from ...envs.specs import EnvironmentSpecs
 from ...networks import GRU, LSTM, QNetwork, RecurrentQNetwork, Sequential, default_encoder
-from .base import ACTIVATIONS, Activation, OffPolicyConfig
+from .base import ACTIVATIONS, Activation
 from .checking import Count, CountFromZero, Fraction, NotNegative, Positive, Sizes
+from .off_policy import OffPolicyConfig
 
 _TD_LOSSES = {"huber": losses.huber, "squared": losses.squared}
 
