@@ -4,7 +4,7 @@ from .actors import ActorsRunner
 from .compiled import CompiledRunner, make_loop
 from .factory import check_runner, choose_replay, make_replay, make_runner, resolve_replay
 from .loop import LoopRunner
-from .protocol import Episodes, Progress, Runner
+from .protocol import Episodes, Progress, Runner, merge
 from .vmapped import VmappedRuns
 from .worker import Worker
 
@@ -22,5 +22,6 @@ __all__ = [
     "make_loop",
     "make_replay",
     "make_runner",
+    "merge",
     "resolve_replay",
 ]

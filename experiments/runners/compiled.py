@@ -14,13 +14,13 @@ from ...envs.types import Tree
 from ...learners.compiling import optimization_level
 from ..configs.base import Config
 from ..data.demonstrations import demonstrations
-from .protocol import Episodes, Progress
+from .protocol import Episodes, Progress, merge
 
 
 class CompiledRunner:
     """A configuration's loop on device, compiled; it stops and resumes exactly.
 
-    Boundary rows, one an episode, count as steps here. Each run donates the state to the next.
+    Each run donates the state to the next.
 
     Args:
       config: Configuration of the run.
@@ -42,7 +42,8 @@ class CompiledRunner:
             state, num_iterations
         )
         options = optimization_level(self._state.train.params)
-        compiled = jax.jit(run, static_argnums=2, donate_argnums=1, **options)
+        # The number of iterations is traced: one program makes any number of them.
+        compiled = jax.jit(run, donate_argnums=1, **options)
         self._run: Any = partial(compiled, data)
         self._unreported = config.steps_done(self._state)  # the warm-up, made by `init`
         self.chunk = 1 if config.whole_episodes else config.steps_per_report
@@ -63,15 +64,17 @@ class CompiledRunner:
         return self._config.steps_done(self._state) - self._unreported
 
     def advance(self, num_steps: int) -> Progress:
-        """Makes about this many steps, with their updates; the first ones are the warm-up."""
+        """Makes at least this many steps, with their updates; the first ones are the warm-up."""
         warm_up = min(num_steps, self._unreported)
         self._unreported -= warm_up
-        num_steps -= warm_up
-        if num_steps == 0:
-            return Progress(0, {}, [])
-        iterations = math.ceil(num_steps / self._config.steps_per_iteration)
-        self._state, metrics = self._run(self._state, iterations)
-        return progress_of(self._config, jax.device_get(metrics), iterations)
+        goal = self._config.steps_done(self._state) + num_steps - warm_up
+        parts: list[Progress] = []
+        # Boundary rows are no steps, so that an iteration may make fewer than it has rows.
+        while (left := goal - self._config.steps_done(self._state)) > 0:
+            iterations = math.ceil(left / self._config.steps_per_iteration)
+            self._state, metrics = self._run(self._state, iterations)
+            parts.append(progress_of(self._config, jax.device_get(metrics), iterations))
+        return merge(parts)
 
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
         """Arrays to save, the agent's state apart, and counters for JSON."""

@@ -1,6 +1,6 @@
 """The protocol between a trainer and the loops, whatever the algorithm and wherever they run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ...agents.agent import TrainState
@@ -25,6 +25,21 @@ class Progress(NamedTuple):
     metrics: dict[str, float]
     episodes: list[Episodes]
     seconds: float = 0.0
+
+
+def merge(parts: Sequence[Progress]) -> Progress:
+    """The progress of several `advance`, as if they were one; metrics are weighted by updates."""
+    num_updates = sum(part.num_updates for part in parts)
+    sums: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.metrics.items():
+            sums[name] = sums.get(name, 0.0) + value * part.num_updates
+    return Progress(
+        num_updates,
+        {name: total / num_updates for name, total in sums.items()},
+        [episode for part in parts for episode in part.episodes],
+        sum(part.seconds for part in parts),
+    )
 
 
 class Runner(Protocol):

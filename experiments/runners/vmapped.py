@@ -1,34 +1,41 @@
-"""Several runs on device as one: vmapped over seeds, and over numbers that differ."""
+"""Several runs on device as one: vmapped over their seeds and over numbers in which they differ."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...agents.agent import TrainState
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Array, Tree
+from ..configs.base import Config
 from .compiled import make_loop, progress_of
-from .protocol import Progress
+from .protocol import Progress, merge
 
 
 class VmappedRuns:
-    """Device runs in step with each other, compiled once. What each computes is what `DeviceRunner`
-    does, but for rounding.
+    """Device runs in step with each other, compiled once.
+
+    Each computes what a `CompiledRunner` of its own does, except for rounding.
 
     Args:
-      config: what the runs share.
-      env: a JAX environment.
-      seeds: of the runs.
-      values: fields of `config` that they do not share: floats, as many as seeds.
+      config: Configuration that the runs share.
+      env: JAX environment.
+      seeds: Seeds of the runs.
+      values: Fields of `config` that the runs do not share: as many floats as there are seeds.
+
+    Attributes:
+      members: Runners of the runs, in the order of their seeds.
     """
 
     def __init__(
         self,
-        config: Any,
+        config: Config,
         env: JaxEnvironment,
         seeds: Sequence[int],
         values: Mapping[str, Sequence[float]],
@@ -37,7 +44,7 @@ class VmappedRuns:
             one = dataclasses.replace(config, **values)
             return make_loop(one, one.agent(env.specs), env)
 
-        def run(state: Tree, active: Array, num_iterations: int) -> tuple[Tree, Tree]:
+        def run(state: Tree, active: Array, num_iterations: Array) -> tuple[Tree, Tree]:
             new, metrics = jax.vmap(lambda state, values: loop(values).run(state, num_iterations))(
                 state, self._values
             )
@@ -48,17 +55,17 @@ class VmappedRuns:
                 active.all(), lambda: new, lambda: keep(active, new, state)
             ), metrics
 
-        self._loop, self._config = loop, config
+        self._loop = loop
+        self._config = config
         self._keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         self._values = {name: jnp.asarray(numbers, jnp.float32) for name, numbers in values.items()}
-        self._run = jax.jit(run, static_argnums=2, donate_argnums=0)
+        self._run = jax.jit(run, donate_argnums=0)
         self._slice = jax.jit(lambda state, index: jax.tree.map(lambda x: x[index], state))
         self._state: Any = None
-        self._rows = self.unreported = 0
-        self.members = [VmappedRun(self, index) for index in range(len(seeds))]
+        self.members = [VmappedRun(self, index, config) for index in range(len(seeds))]
 
     def possible(self) -> bool:
-        """Whether agents can be built and trained with numbers unknown when they are compiled."""
+        """Returns true if the agents can be built and trained with the values as traced numbers."""
 
         def once(key: Array, values: Mapping[str, Array]) -> Tree:
             loop = self._loop(values)
@@ -70,84 +77,112 @@ class VmappedRuns:
             return False
         return True
 
-    @property
-    def num_steps(self) -> int:
-        """Environment steps of a run that has not been left behind."""
-        return self._rows - self.unreported
-
     def advance(self, active: Sequence[bool]) -> None:
-        """Makes the next report's steps of the active runs, and leaves the others as they are."""
+        """Makes the steps of the next report of each run that is active.
+
+        Args:
+          active: Marks of the runs to go on with; the others stay as they are.
+        """
         begin = time.perf_counter()
         if self._state is None:
             self._state = jax.jit(jax.vmap(lambda key, values: self._loop(values).init(key)))(
                 self._keys, self._values
             )
-            self._rows = self.unreported = int(self._state.rollout.row[0]) * self._config.num_envs
-        per_report = self._config.steps_per_report
-        steps = per_report - self.num_steps % per_report
-        warm_up = min(steps, self.unreported)
-        self.unreported -= warm_up
-        iterations = -(-(steps - warm_up) // self._config.steps_per_iteration)
-        metrics: Any = {}
-        if iterations:
-            self._state, metrics = self._run(self._state, jnp.asarray(active), iterations)
-            metrics = jax.device_get(metrics)
-            self._rows += iterations * self._config.steps_per_iteration
-        seconds = time.perf_counter() - begin
+            for member, count in zip(self.members, self._counts(), strict=True):
+                member.unreported = int(count)
+        remaining = np.zeros(len(self.members), int)
+        parts: list[list[Progress]] = [[] for _ in self.members]
+        steps = self._counts() - [member.unreported for member in self.members]
         for index, member in enumerate(self.members):
             if active[index]:
+                due = member.chunk - steps[index] % member.chunk
+                warm_up = min(due, member.unreported)
+                member.unreported -= warm_up
+                remaining[index] = due - warm_up
+        goals = self._counts() + remaining
+        # Episodes end at other times in each run, so that some need more iterations than others.
+        while (pending := self._counts() < goals).any():
+            least = int((goals - self._counts())[pending].min())
+            iterations = math.ceil(least / self._config.steps_per_iteration)
+            self._state, metrics = self._run(
+                self._state, jnp.asarray(pending), jnp.int32(iterations)
+            )
+            metrics = jax.device_get(metrics)
+            for index in np.flatnonzero(pending):
                 own = {name: value[index] for name, value in metrics.items()}
-                made = Progress(0, {}, [])
-                if iterations:
-                    made = progress_of(self._config, own, iterations)
-                member.made = (made._replace(seconds=seconds), self.num_steps)
+                parts[index].append(progress_of(self._config, own, iterations))
+        seconds = time.perf_counter() - begin
+        for member, count, made in zip(self.members, self._counts(), parts, strict=True):
+            if active[member.index]:
+                steps_so_far = int(count) - member.unreported
+                member.made = (merge(made)._replace(seconds=seconds), steps_so_far)
 
     def state_of(self, index: int) -> Any:
-        """A copy of one run's state."""
+        """Returns a copy of one run's state."""
         return self._slice(self._state, index)
 
     def set_state_of(self, index: int, state: Tree) -> None:
         """Replaces one run's state."""
         self._state = jax.tree.map(lambda all, one: all.at[index].set(one), self._state, state)
 
+    def _counts(self) -> np.ndarray:
+        return np.asarray(self._state.num_steps)
+
 
 class VmappedRun:
-    """The runner of one of the runs: gives what `VmappedRuns.advance` has made. A run's time is
-    that of all of them.
+    """The runner of one of the runs: it hands out what `VmappedRuns.advance` has made.
+
+    Its time is that of all runs together.
+
+    Args:
+      together: All of the runs.
+      index: Index of this one.
+      config: Configuration of the runs.
+
+    Attributes:
+      num_steps: Number of environment steps that were handed out.
+      unreported: Number of environment steps of the warm-up that were made and not yet handed out.
+      made: Progress to hand out next, and the number of environment steps after it.
     """
 
     replay = None
 
-    def __init__(self, together: VmappedRuns, index: int):
-        self._together, self._index = together, index
-        self.chunk = together._config.steps_per_report
+    def __init__(self, together: VmappedRuns, index: int, config: Config):
+        self._together = together
+        self.index = index
+        self.chunk = config.steps_per_report
         self.num_steps = 0
+        self.unreported = 0
         self.made: Any = None
 
     @property
     def train_state(self) -> TrainState:
-        return self._together.state_of(self._index).train
+        """The agent's state, a copy; may be set."""
+        return self._together.state_of(self.index).train
 
     @train_state.setter
     def train_state(self, state: TrainState) -> None:
-        mine = self._together.state_of(self._index)
-        self._together.set_state_of(self._index, dataclasses.replace(mine, train=state))
+        mine = self._together.state_of(self.index)
+        self._together.set_state_of(self.index, dataclasses.replace(mine, train=state))
 
     def advance(self, num_steps: int) -> Progress:
+        """Hands out the progress of a whole report, which was made before."""
         progress, self.num_steps = self.made
         self.made = None
         return progress
 
     def state(self) -> tuple[Tree, dict[str, Any]]:
-        state = self._together.state_of(self._index)
+        """Returns the arrays to save, the agent's state apart, and counters for JSON."""
+        state = self._together.state_of(self.index)
         rest = dataclasses.replace(state, train=())
-        return {"agent": state.train, "loop": rest}, {"unreported": self._together.unreported}
+        return {"agent": state.train, "loop": rest}, {"unreported": self.unreported}
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
+        """Raises a ValueError: the other runs would have to go back too."""
         raise ValueError(
-            "a run of a sweep on device cannot be restored within it; "
-            "make a Trainer of its configuration"
+            "a run of a sweep on device cannot be restored within it; make a Trainer of its "
+            "configuration"
         )
 
     def close(self) -> None:
-        """Nothing: the other runs go on."""
+        """Does nothing: the other runs go on."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..configs.checking import nearest
-from ..runners import Episodes, Progress
+from ..runners import Episodes
 
 RESULT_KEYS = (
     "training_iteration",
@@ -59,33 +59,17 @@ def make_report(
     }
 
 
-class Tally:
-    """Adds up what a runner has made since a report began."""
-
-    def __init__(self) -> None:
-        self.num_updates, self.seconds = 0, 0.0  # seconds before they were asked for: `Progress`
-        self._sums: dict[str, float] = {}
-
-    def add(self, progress: Progress) -> None:
-        self.num_updates += progress.num_updates
-        self.seconds += progress.seconds
-        for name, value in progress.metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * progress.num_updates
-
-    def metrics(self) -> dict[str, float | None]:
-        """The means of the agent's metrics over the updates; None for what JSON cannot hold. It
-        warns if the loss is that.
-        """
-        means = {name: finite(total / self.num_updates) for name, total in self._sums.items()}
-        if "loss" in means and means["loss"] is None:
-            warnings.warn(
-                f"the loss is {self._sums['loss']}, so that the weights are no numbers any more: "
-                "look for observations or "
-                "rewards that are not finite or very large, or lower learning_rate",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return means
+def metrics_to_report(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """The agent's metrics, with None for what JSON cannot hold; warns if that is the loss."""
+    means = {name: finite(value) for name, value in metrics.items()}
+    if "loss" in means and means["loss"] is None:
+        warnings.warn(
+            f"the loss is {metrics['loss']}, so the weights are no longer finite numbers: look for "
+            "observations or rewards that are not finite or very large, or lower learning_rate",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return means
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:

@@ -11,13 +11,22 @@ from ...envs.specs import EnvironmentSpecs
 from ...learners.checkpoints import Checkpointer
 from ..configs.base import Config
 from ..configs.presets import check_config
-from ..runners import ActorsRunner, Episodes, Runner, check_runner, make_runner, resolve_replay
+from ..runners import (
+    ActorsRunner,
+    Episodes,
+    Progress,
+    Runner,
+    check_runner,
+    make_runner,
+    merge,
+    resolve_replay,
+)
 from ..trained import run_folder as folders
 from ..trained.agent import EVALUATION_SEED, EnvironmentLike, TrainedAgent
 from ..trained.environments import host_environment, jax_environment
 from . import checkpoints
 from .callbacks import Callback
-from .reports import Tally, check_stop, make_report, newest, reached
+from .reports import check_stop, make_report, metrics_to_report, newest, reached
 
 
 class Trainer(TrainedAgent):
@@ -167,11 +176,11 @@ class Trainer(TrainedAgent):
             callback.on_train_begin(self)
         begin = time.perf_counter()
         start = self.num_steps
-        tally = Tally()
+        parts: list[Progress] = []
         end = (start // self.config.steps_per_report + 1) * self.config.steps_per_report
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
-            tally.add(progress)
+            parts.append(progress)
             self.num_episodes += sum(count for *_, count in progress.episodes)
             self.recent = newest(self.recent + progress.episodes)
             for callback in self.callbacks:
@@ -179,13 +188,14 @@ class Trainer(TrainedAgent):
                     callback.on_episode(self, *episode)
                 callback.on_progress(self)
         self.training_iteration += 1
-        self.num_updates += tally.num_updates
-        seconds = time.perf_counter() - begin + tally.seconds
+        total = merge(parts)
+        self.num_updates += total.num_updates
+        seconds = time.perf_counter() - begin + total.seconds
         self.time_total += seconds
         counters = {name: getattr(self, name) for name in checkpoints.COUNTERS}
         counters["num_steps"] = self.num_steps
         report = make_report(counters, self.recent, self.num_steps - start, seconds)
-        self.result = report | tally.metrics()
+        self.result = report | metrics_to_report(total.metrics)
         for callback in self.callbacks:
             callback.on_train_end(self, self.result)
         for callback in self.callbacks:

@@ -9,7 +9,7 @@ import pytest
 
 from jax_agents import envs
 from jax_agents.experiments import DqnConfig
-from jax_agents.experiments.runners import Progress, Runner, make_runner
+from jax_agents.experiments.runners import Progress, Runner, make_runner, merge
 
 CONFIG = DqnConfig(
     hidden=(4,),
@@ -66,3 +66,13 @@ def test_a_runner_counts_reports_and_goes_on(kind):
     assert int(other.train_state.step) == updates
     runner.close()
     other.close()
+
+
+def test_merged_progress_weighs_metrics_by_updates():
+    parts = [
+        Progress(0, {}, []),
+        Progress(1, {"loss": 4.0}, [(2.0, 2.0, 1)], seconds=0.5),
+        Progress(3, {"loss": 8.0}, [(1.0, None, 1)], seconds=0.25),
+    ]
+    assert merge(parts) == (4, {"loss": 7.0}, [(2.0, 2.0, 1), (1.0, None, 1)], 0.75)
+    assert merge([]) == (0, {}, [], 0)

@@ -1,12 +1,11 @@
 import pytest
 
-from jax_agents.experiments.runners import Progress
 from jax_agents.experiments.training.reports import (
     RESULT_KEYS,
-    Tally,
     check_stop,
     finite,
     make_report,
+    metrics_to_report,
     newest,
     reached,
 )
@@ -33,19 +32,6 @@ def test_a_report_by_hand():
     assert empty["episode_return_mean"] is None and empty["episode_len_mean"] is None
 
 
-def test_a_tally_weighs_metrics_by_updates():
-    tally = Tally()
-    for progress in (
-        Progress(0, {}, []),
-        Progress(1, {"loss": 4.0, "q": 1.0}, [], seconds=0.5),
-        Progress(3, {"loss": 8.0, "q": float("nan")}, [(1.0, None, 1)], seconds=0.25),
-    ):
-        tally.add(progress)
-    assert (tally.num_updates, tally.seconds) == (4, 0.75)
-    assert tally.metrics() == {"loss": 7.0, "q": None}
-    assert Tally().metrics() == {}
-
-
 def test_returns_and_losses_that_are_no_numbers():
     counters = {
         "training_iteration": 1,
@@ -58,12 +44,10 @@ def test_returns_and_losses_that_are_no_numbers():
         counters, [(float("nan"), 3.0, 1), (float("inf"), 3.0, 1)], steps=9, seconds=1.0
     )
     assert [report[f"episode_return_{kind}"] for kind in ("mean", "min", "max")] == [None] * 3
-    tally = Tally()
-    tally.add(Progress(1, {"loss": float("nan")}, []))
     with pytest.warns(
-        RuntimeWarning, match="the loss is nan, so that the weights are no numbers any more"
+        RuntimeWarning, match="the loss is nan, so the weights are no longer finite numbers"
     ):
-        assert tally.metrics() == {"loss": None}
+        assert metrics_to_report({"loss": float("nan"), "q": 2.0}) == {"loss": None, "q": 2.0}
 
 
 def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
