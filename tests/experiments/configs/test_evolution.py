@@ -34,3 +34,8 @@ def test_the_runner_counts_the_steps_of_whole_episodes():
     state = jax.tree.map(lambda x: x, runner.train_state)
     runner.train_state = state
     assert runner.advance(1).num_updates == 1 and int(runner.train_state.step) == 2
+
+
+def test_generations_follow_from_steps():
+    config = EsConfig(num_steps=1_000, population_size=4, num_episodes=2, max_steps=25)
+    assert (config.num_envs, config.steps_per_iteration, config.num_iterations) == (8, 200, 5)
