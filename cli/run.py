@@ -1,6 +1,7 @@
-"""One training run in its folder: from its parameters to its curve and video."""
+"""One training run in its folder: from its job to its curve and video."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, checked
+from .job import STEPS, Job
 
 if TYPE_CHECKING:
     from ..experiments import TrainedAgent, Trainer
 
 
 def run_job(
-    params: dict[str, Any],
+    job: Job,
     *,
     folder: Path | None = None,
     out: Path = Path("runs"),
@@ -27,66 +29,32 @@ def run_job(
     """Trains, and goes on where a folder holds a checkpoint already; returns the exit status.
 
     Args:
-      params: what `params.json` is to hold.
-      folder: of the run; None: a new one in `out`, made only if all is well.
-      step: the checkpoint to go on from; None: the newest.
-      video: film the trained policy.
+      job: Run to make.
+      folder: Run folder; None for a new one in `out`, made only if the job can be trained.
+      out: Folder of new run folders.
+      step: Training iteration of the checkpoint to go on from; None for the newest.
+      video: Film the trained policy.
+
+    Raises:
+      UserError: if the job cannot be trained, the folder is in use, or a checkpoint is damaged.
     """
     import jax
 
-    from ..experiments.trained import run_folder
-    from ..experiments.training import callbacks, reports
+    from ..experiments.training import callbacks
 
     # docs/performance.md, "In a Python loop on a CPU"
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    trainer = checked(make_trainer, params, folder)  # before a folder is made
-    is_new = folder is None
-    if folder is None:
-        folder = run_folder.create_run_folder(out, params["run"], params["env"])
-        trainer.set_run_folder(folder)
-    assert trainer.checkpointer is not None  # it has a folder
-    if params["runner"] != "device":
-        params = params | {"replay": trainer.replay_name}
-    held = checked(run_folder.lock, folder)
-    try:
-        checked(lambda: trainer.runner)  # where settings that do not go together are noticed
-    except UserError:
-        trainer.close()
-        held.close()
-        if is_new:
-            shutil.rmtree(folder)
-            with contextlib.suppress(OSError):  # it holds other runs
-                out.rmdir()
-        raise
-    run_folder.write_params(folder, params)
-    print(
-        f"{params['run']} on {params['env']}, {params['runner']} runner; replay: "
-        f"{trainer.replay_reason}"
-    )
-    print(f"run folder: {folder}", flush=True)
+    trainer, folder, held = _open(job, folder, out)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopper(trainer))
-    total = params["stop"].get("num_env_steps_sampled_lifetime")
     trainer.callbacks = (
         *callbacks.recorders(folder),
-        callbacks.Console(total),
-        *([callbacks.Monitor(folder)] if params.get("monitor") else []),
+        callbacks.Console(job.stop.get(STEPS)),
+        *([callbacks.Monitor(folder)] if job.monitor else []),
     )
     try:
-        if trainer.checkpointer.latest() is not None:
-            checked(trainer.restore, step)
-            print(
-                f"resumed after {trainer.num_steps:,} steps, from report "
-                f"{trainer.training_iteration}",
-                flush=True,
-            )
-            if reports.reached(params["stop"], trainer.result):
-                print(
-                    f"it has ended there: {json.dumps(params['stop'])}; "
-                    "train longer with --steps or --stop",
-                    flush=True,
-                )
-        trainer.run(params["stop"], params["checkpoint_freq"])
+        _resume(trainer, job, step)
+        trainer.run(job.stop, job.checkpoint_freq)
         for callback in trainer.callbacks:
             callback.on_end(trainer)
         if trainer.interrupted:
@@ -97,32 +65,59 @@ def run_job(
             return 130
         for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
             signal.signal(number, signal.default_int_handler)
-        _finish(trainer, params, folder, video)
+        _finish(trainer, folder, video)
     finally:
         trainer.close()
         held.close()
     return 0
 
 
-def make_trainer(params: dict[str, Any], folder: Path | None) -> "Trainer":
-    """The trainer that `params.json` describes."""
-    from ..experiments import Trainer, make_config
+def _open(job: Job, folder: Path | None, out: Path) -> tuple["Trainer", Path, contextlib.ExitStack]:
+    """The trainer of a job, ready to train, its run folder, and the lock of the folder."""
+    from ..experiments.trained import run_folder
 
-    config = make_config(params["run"], params["config"])
-    return Trainer(
-        config,
-        params["env"],
-        seed=params["seed"],
-        run_folder=folder,
-        runner=params["runner"],
-        replay=params["replay"],
-        num_workers=params.get("num_workers"),
+    trainer = checked(job.trainer, folder)  # before a folder is made
+    is_new = folder is None
+    if folder is None:
+        folder = run_folder.create_run_folder(out, job.config.algorithm, job.env)
+        trainer.set_run_folder(folder)
+    held = checked(run_folder.lock, folder)
+    try:
+        checked(lambda: trainer.runner)  # settings that do not go together are noticed here
+    except UserError:
+        trainer.close()
+        held.close()
+        if is_new:
+            shutil.rmtree(folder)
+            with contextlib.suppress(OSError):  # it holds other runs
+                out.rmdir()
+        raise
+    if job.runner != "device":
+        job = dataclasses.replace(job, replay=trainer.replay_name)
+    run_folder.write_params(folder, job.params())
+    print(
+        f"{job.config.algorithm} on {job.env}, {job.runner} runner; replay: {trainer.replay_reason}"
     )
+    print(f"run folder: {folder}", flush=True)
+    return trainer, folder, held
 
 
-def check(params: dict[str, Any]) -> None:
-    """Raises what making the trainer raises."""
-    make_trainer(params, None).close()
+def _resume(trainer: "Trainer", job: Job, step: int | None) -> None:
+    """Restores a checkpoint, if the run folder has one."""
+    from ..experiments.training import reports
+
+    if trainer.checkpointer is None or trainer.checkpointer.latest() is None:
+        return
+    checked(trainer.restore, step)
+    print(
+        f"resumed after {trainer.num_steps:,} steps, from report {trainer.training_iteration}",
+        flush=True,
+    )
+    if reports.reached(job.stop, trainer.result):
+        print(
+            f"it has ended there: {json.dumps(job.stop)}; train longer with --steps or --stop",
+            flush=True,
+        )
 
 
 def load_agent(path: str) -> "TrainedAgent":
@@ -139,12 +134,12 @@ def load_trainer(path: str) -> "Trainer":
     from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
-    params = checked(run_folder.read_params, folder)
-    trainer = checked(make_trainer, params, folder)
+    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    trainer = checked(job.trainer, folder)
     checked(trainer.restore, step)
     assert trainer.checkpointer is not None  # it has a folder
     checkpoint = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
-    print(f"{params['run']} on {params['env']}, {checkpoint}")
+    print(f"{job.config.algorithm} on {job.env}, {checkpoint}")
     return trainer
 
 
@@ -178,8 +173,8 @@ def use_gpus(number: float | None) -> None:
         )
 
 
-def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: bool) -> None:
-    """What a finished run ends with: the greedy average return, the curve and the video."""
+def _finish(trainer: "Trainer", folder: Path, video: bool) -> None:
+    """Ends a run: writes the greedy average return, the learning curve and the video."""
     from ..evaluation import EndlessEpisode, plot_learning_curve
     from ..evaluation.video import NO_VIDEO
     from ..experiments.trained import run_folder
@@ -206,10 +201,10 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
     ]
     if points:
         plot_learning_curve(
-            [point["num_env_steps_sampled_lifetime"] for point in points],
+            [point[STEPS] for point in points],
             [point["episode_return_mean"] for point in points],
             folder / run_folder.CURVE,
-            title=f"{params['run']} on {params['env']}",
+            title=f"{trainer.algorithm} on {trainer.env}",
             ylabel="Return, mean of the last training episodes",
         )
         print(f"learning curve: {folder / run_folder.CURVE}")
@@ -224,7 +219,7 @@ def _finish(trainer: "Trainer", params: dict[str, Any], folder: Path, video: boo
 
 
 def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first ends the report under way and saves, a second ends at once."""
+    """A signal handler: the first signal ends the report and saves, a second one ends at once."""
 
     def stop(number: int, frame: Any) -> None:
         if trainer.interrupted:

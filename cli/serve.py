@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from .errors import UserError, checked
-from .run import load_agent, load_trainer, make_trainer
+from .job import Job
+from .run import load_agent, load_trainer
 
 if TYPE_CHECKING:
     from ..experiments.trained.agent import TrainedAgent
@@ -60,7 +61,8 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     if arguments.video:
         raise UserError("--video: films what a checkpoint does; leave out --address")
     folder, _ = checked(run_folder.find_run, arguments.path)
-    trainer = checked(make_trainer, checked(run_folder.read_params, folder), None)
+    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    trainer = checked(job.trainer)
     client = checked(PolicyClient, address, arguments.token)
     env = trainer.make_environment(preprocess=False)  # the server preprocesses
     try:

@@ -1,14 +1,20 @@
 """`jax-agents train`: what is to be run, by options, a tuned example or a folder to resume."""
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, at_least, checked, read_json
+from .job import STEPS, Job
 
-PLAN, SUMMARY = "plan.json", "summary.json"
+if TYPE_CHECKING:
+    from ..experiments.tuned.examples import Experiment
+
+PLAN = "plan.json"
+SUMMARY = "summary.json"
 _FIXED = ("run", "env", "seed", "runner", "replay", "config", "file", "num_seeds", "num_workers")
 
 
@@ -49,12 +55,12 @@ def add_command(commands: Any, examples: str) -> None:
         help="when to stop, such as '{\"episode_return_mean\": 450}'; the first that is met",
     )
     stop.add_argument("--steps", type=int, metavar="N", help="stop after N environment steps")
-    train.add_argument("--seed", type=int, help="of everything that is drawn (0)")
+    train.add_argument("--seed", type=int, help="the seed of everything that is drawn (0)")
     train.add_argument(
         "--num-seeds",
         type=int,
         metavar="N",
-        help="train with so many seeds, one after the other (1)",
+        help="train with this many seeds, one after the other (1)",
     )
     train.add_argument(
         "--runner",
@@ -137,35 +143,47 @@ def _train(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.resume).absolute()
     if (folder / PLAN).is_file():
         _refuse(arguments, (*_FIXED, "stop", "steps", "checkpoint_freq"), folder / PLAN)
-        return _run_all(json.loads((folder / PLAN).read_text()), folder, arguments, video)
-    params, folder, step = _resumed(arguments)
-    return run.run_job(params, folder=folder, step=step, video=video)
+        plan = json.loads((folder / PLAN).read_text())
+        jobs = [(label, checked(Job.from_params, params)) for label, params in plan]
+        return _run_all(jobs, folder, arguments, video)
+    job, folder, step = _resumed(arguments)
+    return run.run_job(job, folder=folder, step=step, video=video)
 
 
 def _run_all(
-    jobs: list[Any], folder: Path | None, arguments: argparse.Namespace, video: bool
+    jobs: list[tuple[str, Job]],
+    folder: Path | None,
+    arguments: argparse.Namespace,
+    video: bool,
 ) -> int:
-    """Runs jobs (label, parameters) one after the other, in folders below one, and sums up;
-    finished ones are left alone.
+    """Runs labelled jobs one after the other and sums up; jobs that are finished are left alone.
+
+    Args:
+      jobs: Labels and jobs; each job's run folder has its label's name.
+      folder: Folder of the run folders, to go on with; None for a new one.
+      arguments: Arguments of the command.
+      video: Film the trained policies.
     """
     from ..experiments.trained import run_folder
     from . import run
 
     if folder is None:
-        for _, params in jobs:
-            checked(run.check, params)  # all, before the first takes its time
+        for _, job in jobs:
+            checked(job.check)  # all, before the first takes its time
+        first = jobs[0][1]
         name = arguments.file and Path(arguments.file).stem
         folder = run_folder.create_run_folder(
-            arguments.out, name or jobs[0][1]["run"], jobs[0][1]["env"]
+            arguments.out, name or first.config.algorithm, first.env
         )
-        run_folder.write_file(folder / PLAN, json.dumps(jobs, indent=2) + "\n")
+        plan = [(label, job.params()) for label, job in jobs]
+        run_folder.write_file(folder / PLAN, json.dumps(plan, indent=2) + "\n")
     print(f"{len(jobs)} runs in {folder}")
-    for label, params in jobs:
+    for label, job in jobs:
         part = folder / label
         if not (part / run_folder.EVALUATION).exists():
             print(f"\n== {label}")
             part.mkdir(exist_ok=True)
-            status = run.run_job(params, folder=part, video=video)
+            status = run.run_job(job, folder=part, video=video)
             if status:
                 print(f"go on with all of them:\n  jax-agents train --resume {folder}")
                 return status
@@ -196,10 +214,8 @@ def _summarise(folder: Path, labels: list[str]) -> None:
     print(f"summary: {folder / SUMMARY}")
 
 
-def _new_jobs(
-    arguments: argparse.Namespace, config: Mapping[str, Any]
-) -> list[tuple[str, dict[str, Any]]]:
-    """What is to be run: labels and parameters, for each variant and seed."""
+def _new_jobs(arguments: argparse.Namespace, config: Mapping[str, Any]) -> list[tuple[str, Job]]:
+    """The labels and jobs of a command, for each variant of the settings and each seed."""
     from ..experiments.sweeps import search_space
     from ..experiments.tuned import examples as tuned
     from . import run
@@ -224,19 +240,20 @@ def _new_jobs(
                 seed = (arguments.seed or 0) + i
                 name = experiment.name if len(experiments) > 1 else ""
                 label = "_".join(part for part in (name, variant, f"seed_{seed}") if part)
-                jobs.append((label, _parameters(arguments, experiment, values, seed)))
+                jobs.append((label, _new_job(arguments, experiment, values, seed)))
     return jobs
 
 
-def _parameters(
-    arguments: argparse.Namespace, experiment: Any, values: dict[str, Any], seed: int
-) -> dict[str, Any]:
+def _new_job(
+    arguments: argparse.Namespace, experiment: "Experiment", values: dict[str, Any], seed: int
+) -> Job:
     from ..experiments.configs import presets
     from ..experiments.training import reports
 
     stop = experiment.stop
     if arguments.steps is not None:  # schedules follow the length of the run
-        values, stop = values | {"num_steps": arguments.steps}, None
+        values = values | {"num_steps": arguments.steps}
+        stop = None
     config = checked(presets.make_config, experiment.run, values)
     if arguments.stop is not None:
         stop = read_json(arguments.stop, "--stop")
@@ -244,36 +261,35 @@ def _parameters(
     num_workers = experiment.num_workers if arguments.num_workers is None else arguments.num_workers
     if runner == "vector":
         config = config.vectorized()
-    stop = {"num_env_steps_sampled_lifetime": config.num_steps} if stop is None else stop
-    return {
-        "run": experiment.run,
-        "env": experiment.env,
-        "seed": seed,
-        "runner": runner,
-        **({"num_workers": 2 if num_workers is None else num_workers} if runner == "ray" else {}),
-        "replay": arguments.replay or "auto",
-        "stop": checked(reports.check_stop, stop),
-        "checkpoint_freq": 10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
-        "monitor": bool(arguments.monitor or experiment.monitor),
-        "config": config.settings(),
-    }
+    return Job(
+        config,
+        experiment.env,
+        seed,
+        runner,
+        arguments.replay or "auto",
+        checked(reports.check_stop, {STEPS: config.num_steps} if stop is None else stop),
+        10 if arguments.checkpoint_freq is None else arguments.checkpoint_freq,
+        bool(arguments.monitor or experiment.monitor),
+        (2 if num_workers is None else num_workers) if runner == "ray" else None,
+    )
 
 
-def _resumed(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path, int | None]:
+def _resumed(arguments: argparse.Namespace) -> tuple[Job, Path, int | None]:
+    """The job of a run folder with the options of a command, the folder, and the step if given."""
     from ..experiments.trained import run_folder
     from ..experiments.training import reports
 
     folder, step = checked(run_folder.find_run, arguments.resume)
-    params = checked(run_folder.read_params, folder)
+    job = checked(Job.from_params, checked(run_folder.read_params, folder))
     _refuse(arguments, _FIXED, folder / run_folder.PARAMS)
+    changes: dict[str, Any] = {"monitor": job.monitor or bool(arguments.monitor)}
     if arguments.steps is not None:
-        params["stop"] = {"num_env_steps_sampled_lifetime": arguments.steps}
+        changes["stop"] = {STEPS: arguments.steps}
     if arguments.stop is not None:
-        params["stop"] = checked(reports.check_stop, read_json(arguments.stop, "--stop"))
+        changes["stop"] = checked(reports.check_stop, read_json(arguments.stop, "--stop"))
     if arguments.checkpoint_freq is not None:
-        params["checkpoint_freq"] = arguments.checkpoint_freq
-    params["monitor"] = params.get("monitor", False) or bool(arguments.monitor)
-    return params, folder, step
+        changes["checkpoint_freq"] = arguments.checkpoint_freq
+    return dataclasses.replace(job, **changes), folder, step
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], holds: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 
 from ..agents.on_policy import OnPolicyAgent
-from ..experiments.configs.base import OffPolicyConfig, OnPolicyConfig
+from ..experiments.configs.off_policy import OffPolicyConfig
+from ..experiments.configs.on_policy import OnPolicyConfig
 from ..experiments.runners import make_replay
 from ..experiments.trained.agent import TrainedAgent
 from ..experiments.training.trainer import Trainer

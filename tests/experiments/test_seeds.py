@@ -261,7 +261,7 @@ def test_num_workers_0_is_this_process(monkeypatch, tmp_path):
     from jax_agents.cli import run
 
     jobs = []
-    monkeypatch.setattr(run, "run_job", lambda params, **_: jobs.append(params) or 0)
+    monkeypatch.setattr(run, "run_job", lambda job, **_: jobs.append(job) or 0)
     argv = [
         "train",
         "--run",
@@ -272,4 +272,4 @@ def test_num_workers_0_is_this_process(monkeypatch, tmp_path):
         '{"num_workers": 0, "gamma": 0.9}',
     ]
     assert cli.main([*argv, "--out", str(tmp_path)]) == 0
-    assert jobs[0]["runner"] == "loop" and jobs[0]["config"]["gamma"] == 0.9
+    assert jobs[0].runner == "loop" and jobs[0].config.gamma == 0.9

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from jax_agents.cli.job import STEPS, Job
+from jax_agents.experiments import DqnConfig, PpoConfig
+
+CONFIG = PpoConfig(hidden=(4,), num_envs=2, num_rows=8, num_minibatches=1)
+
+
+def test_a_job_is_made_again_from_its_parameters():
+    job = Job(
+        CONFIG, "CartPole-v1", 3, "ray", "auto", {"loss": 0.5}, 7, monitor=True, num_workers=0
+    )
+    params = json.loads(json.dumps(job.params()))
+    assert params["run"] == "PPO" and params["config"]["hidden"] == [4]
+    assert params["num_workers"] == 0
+    assert Job.from_params(params) == job
+    assert "num_workers" not in Job(CONFIG, "CartPole-v1", 0, "loop", "host", {STEPS: 1}).params()
+
+
+def test_what_a_trainer_writes_is_a_job_too():
+    trainer = Job(CONFIG, "CartPole-v1", 4, "loop", "host", {STEPS: 16}).trainer()
+    job = Job.from_params(trainer.params())
+    trainer.close()
+    assert (job.config, job.env, job.seed, job.runner) == (CONFIG, "CartPole-v1", 4, "loop")
+    assert job.stop == {STEPS: CONFIG.num_steps} and job.checkpoint_freq == 10
+
+
+def test_a_job_makes_its_trainer(tmp_path):
+    job = Job(CONFIG, "CartPole-v1", 4, "device", "auto", {STEPS: 16})
+    trainer = job.trainer(tmp_path)
+    assert trainer.config is CONFIG and trainer.seed == 4 and trainer.run_folder == tmp_path
+    trainer.close()
+    job.check()
+    with pytest.raises(ValueError, match="runner 'vector' steps several environments at once"):
+        Job(DqnConfig(), "CartPole-v1", 0, "vector", "host", {STEPS: 1}).check()
+    params = job.params()
+    with pytest.raises(ValueError, match="no key 'gama'; did you mean 'gamma'"):
+        Job.from_params(params | {"config": {"gama": 1}})
+    with pytest.raises(ValueError, match="no algorithm 'PPI'"):
+        Job.from_params(params | {"run": "PPI"})
