@@ -62,6 +62,11 @@ class BcConfig(Config):
         return max(1, self.num_steps // self.batch_size)
 
     def agent(self, specs: EnvironmentSpecs) -> BehavioralCloningAgent:
+        """The agent, for an environment's specs.
+
+        Raises:
+          ValueError: if there is no such data set.
+        """
         check_name(self.dataset)
         encoder = default_encoder(specs.observation)
         network = ActorNetwork(specs.action, self.hidden, encoder, ACTIVATIONS[self.activation])

@@ -37,6 +37,7 @@ class SacConfig(OffPolicyConfig):
     target_entropy: float | None = None  # None: minus the number of actions
 
     def agent(self, specs: EnvironmentSpecs) -> SacAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         encoder = default_encoder(specs.observation)
         action: Any = specs.action
         return SacAgent(
@@ -69,6 +70,7 @@ class DdpgConfig(OffPolicyConfig):
     exploration_damping: NotNegative | None = None  # None: Gaussian; a number: Ornstein-Uhlenbeck
 
     def agent(self, specs: EnvironmentSpecs) -> Td3Agent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         return DdpgAgent(**self._agent_options(specs))
 
     def _agent_options(self, specs: EnvironmentSpecs) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class Td3Config(DdpgConfig):
     target_noise_clip: NotNegative = 0.5
 
     def agent(self, specs: EnvironmentSpecs) -> Td3Agent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         return Td3Agent(
             num_critics=self.num_critics,
             actor_delay=self.actor_delay,
@@ -129,6 +132,7 @@ class DiscreteSacConfig(OffPolicyConfig):
     target_entropy_ratio: float = 0.7  # of the greatest entropy
 
     def agent(self, specs: EnvironmentSpecs) -> DiscreteSacAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         encoder = default_encoder(specs.observation)
         num_actions: Any = getattr(specs.action, "num_values", None)
         return DiscreteSacAgent(

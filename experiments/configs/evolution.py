@@ -62,6 +62,7 @@ class EsConfig(Config):
         return max(1, self.num_steps // self.steps_per_iteration)
 
     def agent(self, specs: EnvironmentSpecs) -> EsAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         encoder = default_encoder(specs.observation)
         network = ActorNetwork(specs.action, self.hidden, encoder, ACTIVATIONS[self.activation])
         rate = optax.exponential_decay(self.learning_rate, 1, self.learning_rate_decay)
@@ -77,4 +78,5 @@ class EsConfig(Config):
         )
 
     def loop(self, agent: EsAgent, env: JaxEnvironment) -> EvolutionScan:
+        """The loop on device, of generations."""
         return EvolutionScan(agent, env, num_episodes=self.num_episodes, max_steps=self.max_steps)

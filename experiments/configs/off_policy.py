@@ -78,6 +78,11 @@ class OffPolicyConfig(Config):
         )
 
     def loop(self, agent: Agent, env: JaxEnvironment) -> OffPolicyScan:
+        """The loop on device, with its replay buffer.
+
+        Raises:
+          ValueError: if steps do not divide among environments, or the warm-up holds no window.
+        """
         if self.steps_per_iteration % self.num_envs:
             raise ValueError(
                 "config steps_per_iteration: on device, expected a multiple of "

@@ -93,6 +93,7 @@ class OnPolicyConfig(Config):
         return self if self.num_envs > 1 else dataclasses.replace(self, num_envs=num_envs)
 
     def loop(self, agent: OnPolicyAgent, env: JaxEnvironment) -> OnPolicyScan:
+        """The loop on device, which learns from its own recent rows."""
         return OnPolicyScan(
             agent,
             env,

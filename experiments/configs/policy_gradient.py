@@ -45,6 +45,7 @@ class PpoConfig(OnPolicyConfig):
     lstm_size: Count | None = None  # units of memory, for policy and value each; None: no memory
 
     def agent(self, specs: EnvironmentSpecs) -> PpoAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         clip_ratio = self.clip_ratio
         if clip_ratio is not None:
             clip_ratio = self.schedule(clip_ratio, self.clip_ratio_end)
@@ -86,6 +87,7 @@ class A2cConfig(OnPolicyConfig):
     rmsprop_decay: float = 0.99
 
     def agent(self, specs: EnvironmentSpecs) -> A2cAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         rate = self.schedule(self.learning_rate, self.learning_rate_end)
         rmsprop = optax.rmsprop(
             rate, decay=self.rmsprop_decay, eps=self.optimizer_eps, eps_in_sqrt=False
@@ -116,6 +118,7 @@ class ReinforceConfig(OnPolicyConfig):
     normalize_returns: bool = True
 
     def agent(self, specs: EnvironmentSpecs) -> ReinforceAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         network = _actor_value(self, specs)
         return ReinforceAgent(
             specs,
@@ -147,6 +150,7 @@ class ImpalaConfig(OnPolicyConfig):
     corrects_lag: ClassVar[bool] = True
 
     def agent(self, specs: EnvironmentSpecs) -> ImpalaAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         return ImpalaAgent(
             specs,
             _actor_value(self, specs),

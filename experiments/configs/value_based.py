@@ -80,6 +80,7 @@ class DqnConfig(ValueBasedConfig):
     noisy_sigma: NotNegative | None = None  # makes layers noisy; epsilon applies besides
 
     def agent(self, specs: EnvironmentSpecs) -> DqnAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         network = self._network(specs, None, self.noisy_sigma)
         td_loss = _TD_LOSSES[self.td_loss]
         return DqnAgent(specs, network, td_loss=td_loss, **self._agent_options())
@@ -111,6 +112,7 @@ class C51Config(ValueBasedConfig):
     noisy_sigma: NotNegative | None = None
 
     def agent(self, specs: EnvironmentSpecs) -> CategoricalDqnAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         network = self._network(specs, self.num_atoms, self.noisy_sigma)
         return CategoricalDqnAgent(
             specs, network, v_min=self.v_min, v_max=self.v_max, **self._agent_options()
@@ -147,6 +149,7 @@ class QrDqnConfig(ValueBasedConfig):
     noisy_sigma: NotNegative | None = None
 
     def agent(self, specs: EnvironmentSpecs) -> QrDqnAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         network = self._network(specs, self.num_quantiles, self.noisy_sigma)
         return QrDqnAgent(specs, network, huber_param=self.huber_param, **self._agent_options())
 
@@ -185,6 +188,7 @@ class R2d2Config(ValueBasedConfig):
     observation_scale: tuple[float, ...] | None = None  # observations are divided by it first
 
     def agent(self, specs: EnvironmentSpecs) -> RecurrentDqnAgent:
+        """The agent, for an environment's specs; see `Config.agent`."""
         encoder = default_encoder(specs.observation)
         if self.observation_scale is not None:
             scale = jnp.asarray(self.observation_scale, jnp.float32)

@@ -89,11 +89,16 @@ def agent_rows(path: str | os.PathLike[str], num_rows: int) -> Trajectory:
 
 
 def save_rows(path: str | os.PathLike[str], rows: Trajectory) -> Path:
-    """Writes rows `[N, T, ...]` as a `.npz` file, an array for each leaf's name, without what
-    policies stored with them.
+    """Writes rows as a `.npz` file and returns its path.
+
+    The file has an array for each leaf's name; what policies stored with the rows is left out.
+
+    Args:
+      path: Path of the file, which ends in .npz.
+      rows: Rows `[N, T, ...]`.
 
     Raises:
-      ValueError: the name does not end in .npz.
+      ValueError: if the name does not end in .npz.
     """
     path = Path(path)
     if path.suffix != ".npz":
@@ -105,10 +110,14 @@ def save_rows(path: str | os.PathLike[str], rows: Trajectory) -> Path:
 
 
 def load_rows(path: str | os.PathLike[str], specs: EnvironmentSpecs) -> Trajectory:
-    """The rows `[N, T, ...]` of `save_rows`, or of any such file; nothing is unpickled.
+    """Reads the rows `[N, T, ...]` of `save_rows`, or of another such file; nothing is unpickled.
+
+    Args:
+      path: Path of the file.
+      specs: Specs of the environment, whose leaves the file has.
 
     Raises:
-      ValueError: it cannot be read, or lacks a leaf.
+      ValueError: if the file cannot be read, or lacks a leaf.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

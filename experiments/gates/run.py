@@ -13,11 +13,15 @@ from .table import Gate
 
 
 class GateResult(NamedTuple):
-    """What a run of a gate gave.
+    """The result of a gate's run.
 
-    `scores` `[num_seeds]` are mean returns of greedy episodes; `summary` is `evaluation.summarize`
-    of them; `metrics`, each `[num_seeds, num_reports]`, are those of training; times are in
-    seconds, training's with the evaluation.
+    Attributes:
+      gate: Row of the table.
+      scores: Mean returns of greedy episodes, `[num_seeds]`.
+      summary: Summary of the scores, from `evaluation.summarize`.
+      metrics: Metrics of training, each `[num_seeds, num_reports]`.
+      compile_seconds: Seconds to compile.
+      train_seconds: Seconds to train and to evaluate.
     """
 
     gate: Gate
@@ -29,11 +33,12 @@ class GateResult(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the interval's lower end reaches the gate, and every seed the floor."""
+        """True if the interval's lower end reaches the gate and every seed the floor."""
         return self.summary["low"] >= self.gate.gate and self.summary["min"] >= self.gate.floor
 
     def __str__(self) -> str:
-        s, gate = self.summary, self.gate
+        s = self.summary
+        gate = self.gate
         return (
             f"{gate.name}: IQM {s['iqm']:.1f} [{s['low']:.1f}, {s['high']:.1f}], worst "
             f"{s['min']:.1f}; gate {gate.gate:g}, "
@@ -51,14 +56,14 @@ def run_gate(
     num_episodes: int = 100,
     num_reports: int = 10,
 ) -> GateResult:
-    """Trains a gate's seeds under one `vmap`, then plays `num_episodes` greedy episodes with each.
+    """Trains every seed of a gate under one `vmap`, then plays greedy episodes with each.
 
     Args:
-      gate: the row.
-      seed: of all; another one gives other runs.
-      num_seeds: the row's own number where None.
-      num_episodes: of the evaluation of each seed.
-      num_reports: metrics are means over so many equal parts of training.
+      gate: Row of the table.
+      seed: Seed of all runs.
+      num_seeds: Number of runs; None for the row's own.
+      num_episodes: Number of greedy episodes that each run plays at its end.
+      num_reports: Number of equal parts of training over which metrics are averaged.
     """
     loop = gate.make_loop()
 

@@ -1,9 +1,8 @@
-"""The table of learning gates: what each agent must reach, where, in how many steps, and whose
-result that is.
+"""The table of learning gates: the return that each agent must reach, and in how many steps.
 
 Tests (`pytest -m learning`), tuned examples and documentation read this one table. A row's
-configuration is a preset's, and the loop is what the trainer's device runner would make of it; only
-what no preset can say is a function that builds the loop.
+configuration is a preset's, and its loop is the one that the trainer's device runner makes of it.
+A row that no preset can describe has a function that builds the loop.
 """
 
 import dataclasses
@@ -22,24 +21,25 @@ from ..trained.environments import jax_environment
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gate:
-    """One row.
+    """One row of the table.
 
     Attributes:
-      name: what to call it on a command line: algorithm, environment and, where there are several,
-        whose configuration.
-      algorithm: for people.
-      environment: the name of a JAX environment; for people where the configuration is a function.
-      configuration: a preset's configuration; or a function that builds the loop to train:
+      name: Name on a command line: algorithm, environment and, where there are several, the author
+        of the configuration.
+      algorithm: Name of the algorithm, for people.
+      environment: Name of a JAX environment; for people where the configuration is a function.
+      configuration: Configuration of a preset; or a function that builds the loop to train:
         `learners.OffPolicyScan`, `learners.OnPolicyScan`, or anything with their `agent`, `env`,
         `init(key)` and `run(state, num_iterations, num_reports)`.
-      num_iterations: of the loop, a multiple of 10; those of the configuration where there is one.
-      steps: environment steps of each seed, of all its environments together, with warm-up and
-        boundary rows; 0 for a loop that learns from given rows.
-      gate: what the lower end of the 95 % interval of the interquartile mean over seeds must reach:
-        mean returns of 100 greedy episodes for each seed.
-      floor: what every seed must reach.
-      source: whose configuration it is and what was published, by `docs/results.md`.
-      num_seeds: how many seeds to train.
+      steps: Number of rows that each seed makes in all its environments together, warm-up and
+        boundary rows included; 0 for a loop that learns from given rows.
+      gate: Return that the lower end of the 95 % interval of the interquartile mean over seeds must
+        reach; a seed's return is its mean over 100 greedy episodes.
+      source: Author of the configuration and the published result, by `docs/results.md`.
+      num_iterations: Number of iterations of the loop, a multiple of 10; where there is a
+        configuration, its own number is taken.
+      floor: Return that every seed must reach.
+      num_seeds: Number of seeds to train.
     """
 
     name: str

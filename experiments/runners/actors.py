@@ -18,23 +18,23 @@ from .worker import Worker, worker_of
 
 
 class ActorsRunner:
-    """`num_workers` actors, which share `config.num_envs` environments, at least one each.
+    """Actors that step environments, and a learner in this process.
 
+    The environments of the configuration are divided among the actors; each has at least one.
     Agents that learn from replay have a buffer here, and a `Balance` holds actors and learner to
     the configuration's updates per step. On-policy agents learn from a slice of each actor, made
-    with the newest parameters while the learner waits; IMPALA from as many slices as there are
-    actors, as they come.
-
-    Resuming starts new episodes.
+    with the newest parameters while the learner waits; IMPALA learns from as many slices as there
+    are actors, as they come. Resuming starts new episodes.
 
     Args:
-      config, agent: that fit together.
-      make_env: builds so many environments.
-      make_agent: builds the agent there, from the environment's specs.
-      buffer: of agents that learn from replay.
-      seed: of everything that is drawn here; what actors draw is theirs, but when it comes is not a
-        function of it.
-      num_workers: how many actors; 0: one in this process, without Ray.
+      config: Configuration of the run.
+      agent: Agent of the configuration.
+      make_env: Function that makes a number of environments in an actor.
+      make_agent: Function that makes the agent there, from the environment's specs.
+      buffer: Replay buffer; None for agents that learn from their own recent rows.
+      seed: Seed of everything that is drawn here. The draws of actors follow from it too, but the
+        order in which their rows arrive does not.
+      num_workers: Number of actors; 0 for one in this process, without Ray.
     """
 
     chunk = 1_000
@@ -50,32 +50,27 @@ class ActorsRunner:
         num_workers: int,
     ):
         self.replay: Any = buffer
-        self._config, self._agent, self._make_env, self._make_agent = (
-            config,
-            agent,
-            make_env,
-            make_agent,
-        )
-        self._num_workers, self._num_envs, self._seed = (
-            num_workers,
-            max(1, config.num_envs // max(1, num_workers)),
-            seed,
-        )
+        self._config = config
+        self._agent = agent
+        self._make_env = make_env
+        self._make_agent = make_agent
+        self._num_workers = num_workers
+        self._num_envs = max(1, config.num_envs // max(1, num_workers))
+        self._seed = seed
         self._waiting: list[Block] = []  # IMPALA's, for the next update
         self._steps_before = self._updates = self._replaced = 0
         train_key, self._key = jax.random.split(jax.random.key(seed))
         self._state: TrainState = initial_state(agent, train_key)
         if buffer is not None:
             self._learner = Learner(agent)
-            self._dataset, self._write = (
-                buffer.as_dataset(config.batch_size),
-                BlockWriter(partial(buffer.writer, self._num_envs)),
-            )
+            self._dataset = buffer.as_dataset(config.batch_size)
+            self._write = BlockWriter(partial(buffer.writer, self._num_envs))
             ratio = config.updates_per_iteration / config.steps_per_iteration
             self._balance = Balance(ratio, config.warmup_steps)
         else:
-            epochs, parts = config.num_epochs, config.num_minibatches
-            update = lambda state, rows, key: learn(agent, state, rows, key, epochs, parts)
+            update = lambda state, rows, key: learn(
+                agent, state, rows, key, config.num_epochs, config.num_minibatches
+            )
             self._update = jax.jit(update, donate_argnums=0)
 
     @cached_property
@@ -96,10 +91,12 @@ class ActorsRunner:
 
     @property
     def num_steps(self) -> int:
+        """The number of environment steps so far, of all actors together."""
         return self._steps_before + (self.driver.num_steps if "driver" in self.__dict__ else 0)
 
     @property
     def train_state(self) -> TrainState:
+        """The agent's state, a copy; may be set."""
         return jax.tree.map(jnp.copy, self._state)
 
     @train_state.setter
@@ -108,7 +105,9 @@ class ActorsRunner:
         self._replaced += 1
 
     def advance(self, num_steps: int) -> Progress:
-        updates, stop = self._updates, self.num_steps + num_steps
+        """Makes about this many steps, with their updates; the first ones are the warm-up."""
+        updates = self._updates
+        stop = self.num_steps + num_steps
         self._publish(wait=True)
         metrics: list[dict[str, Any]] = []
         blocks: list[Block] = []
@@ -134,31 +133,33 @@ class ActorsRunner:
         return Progress(self._updates - updates, means, episodes)
 
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
+        """Returns the arrays to save, and counters for JSON."""
         return {"agent": self.train_state}, {
             "num_steps": self.num_steps,
             "num_updates": self._updates,
         }
 
     def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
+        """Goes on from what `state` gave, in new episodes."""
         self.train_state = state["agent"]
         if "driver" in self.__dict__:
             self.driver.close()
             del self.__dict__["driver"]
-        self._steps_before, self._updates, self._seed = (
-            counters["num_steps"],
-            counters["num_updates"],
-            seed,
-        )
+        self._steps_before = counters["num_steps"]
+        self._updates = counters["num_updates"]
+        self._seed = seed
 
     def foreach_worker(self, function: Callable[[Worker, int], Any]) -> list[Any]:
-        """What a function of (worker, index) gives in each actor, in their order; they are numbered
-        from 1. None in process.
+        """Calls a function of (worker, index) in each actor; returns the results in their order.
+
+        Indices begin at 1. Without Ray there are no results.
         """
         if not self._num_workers:
             return []
         if self.driver.version < 0:
             self._publish(wait=True)
-        make_agent, seed = self._make_agent, self._seed
+        make_agent = self._make_agent
+        seed = self._seed
         return self.driver.foreach_actor(
             lambda collector: function(worker_of(collector, make_agent, seed), collector.actor + 1)
         )
@@ -169,16 +170,15 @@ class ActorsRunner:
         self.driver.foreach_actor(lambda collector: collector.pull())
 
     def close(self) -> None:
+        """Ends the actors and closes the buffer."""
         if "driver" in self.__dict__:
             self.driver.close()
         if self.replay is not None:
             self.replay.close()
 
     def _act_and_train(self, metrics: list[dict[str, Any]]) -> list[Block]:
-        owed, may_act = (
-            self._balance.owed(self.num_steps, self._updates),
-            self._balance.may_act(self.num_steps, self._updates),
-        )
+        owed = self._balance.owed(self.num_steps, self._updates)
+        may_act = self._balance.may_act(self.num_steps, self._updates)
         blocks = self.driver.poll(0.0 if owed else 0.1, start=may_act)
         for block in blocks:
             self._write(block)
@@ -202,7 +202,8 @@ class ActorsRunner:
         return blocks
 
     def _learn_as_they_come(self, metrics: list[dict[str, Any]]) -> list[Block]:
-        blocks, number = self.driver.poll(timeout=1.0), max(1, self._num_workers)
+        blocks = self.driver.poll(timeout=1.0)
+        number = max(1, self._num_workers)
         self._waiting += blocks
         while len(self._waiting) >= number:
             self._learn(self._waiting[:number], metrics)

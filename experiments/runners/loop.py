@@ -42,10 +42,12 @@ class LoopRunner:
 
     @property
     def num_steps(self) -> int:
+        """The number of environment steps so far."""
         return self._loop.driver.num_steps
 
     @property
     def train_state(self) -> TrainState:
+        """The agent's state; may be set."""
         return self._loop.state
 
     @train_state.setter
@@ -53,8 +55,10 @@ class LoopRunner:
         self._loop.state = state
 
     def advance(self, num_steps: int) -> Progress:
+        """Makes about this many steps, with their updates; the first ones are the warm-up."""
         warm_up = min(num_steps, self._warmup_steps - self.num_steps)
-        updates, metrics = 0, {}
+        updates = 0
+        metrics: dict[str, float] = {}
         if warm_up > 0:
             self._warm_up(warm_up)
             num_steps -= warm_up
@@ -101,6 +105,7 @@ class LoopRunner:
         self._episodes.reset()
 
     def close(self) -> None:
+        """Closes the buffer and the environment."""
         if self.replay is not None:
             self.replay.close()
         self._env.close()

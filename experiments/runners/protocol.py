@@ -59,7 +59,7 @@ class Runner(Protocol):
 
     @property
     def replay(self) -> ReplayBuffer | None:
-        """The buffer to save beside the state; None if there is none, or the state has it."""
+        """The buffer to save with the state; None if there is none, or the state has it."""
 
     def advance(self, num_steps: int) -> Progress:
         """Makes about this many environment steps, with their updates, after the warm-up."""

@@ -1,6 +1,4 @@
-"""What a sweep gave: its trials as rows, the best of them, their checkpoints and curves; from
-memory or from its folder.
-"""
+"""The result of a sweep: its trials as rows, the best of them, their checkpoints and curves."""
 
 import dataclasses
 import os
@@ -27,11 +25,14 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-      label: what sets it apart; its folder's path within the sweep's.
-      run, env, seed, runner: as `Trainer` and `make_config` take them.
-      config: all settings, as JSON has them; the values of what is varied are those of this trial.
-      results: its reports.
-      folder: its run folder; None: it has none.
+      label: Label that sets the trial apart; the path of its folder within the sweep's.
+      run: Name of the algorithm.
+      env: Environment, as `Trainer` takes it.
+      seed: Seed of the run.
+      runner: Name of the runner.
+      config: All settings, as JSON has them, with this trial's values of those that are varied.
+      results: Reports of the run.
+      folder: Run folder; None if nothing was saved.
     """
 
     label: str
@@ -65,11 +66,13 @@ class Trial:
         ]
 
     def checkpoints(self, metric: str = _RETURN) -> list[list[Any]]:
-        """`[path, metric]` of each checkpoint that was kept, the oldest first; the metric is its
-        report's, or None.
+        """Returns `[path, metric]` of each checkpoint that was kept, the oldest first.
+
+        Args:
+          metric: Key of the reports; the value is None where the checkpoint's report has no number.
 
         Raises:
-          ValueError: the trial has no folder.
+          ValueError: if the trial has no folder.
         """
         if self.folder is None:
             raise ValueError(_NOT_SAVED.format(self.label))
@@ -100,7 +103,10 @@ class Analysis:
     """The trials of a sweep; `print` shows them as a table.
 
     Args:
-      trials: at least one.
+      trials: Trials, at least one.
+
+    Raises:
+      ValueError: without a trial.
     """
 
     def __init__(self, trials: Sequence[Trial]):
@@ -110,10 +116,10 @@ class Analysis:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Analysis":
-        """That of a sweep's folder, Ray Tune's, or that of `jax-agents train` for several runs.
+        """Reads the folder of a sweep, of Ray Tune, or of several runs of `jax-agents train`.
 
         Raises:
-          RunFolderError: there is no run in it, or its files are damaged.
+          RunFolderError: if there is no run in the folder, or its files are damaged.
         """
         folder = Path(folder).absolute()
         if (
@@ -160,8 +166,10 @@ class Analysis:
     def rows(
         self, metrics: Sequence[str] = (_STEPS, _RETURN, "loss", "time_total_s")
     ) -> list[dict[str, Any]]:
-        """A dict for each trial: `trial`, `seed`, the settings in which they differ, and the last
-        values of metrics.
+        """Returns a dict for each trial: `trial`, `seed`, varied settings and last metrics.
+
+        Args:
+          metrics: Keys of the reports.
         """
         varied = self.varied()
         return [
@@ -190,7 +198,7 @@ class Analysis:
         return plot_learning_curve(*on_common_steps(curves), filename, ylabel=metric)
 
     def __str__(self) -> str:
-        told = {
+        in_labels = {
             "seed",
             *(
                 key
@@ -199,7 +207,7 @@ class Analysis:
             ),
         }
         rows = [
-            {key: _cell(value) for key, value in row.items() if key not in told}
+            {key: _cell(value) for key, value in row.items() if key not in in_labels}
             for row in self.rows()
         ]
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
@@ -238,21 +246,22 @@ class Analysis:
 def on_common_steps(
     curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]], num_points: int = 200
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Curves whose points lie at steps of each run's own, interpolated at steps that all runs have.
+    """Interpolates curves, whose points lie at steps of their own, at steps that all runs have.
 
     Args:
-      curves: runs by name; a run is points (step, value), by step.
-      num_points: of the result.
+      curves: Runs by name; a run is a sequence of points (step, value), by step.
+      num_points: Number of points of each result.
 
     Returns:
       Steps `[num_points]`, and values `[runs, num_points]` by name, as `plot_learning_curve` takes
       them.
 
     Raises:
-      ValueError: the runs have no steps in common.
+      ValueError: if the runs have no steps in common.
     """
     every = [run for runs in curves.values() for run in runs]
-    first, last = max(run[0][0] for run in every), min(run[-1][0] for run in every)
+    first = max(run[0][0] for run in every)
+    last = min(run[-1][0] for run in every)
     if first > last:
         raise ValueError(
             "these runs have no steps in common: "

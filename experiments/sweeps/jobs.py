@@ -143,6 +143,7 @@ class _Results(Callback):
         self.results: list[Mapping[str, Any]] = []
 
     def on_report(self, trainer: Training, result: Mapping[str, Any]) -> None:
+        """Keeps the report."""
         self.results.append(result)
 
 

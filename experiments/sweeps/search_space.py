@@ -1,4 +1,4 @@
-"""What a sweep varies: marks in a configuration, plain dicts that JSON and YAML can hold.
+"""The marks of settings that a sweep varies: plain dicts, which JSON and YAML can hold.
 
 {"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}, "num_rows":
 64}
@@ -13,22 +13,25 @@ import numpy as np
 
 
 def grid_search(values: Sequence[Any]) -> dict[str, Any]:
-    """Each of these values; several such marks make all combinations."""
+    """Returns the mark for each of these values; several such marks make all combinations."""
     return {"grid_search": list(values)}
 
 
 def uniform(low: float, high: float) -> dict[str, Any]:
-    """A number between two, drawn anew for each configuration."""
+    """Returns the mark for a number between two, drawn for each configuration."""
     return {"uniform": [low, high]}
 
 
 def log_uniform(low: float, high: float) -> dict[str, Any]:
-    """A positive number between two, whose logarithm is uniform; for learning rates, say."""
+    """Returns the mark for a positive number whose logarithm is uniform between two bounds.
+
+    It suits learning rates, for example.
+    """
     return {"log_uniform": [low, high]}
 
 
 def choice(values: Sequence[Any]) -> dict[str, Any]:
-    """One of these values, drawn anew for each configuration."""
+    """Returns the mark for one of these values, drawn for each configuration."""
     return {"choice": list(values)}
 
 
@@ -45,8 +48,7 @@ MARKS = ("grid_search", *_DRAWS)
 def variants(
     config: Mapping[str, Any], num_samples: int = 1, seed: int = 0
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The configurations that the marks stand for, with a label for each that says how they differ;
-    "" if there are no marks.
+    """Returns the configurations that marks stand for, each with a label that says how it differs.
 
     >>> variants({"gamma": 0.9, "n_step": grid_search([1, 2])})
     [('n_step=1', {'gamma': 0.9, 'n_step': 1}), ('n_step=2', {'gamma': 0.9, 'n_step': 2})]
@@ -54,12 +56,15 @@ def variants(
     ['gamma=0.9637_sample_0', 'gamma=0.927_sample_1']
 
     Args:
-      config: values, some of them marks.
-      num_samples: how often to go through the grid, drawing the random values anew each time.
-      seed: of the draws.
+      config: Values by name, some of which may be marks.
+      num_samples: Number of passes through the grid, each with random values of its own.
+      seed: Seed of the draws.
+
+    Returns:
+      Pairs of a label and a configuration; without marks there is one, with the label "".
 
     Raises:
-      ValueError: a mark that is not as above; or more than one sample, and nothing to draw.
+      ValueError: if a mark is not as above, or there are several samples and nothing to draw.
     """
     marked = {key: _mark(key, value) for key, value in config.items() if isinstance(value, Mapping)}
     grid = {key: values for key, (kind, values) in marked.items() if kind == "grid_search"}

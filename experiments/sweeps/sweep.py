@@ -38,7 +38,7 @@ def run_sweep(
 
     With runner "device", trials that differ only in seeds, and in floats that the agent takes as
     traced values, such as learning rates, are one compiled run; each computes what it would alone,
-    but for rounding. Others come one by one.
+    except for rounding. Others are trained one by one.
 
     Example:
       >>> from jax_agents.experiments import grid_search, run_sweep
@@ -49,24 +49,28 @@ def run_sweep(
       [0.001, 0.01]
 
     Args:
-      run: an algorithm's name, or a preset's configuration, whose values are then the defaults, or
-        the class of one.
-      env: as `Trainer` takes it.
-      config: what differs from the defaults; values may be marks of `search_space`.
-      stop: as `Trainer.run` takes it; each trial stops for itself.
-      num_samples: how often to go through the grid, with other random values each time.
-      num_seeds: trials of each configuration, with seeds from `seed` on.
-      seed: of the draws, and the first of the trials'.
-      runner, replay, num_workers: as `Trainer` takes them.
-      together: False: one after the other on device too, which needs less memory.
-      folder: gets a run folder for each trial; None: nothing is saved.
-      checkpoint_freq, checkpoint_at_end, keep_checkpoints: as `Trainer` and its `run` take them;
-        where there is a folder.
-      callbacks: Callbacks of all trials; their arguments say which.
+      run: Name of an algorithm; or a configuration, whose values are then the defaults; or the
+        class of one.
+      env: Environment, as `Trainer` takes it.
+      config: Settings that differ from the defaults; values may be marks of `search_space`.
+      stop: Numbers that end a trial, as `Trainer.run` takes them; each trial stops for itself.
+      num_samples: Number of passes through the grid, each with random values of its own.
+      num_seeds: Number of trials of each configuration, with seeds from `seed` on.
+      seed: Seed of the draws, and of the first trial of each configuration.
+      runner: Name of the runner, as `Trainer` takes it.
+      replay: Name of the replay, as `Trainer` takes it.
+      num_workers: Number of actors of runner "ray".
+      together: Make one compiled run of trials on device; False trains them one by one, which needs
+        less memory.
+      folder: Folder in which each trial gets a run folder; None saves nothing.
+      checkpoint_freq: Number of reports from checkpoint to checkpoint; 0 for none on the way.
+      checkpoint_at_end: Save a checkpoint at the end of each trial.
+      keep_checkpoints: Number of the newest checkpoints that each trial keeps.
+      callbacks: Callbacks of all trials; their arguments say which trial it is.
 
     Raises:
-      ValueError: a setting or mark that is wrong, before anything is trained.
-      FileExistsError: there are runs in the folder.
+      ValueError: for a setting or a mark that is wrong, before anything is trained.
+      FileExistsError: if there are runs in the folder.
     """
     defaults = presets.resolve(run)
     jobs = [
@@ -114,22 +118,27 @@ def run_experiments(
     checkpoint_at_end: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> Analysis:
-    """Sweeps by name, one after the other, as
-    `{"mine": {"run": "DQN", "env": "CartPole-v1", "stop": ..., "config": ...}}`.
+    """Runs sweeps by name, one after the other.
+
+    `{"mine": {"run": "DQN", "env": "CartPole-v1", "stop": ..., "config": ...}}` is one of them.
 
     Args:
-      experiments: entries as in a YAML file of tuned examples; see `tuned_examples.Experiment` for
+      experiments: Entries as in a YAML file of tuned examples; `tuned_examples.Experiment` lists
         their keys.
-      folder: gets a folder of each one's name, with a run folder for each trial; None: nothing is
-        saved.
-      num_samples, num_seeds, seed, checkpoint_freq, checkpoint_at_end, callbacks: as `run_sweep`
-        takes them.
+      folder: Folder in which each experiment gets a folder of its name, with a run folder for each
+        trial; None saves nothing.
+      num_samples: Number of passes through the grid, as `run_sweep` takes it.
+      num_seeds: Number of trials of each configuration.
+      seed: Seed of the draws, and of the first trial of each configuration.
+      checkpoint_freq: Number of reports from checkpoint to checkpoint; 0 for none on the way.
+      checkpoint_at_end: Save a checkpoint at the end of each trial.
+      callbacks: Callbacks of all trials.
 
     Returns:
       All trials, with labels that begin with the experiment's name.
 
     Raises:
-      ValueError: an entry that is wrong.
+      ValueError: for an entry that is wrong.
     """
     entries = [
         tuned_examples.parse("experiments", name, dict(entry))

@@ -1,6 +1,4 @@
-"""The same sweeps under Ray Tune (extra `tune`): trials in processes of their own, which a
-scheduler may end or change.
-"""
+"""Sweeps under Ray Tune (extra `tune`): trials in processes that a scheduler may end or change."""
 
 import dataclasses
 import math
@@ -43,38 +41,41 @@ def tune_experiment(
     gpus_per_trial: float = 0,
     verbose: int = 1,
 ) -> Analysis:
-    """Trains each configuration in a process of its own, as resources allow; on the Ray that runs,
-    or one that it starts.
+    """Trains each configuration in a process of its own, as resources allow.
 
-    A trial that goes on from another's checkpoint, as in population-based training, takes weights
-    and the optimizer's moments from it; settings come from its own configuration alone.
-    `Trial.config` has the last ones.
+    It uses the Ray that runs, or starts one. A trial that goes on from another's checkpoint, as in
+    population-based training, takes weights and the optimizer's moments from it; its settings come
+    from its own configuration alone, and `Trial.config` has the last ones.
 
     Args:
-      run: as `run_sweep` takes it.
-      config: `env`, and what differs from the algorithm's defaults; values may be Tune's search
-        spaces, or marks of `search_space`. `seed` may be among them, and is `seed` otherwise.
-      stop: as `Trainer.run` takes it.
-      num_samples: as Tune's: how often to go through the grid.
-      scheduler: of Tune, such as `ASHAScheduler(time_attr="num_env_steps_sampled_lifetime")`; None:
-        first in, first out.
-      metric, mode: what the scheduler compares: a key of results, and "max" or "min".
-      seed: of the trials.
-      runner, replay: as `Trainer` takes them.
-      checkpoint_freq: reports from checkpoint to checkpoint; what the scheduler ends early has no
-        others.
-      checkpoint_at_end: of trials that reach `stop`.
-      folder, name: where Tune writes, on a disk that all machines share, and the experiment's name
-        there; the trials' run folders are in its `runs/`. None: `~/ray_results`, and a name with
-        the time.
-      cpus_per_trial, gpus_per_trial: what a trial takes; fractions share.
-      verbose: as Tune's: 0 is silent.
+      run: Name of an algorithm, a configuration or the class of one, as `run_sweep` takes it.
+      config: `env`, and settings that differ from the defaults; values may be Tune's search spaces
+        or marks of `search_space`. `seed` may be among them.
+      stop: Numbers that end a trial, as `Trainer.run` takes them.
+      num_samples: Number of passes through the grid, as in Tune.
+      scheduler: Scheduler of Tune, such as
+        `ASHAScheduler(time_attr="num_env_steps_sampled_lifetime")`; None for first in, first out.
+      metric: Key of the results that the scheduler compares.
+      mode: "max" or "min", the better end of the metric.
+      seed: Seed of the trials whose configuration has none.
+      runner: Name of the runner, as `Trainer` takes it.
+      replay: Name of the replay, as `Trainer` takes it.
+      checkpoint_freq: Number of reports from checkpoint to checkpoint; a trial that the scheduler
+        ends early has no others.
+      checkpoint_at_end: Save a checkpoint of trials that reach `stop`.
+      folder: Folder where Tune writes, on a disk that all machines share; None for
+        `~/ray_results`.
+      name: Name of the experiment, whose folder has the trials' run folders in `runs/`; None for
+        one with the time.
+      cpus_per_trial: Number of CPUs that a trial takes.
+      gpus_per_trial: Number of GPUs that a trial takes; trials share one by fractions.
+      verbose: Verbosity of Tune; 0 is silent.
 
     Raises:
-      ValueError: a setting, or `stop`, that is wrong.
-      ImportError: Ray Tune is not installed.
-      FileExistsError: there is an experiment of this name.
-      RuntimeError: a trial failed; the message has the first one's error.
+      ValueError: for a setting, or a `stop`, that is wrong.
+      ImportError: if Ray Tune is not installed.
+      FileExistsError: if there is an experiment of this name.
+      RuntimeError: if a trial failed; the message has the first one's error.
     """
     tune = _import_tune()
     if "env" not in config:
@@ -118,7 +119,18 @@ def tune_experiment(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TuneJob:
-    """What the trials of a `tune_experiment` share; `runs` is where their run folders are."""
+    """The things that the trials of a `tune_experiment` share.
+
+    Attributes:
+      defaults: Configuration whose settings a trial replaces.
+      seed: Seed of the trials whose configuration has none.
+      runner: Name of the runner.
+      replay: Name of the replay.
+      stop: Numbers that end a trial; None for the steps of its configuration.
+      checkpoint_freq: Number of reports from checkpoint to checkpoint.
+      checkpoint_at_end: Save a checkpoint of trials that reach `stop`.
+      runs: Folder of the trials' run folders.
+    """
 
     defaults: Any
     seed: int
@@ -131,13 +143,19 @@ class TuneJob:
 
 
 def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
-    """A trial, in Tune's process: trains, reports results and checkpoints, and goes on from Tune's
-    checkpoint if it has one.
+    """Trains a trial in Tune's process, and reports results and checkpoints to Tune.
+
+    It goes on from the checkpoint that Tune gives, if there is one.
+
+    Args:
+      config: Settings of the trial, with `env` and maybe `seed`.
+      job: Record of the things that all trials share.
     """
     tune = _import_tune()
     values = {key: value for key, value in config.items() if key not in _NO_SETTINGS}
     settings = presets.with_values(job.defaults, values)
-    env, seed = config["env"], config.get("seed", job.seed)
+    env = config["env"]
+    seed = config.get("seed", job.seed)
     folder = job.runs / f"trial_{tune.get_context().get_trial_id().rpartition('_')[2]}"
     trainer = Trainer(
         settings,

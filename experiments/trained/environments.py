@@ -1,6 +1,4 @@
-"""Environments by name, for either loop: gymnasium's ids, those that are written in JAX too, and a
-few of our own.
-"""
+"""Environments by name: gymnasium's ids, those that are written in JAX too, and a few of ours."""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,10 +25,15 @@ _ALL = JAX_ENVIRONMENTS | OWN_ENVIRONMENTS
 
 
 def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnvironment:
-    """A JAX environment, given itself or by name; with another time limit, if given (-1: none).
+    """Returns a JAX environment.
+
+    Args:
+      env: Name of the environment, or the environment itself.
+      max_episode_steps: Another time limit; -1 for none; None for the environment's own.
 
     Raises:
-      ValueError: there is none of that name, or its time limit cannot be taken away.
+      ValueError: if there is no JAX environment of that name, or its time limit has to stay.
+      TypeError: if `env` is a host environment.
     """
     if isinstance(env, str):
         if env not in _ALL:
@@ -52,18 +55,18 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
 def host_environment(
     env: Any, num_envs: int | None, max_episode_steps: int | None = None, preprocess: bool = True
 ) -> Environment:
-    """An environment for the Python loop, of a gymnasium id, a function that makes a gymnasium
-    environment, or a JAX one.
+    """Returns an environment for the Python loop.
 
     Args:
-      env: see above, or one of `OWN_ENVIRONMENTS`.
-      num_envs: None: unbatched.
-      max_episode_steps: another time limit; -1: none.
-      preprocess: observe what `envs.get_preprocessor` makes of gymnasium's observations.
+      env: A gymnasium id, the name of one of `OWN_ENVIRONMENTS`, a function that makes a gymnasium
+        environment, or a JAX environment.
+      num_envs: Number of environments; None for an unbatched one.
+      max_episode_steps: Another time limit; -1 for none; None for the environment's own.
+      preprocess: Preprocess gymnasium's observations, as `envs.get_preprocessor` says.
 
     Raises:
-      ValueError: an unknown name, naming the nearest ones.
-      TypeError: a host environment itself.
+      ValueError: for an unknown name; the message has the nearest ones.
+      TypeError: if `env` is a host environment.
     """
     if isinstance(env, str) and env in OWN_ENVIRONMENTS:
         env = OWN_ENVIRONMENTS[env]()

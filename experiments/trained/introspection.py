@@ -28,8 +28,11 @@ _DRAWS = 0x7FFFFFFF  # folded into the run's key: draws of its own
 
 
 class ReturnDistribution(NamedTuple):
-    """The learned distribution of each action's return: `atoms` and their `probabilities`, both
-    `[..., num_actions, K]`.
+    """The learned distribution of each action's return.
+
+    Attributes:
+      atoms: Returns, `[..., num_actions, K]`.
+      probabilities: Their probabilities, `[..., num_actions, K]`.
     """
 
     atoms: Array
@@ -37,10 +40,12 @@ class ReturnDistribution(NamedTuple):
 
 
 class DuelingHeads(NamedTuple):
-    """The parts of dueling values: `features` `[..., size]`, `state_value` `[..., 1]` and
-    `advantages` `[..., num_actions]`.
+    """The parts of dueling values; with atoms, the heads have one more axis, of K atoms.
 
-    With atoms the last two have an axis of K more.
+    Attributes:
+      features: Features that the heads share, `[..., size]`.
+      state_value: Value of the state, `[..., 1]`.
+      advantages: Advantages of the actions, `[..., num_actions]`.
     """
 
     features: Array
@@ -58,18 +63,18 @@ def compute_action(
     key: Array | None = None,
     step: int = 0,
 ) -> tuple[Tree, Tree]:
-    """The action for one unbatched observation, as NumPy, and the policy's next state.
+    """Returns the action for one unbatched observation, as NumPy, and the policy's next state.
 
     It is what evaluation and a driver compute: the same compiled call, the same normalisation.
 
     Args:
-      agent: whose policy acts.
-      params: `agent.policy_params(state)`.
-      observation: meets `agent.specs.observation`.
-      state: the policy's memory; None: an episode begins.
-      explore: act with the collect policy.
-      key: typed key of its draws.
-      step: a number for each draw from the same key.
+      agent: Agent whose policy acts.
+      params: Policy parameters, from `agent.policy_params(state)`.
+      observation: Observation that meets `agent.specs.observation`.
+      state: Memory of the policy; None where an episode begins.
+      explore: Act with the collect policy.
+      key: Typed key of the policy's draws.
+      step: Number of the draw among those from the same key.
 
     Raises:
       SpecError: if the observation does not meet its spec.
@@ -92,19 +97,19 @@ def compute_action(
 def action_distribution(
     agent: Agent, params: Tree, observation: Tree, *, explore: bool = True
 ) -> Distribution:
-    """The distribution over actions, of batch shape `[...]`.
+    """Returns the distribution over actions, of batch shape `[...]`.
 
     It has `sample(key)`, `log_prob(action)`, `mode()` and `entropy()`.
 
     Args:
-      agent: whose policy.
-      params: `agent.policy_params(state)`.
-      observation: `[..., *shape]`.
-      explore: of the collect policy; False: of the policy that is evaluated, usually one sure
-        action.
+      agent: Agent whose policy is asked.
+      params: Policy parameters, from `agent.policy_params(state)`.
+      observation: Observations `[..., *shape]`.
+      explore: Ask the collect policy; False asks the policy that is evaluated, which usually is
+        sure of one action.
 
     Raises:
-      NotImplementedError: the policy has none (noise added and clipped).
+      NotImplementedError: if the policy has no distribution (noise is added and clipped).
     """
     policy = agent.collect_policy if explore else agent.policy
     time_step = batch_step(agent, observation)
@@ -114,30 +119,33 @@ def action_distribution(
 
 
 def value(agent: Any, params: Tree, observation: Tree) -> Array:
-    """V(observation), `[...]`.
+    """Returns V(observation), `[...]`.
 
     Raises:
-      TypeError: the agent learns no values.
+      TypeError: if the agent learns no values.
     """
     return _method(agent, "value")(params, observation)
 
 
 def q_values(agent: Any, params: Tree, observation: Tree, action: Array | None = None) -> Array:
-    """Q-values: `[..., num_actions]`, those of each critic `[num_critics, ..., num_actions]`, or of
-    an action `[num_critics, ...]` where actions are continuous.
+    """Returns Q-values, `[..., num_actions]`, or `[num_critics, ..., num_actions]` with critics.
+
+    With continuous actions they are those of `action`, `[num_critics, ...]`.
 
     Raises:
-      TypeError: the agent learns none.
+      TypeError: if the agent learns none.
     """
     method = _method(agent, "q_values")
     return method(params, observation) if action is None else method(params, observation, action)
 
 
 def return_distribution(agent: Any, params: Tree, observation: Tree) -> ReturnDistribution:
-    """The distribution of each action's return in C51 and QR-DQN; DQN's is its value, one atom.
+    """Returns the distribution of each action's return that C51 and QR-DQN learn.
+
+    DQN's is its value, one atom.
 
     Raises:
-      TypeError: the agent is of another family.
+      TypeError: if the agent is of another family.
     """
     if not isinstance(agent, ValueBasedAgent):
         raise TypeError(
@@ -154,10 +162,10 @@ def return_distribution(agent: Any, params: Tree, observation: Tree) -> ReturnDi
 
 
 def dueling_heads(agent: Any, params: Tree, observation: Tree) -> DuelingHeads:
-    """The features, the state-value head and the advantage head of a dueling `QNetwork`.
+    """Returns the features, the state-value head and the advantage head of a dueling `QNetwork`.
 
     Raises:
-      TypeError: the agent's network is no dueling one.
+      TypeError: if the agent's network is not dueling.
     """
     network: Any = getattr(agent, "network", None)
     if not getattr(network, "dueling", False) or not hasattr(network, "num_atoms"):
@@ -179,25 +187,25 @@ def batch_step(agent: Agent, observation: Tree) -> TimeStep:
     validate(
         {"observation": observation}, {"observation": agent.specs.observation}, batch_ndim=None
     )
-    leaf, spec = jax.tree.leaves(observation)[0], jax.tree.leaves(agent.specs.observation)[0]
+    leaf = jax.tree.leaves(observation)[0]
+    spec = jax.tree.leaves(agent.specs.observation)[0]
     return restart(observation, np.shape(leaf)[: np.ndim(leaf) - len(spec.shape)])
 
 
 def converters(env: Any) -> tuple[Callable[[Any], Tree], Callable[[Tree], Any]]:
-    """What makes an observation of ours of one that an environment returned, unbatched, and an
-    action for its `step` of ours.
+    """Returns functions that convert observations and actions, one at a time.
 
-    A gymnasium environment's spaces say how, and its preprocessor if it has one; for others, dtypes
-    are cast to the specs'.
+    The first makes our observation of one that the environment returned; the second makes an
+    action for the environment's `step` of one of ours. A gymnasium environment's spaces, and its
+    preprocessor if it has one, say how; for others dtypes are cast to those of the specs.
     """
-    inner, preprocessor = getattr(env, "env", None), preprocessor_of(env)
+    inner = getattr(env, "env", None)
+    preprocessor = preprocessor_of(env)
     for prefix in ("single_", ""):  # of gymnasium's vector environments, and of single ones
         if hasattr(inner, f"{prefix}observation_space"):
             spaces = (getattr(inner, f"{prefix}{kind}_space") for kind in ("observation", "action"))
-            convert, to_action = (
-                observations(next(spaces), None).convert,
-                actions(next(spaces), None).convert,
-            )
+            convert = observations(next(spaces), None).convert
+            to_action = actions(next(spaces), None).convert
             return convert if preprocessor is None else preprocessor.convert, to_action
     spec = env.specs.observation
     return lambda observation: jax.tree.map(
@@ -242,15 +250,15 @@ class TrainedPolicy:
         return self
 
     def compute_action(self, observation: Any, state: Tree = None, *, explore: bool = False) -> Any:
-        """The action for one observation of the environment, in the form that its `step` takes.
+        """Returns the action for one observation, both in the environment's form.
 
         It is preprocessed and normalised as in training, and acted on as in evaluation.
 
         Args:
-          observation: unbatched.
-          state: the policy's memory, for agents that have one: begin an episode with
+          observation: Observation as the environment returned it, unbatched.
+          state: Memory of the policy, for agents that have one; an episode begins with
             `agent.policy.initial_state()`.
-          explore: act with the collect policy, with a new draw for each call.
+          explore: Act with the collect policy, with a new draw for each call.
 
         Returns:
           The action; with `state` given, a pair of the action and the next state.
@@ -279,12 +287,13 @@ class TrainedPolicy:
         return action if state is None else (action, next_state)
 
     def get_weights(self) -> dict[str, Any]:
-        """The parameters by role, as NumPy arrays."""
+        """Returns the parameters by role, as NumPy arrays."""
         return get_weights(self.train_state)
 
     def set_weights(self, weights: Any) -> None:
-        """Replaces the parameters; see `weights.set_weights`. Workers elsewhere see them when they
-        are next published to.
+        """Replaces the parameters; see `weights.set_weights`.
+
+        Actors see them when parameters are next published.
         """
         self._change(set_weights, weights)
 
@@ -293,17 +302,20 @@ class TrainedPolicy:
         self._change(import_weights, source)
 
     def action_distribution(self, observation: Any, *, explore: bool = True) -> Distribution:
-        """The distribution over actions, for observations as in `value`; see the function."""
+        """Returns the distribution over actions, for observations as in `value`.
+
+        See `introspection.action_distribution`.
+        """
         return action_distribution(
             self.agent, self.policy_params, self._batch(observation), explore=explore
         )
 
     def value(self, observation: Any) -> Array:
-        """V(observation), `[...]`; see the function of this name.
+        """Returns V(observation), `[...]`; see `introspection.value`.
 
-        This and the like take observations `[..., *shape]` as the agent sees them: arrays or nested
-        lists, cast to its dtypes. Where the environment's are preprocessed, that is what
-        `trainer.preprocessor.transform(observation)` gives.
+        This and the methods below take observations `[..., *shape]` as the agent sees them: arrays
+        or nested lists, cast to its dtypes. Where the environment's are preprocessed, pass the
+        result of `trainer.preprocessor.transform(observation)`.
 
         Raises:
           SpecError: if they do not meet the agent's spec.
@@ -311,19 +323,25 @@ class TrainedPolicy:
         return value(self.agent, self.policy_params, self._batch(observation))
 
     def q_values(self, observation: Any, action: Array | None = None) -> Array:
-        """Q-values; see the function of this name. For observations as in `value`."""
+        """Returns Q-values, for observations as in `value`; see `introspection.q_values`."""
         return q_values(self.agent, self.policy_params, self._batch(observation), action)
 
     def return_distribution(self, observation: Any) -> ReturnDistribution:
-        """Each action's return; see the function of this name. For observations as in `value`."""
+        """Returns the distribution of each action's return, for observations as in `value`.
+
+        See `introspection.return_distribution`.
+        """
         return return_distribution(self.agent, self.policy_params, self._batch(observation))
 
     def dueling_heads(self, observation: Any) -> DuelingHeads:
-        """The parts of dueling values, for observations as in `value`; see the function."""
+        """Returns the parts of dueling values, for observations as in `value`.
+
+        See `introspection.dueling_heads`.
+        """
         return dueling_heads(self.agent, self.policy_params, self._batch(observation))
 
     def parameter_table(self) -> str:
-        """A line for each array of parameters, with its name, shape and count, and the total."""
+        """Returns a line for each array of parameters (name, shape, count) and the total."""
         return tabulate_params(self.train_state.params)
 
     def _batch(self, observation: Any) -> Tree:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -38,11 +39,12 @@ def create_run_folder(parent: str | os.PathLike[str], algorithm: str, env: str) 
 
 
 def lock(folder: Path) -> contextlib.ExitStack:
-    """Keeps other processes from training in a folder until what it returns is closed. A dead
-    process's lock is gone.
+    """Keeps other processes from training in a folder, until the result is closed.
+
+    The lock of a process that died is gone.
 
     Raises:
-      RunFolderError: another process has it.
+      RunFolderError: if another process has the lock.
     """
     with contextlib.ExitStack() as held:
         file = held.enter_context(open(folder / ".lock", "w"))
@@ -66,10 +68,11 @@ def write_params(folder: Path, params: Mapping[str, Any]) -> None:
 
 
 def read_params(folder: Path) -> dict[str, Any]:
-    """What `write_params` wrote.
+    """Reads the contents of `params.json`, which `write_params` wrote.
 
     Raises:
-      RunFolderError: the folder is not a run's, or its `params.json` is damaged.
+      RunFolderError: if the folder is not a run's, its `params.json` is damaged, or it has another
+        format.
     """
     path = folder / PARAMS
     try:
@@ -145,15 +148,15 @@ def to_line(result: Mapping[str, Any]) -> str:
 
 
 def write_table(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
-    """Writes `progress.csv` anew, with a column for every key in any of the reports."""
+    """Writes the whole of `progress.csv`, with a column for every key in any of the reports."""
     results = list(results)
     columns = list(dict.fromkeys(key for result in results for key in result))
-    lines: list[str] = []
-    writer = csv.DictWriter(_Lines(lines), columns)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
     if columns:
         writer.writeheader()
     writer.writerows(results)
-    write_file(folder / TABLE, "".join(lines))
+    write_file(folder / TABLE, text.getvalue())
 
 
 def write_file(path: Path, text: str) -> None:
@@ -168,8 +171,3 @@ def write_file(path: Path, text: str) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-class _Lines:
-    def __init__(self, lines: list[str]):
-        self.write = lines.append

@@ -1,6 +1,4 @@
-"""Weights as NumPy trees: out, in, and in from files that something else wrote, with errors that
-name what differs.
-"""
+"""Weights as NumPy trees: exported, set, and imported, with errors that name what differs."""
 
 import dataclasses
 import difflib
@@ -26,8 +24,9 @@ class WeightsError(ValueError):
 
 
 def get_weights(state: TrainState) -> dict[str, Any]:
-    """The parameters by role, as NumPy arrays of their own:
-    `{"q": {"params": {"Dense_0": {"kernel": ...}}}}`.
+    """Returns the parameters by role, as NumPy arrays of their own.
+
+    `{"q": {"params": {"Dense_0": {"kernel": ...}}}}` is the form of DQN's.
     """
     return jax.tree.map(np.array, jax.device_get(state.params))
 
@@ -66,16 +65,16 @@ def set_weights(state: TrainState, weights: Any) -> TrainState:
 
 
 def import_weights(state: TrainState, source: Any) -> TrainState:
-    """The state with weights from outside: a file, or what `set_weights` takes.
+    """Returns the state with weights from outside: a file, or a tree as `set_weights` takes it.
 
     Args:
-      state: whose parameters to replace.
-      source: the path of a `.npz` file (an array for each name, as `export_weights` writes it), of
+      state: State whose parameters are replaced.
+      source: Path of a `.npz` file (an array for each name, as `export_weights` writes it), path of
         a `.msgpack` file (flax's), or the weights themselves. Nothing is unpickled.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      WeightsError: it cannot be read, is of another kind, or does not fit.
+      FileNotFoundError: if there is no such file.
+      WeightsError: if it cannot be read, is of another kind or format, or does not fit.
     """
     return set_weights(
         state, read_weights(source) if isinstance(source, str | os.PathLike) else source
