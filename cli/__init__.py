@@ -10,8 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import replay_server, serve, train
-from . import results as inspect
+from . import replay_server, results, serve, train
 from .errors import UserError
 
 _EXAMPLES = """examples:
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train.add_command(commands, _EXAMPLES)
-    inspect.add_commands(commands)
+    results.add_commands(commands)
     serve.add_command(commands)
     replay_server.add_command(commands)
     return parser

@@ -1,4 +1,4 @@
-"""Errors that a user can put right, each in one line."""
+"""The mistakes of a user, each said in one line."""
 
 import json
 from collections.abc import Callable
@@ -13,15 +13,7 @@ class UserError(Exception):
 
 
 def checked(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function whose errors are a user's mistakes, and returns its result.
-
-    Args:
-      function: Function to call.
-      arguments: Arguments of the function.
-
-    Raises:
-      UserError: if the function refuses its arguments; the message is one line.
-    """
+    """Calls a function that checks a user's input; its errors become one line and exit status 2."""
     from ..experiments.trained.run_folder import RunFolderError
     from ..learners.checkpoints import CheckpointError
 

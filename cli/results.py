@@ -1,4 +1,4 @@
-"""`jax-agents evaluate`, `rollout`, `plot` and `list`: what was trained, and what there is."""
+"""The commands `jax-agents evaluate`, `rollout`, `plot` and `list`."""
 
 import argparse
 import json

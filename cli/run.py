@@ -144,11 +144,14 @@ def load_trainer(path: str) -> "Trainer":
 
 
 def use_gpus(number: float | None) -> None:
-    """Holds JAX to the CPU (0), a part of a GPU's memory (0.2), or a GPU (1); None leaves the
-    choice to JAX.
+    """Holds JAX to the CPU, a part of a GPU's memory, or a GPU.
+
+    Args:
+      number: 0 for the CPU, 0.2 for a fifth of a GPU's memory, 1 for a GPU; None leaves the choice
+        to JAX.
 
     Raises:
-      UserError: there is no GPU that JAX can use, or more than one is asked for.
+      UserError: if there is no GPU that JAX can use, or more than one is asked for.
     """
     if number is None:
         return

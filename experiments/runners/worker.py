@@ -8,7 +8,7 @@ import jax
 from ...agents.agent import Agent, TrainState
 from ...drivers import Collector
 from ...envs.types import Tree
-from ..trained.introspection import TrainedPolicy
+from ..trained.policy import TrainedPolicy
 
 
 class Worker(TrainedPolicy):

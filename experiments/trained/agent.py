@@ -18,7 +18,7 @@ from ..configs.base import Config
 from ..configs.presets import make_config
 from . import run_folder
 from .environments import host_environment, jax_environment
-from .introspection import TrainedPolicy
+from .policy import TrainedPolicy
 
 EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
 EnvironmentLike = str | Callable[[], Any] | JaxEnvironment  # as `Trainer` takes it

@@ -1,4 +1,4 @@
-"""What a report of a trainer says, and when a run is to stop by it."""
+"""The reports of a trainer, and the numbers at which a run stops."""
 
 import time
 import warnings
@@ -31,14 +31,14 @@ RECENT_EPISODES = 20
 def make_report(
     counters: Mapping[str, Any], recent: list[Episodes], steps: int, seconds: float
 ) -> dict[str, Any]:
-    """A report without the agent's metrics.
+    """Returns a report without the agent's metrics.
 
     Args:
-      counters: `training_iteration`, `num_steps`, `num_updates`, `num_episodes` and `time_total`,
+      counters: `training_iteration`, `num_steps`, `num_updates`, `num_episodes` and `time_total`
         so far.
-      recent: the episodes to average over.
-      steps: environment steps since the last report.
-      seconds: that they took.
+      recent: Episodes to average over.
+      steps: Number of environment steps since the last report.
+      seconds: Number of seconds that those steps took.
     """
     means = [(mean, count) for mean, _, count in recent]
     lengths = [(length, count) for _, length, count in recent if length is not None]
@@ -73,8 +73,10 @@ def metrics_to_report(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
-    """`stop`, if each key is one of `RESULT_KEYS` and each value a number; else a ValueError that
-    says what was meant.
+    """Returns `stop` as a dict, if each key is one of `RESULT_KEYS` and each value a number.
+
+    Raises:
+      ValueError: if not; the message has the nearest keys.
     """
     for key, value in stop.items():
         if key not in RESULT_KEYS:
@@ -87,15 +89,16 @@ def check_stop(stop: Mapping[str, float]) -> dict[str, float]:
 
 
 def reached(stop: Mapping[str, float], result: Mapping[str, Any] | None) -> bool:
-    """Whether a result has one of the numbers of `stop`."""
+    """Returns true if a result has reached one of the numbers of `stop`."""
     return result is not None and any(
         result[key] is not None and result[key] >= value for key, value in stop.items()
     )
 
 
 def newest(episodes: list[Episodes]) -> list[Episodes]:
-    """The last of them, `RECENT_EPISODES` at least if there are so many."""
-    kept, count = [], 0
+    """Returns the last episodes: at least `RECENT_EPISODES`, or all if there are fewer."""
+    kept = []
+    count = 0
     for episode in reversed(episodes):
         if count >= RECENT_EPISODES:
             break
@@ -110,5 +113,5 @@ def _mean(values: list[tuple[float, int]]) -> float | None:
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None for what JSON cannot hold."""
+    """Returns the value, or None for a value that JSON cannot hold."""
     return value if value is not None and np.isfinite(value) else None

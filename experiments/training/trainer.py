@@ -165,8 +165,8 @@ class Trainer(TrainedAgent):
 
         Returns:
           A flat dict with `RESULT_KEYS` and the agent's metrics, which callbacks get too.
-          `episode_*` are over the last 20 training episodes that ended; what cannot be told yet is
-          None; times are in seconds.
+          `episode_*` are over the last 20 training episodes that ended; a value that is not known
+          yet is None; times are in seconds.
         """
         if not self._started:
             self._started = True
@@ -310,7 +310,7 @@ class Trainer(TrainedAgent):
         return self.foreach_worker_with_index(lambda worker, _: function(worker))
 
     def foreach_worker_with_index(self, function: Callable[[Any, int], Any]) -> list[Any]:
-        """As `foreach_worker`, for a function of (worker, index); the local worker is number 0."""
+        """Does what `foreach_worker` does, for a function of (worker, index); number 0 is local."""
         others = self._actors.foreach_worker(function) if self._actors else []
         return [function(self, 0), *others]
 

@@ -1,5 +1,4 @@
-"""Tuned examples: experiments in YAML that the package brings or a user writes; `search_space` says
-what they may vary.
+"""Tuned examples: experiments in YAML, which the package brings or a user writes.
 
 cartpole-sweep:
   run: DQN
@@ -7,6 +6,8 @@ cartpole-sweep:
   stop: {episode_return_mean: 450}
   config:
     learning_rate: {grid_search: [1.0e-3, 5.0e-4]}
+
+`sweeps.search_space` lists the marks of values that vary.
 """
 
 import dataclasses
@@ -30,15 +31,20 @@ class Experiment:
     """One entry of a file.
 
     Attributes:
-      name: of the entry.
-      run, env: the algorithm's and the environment's names.
-      stop: as `Trainer.run` takes it; None: when the configuration's `num_steps` are done.
-      config: what differs from the algorithm's defaults; values may be marks of `search_space`.
-      runner: as `Trainer` takes it; None: the usual one.
-      num_workers, num_gpus, monitor: as the options of `jax-agents train`; None: not given. They
-        may stand in `config`, too, where early RLlib had them.
-      gate: the row of `experiments.gates` whose configuration it is.
-      reaches: what it reaches and when, for people.
+      name: Name of the entry.
+      run: Name of the algorithm.
+      env: Name of the environment.
+      stop: Numbers that end the run, as `Trainer.run` takes them; None for the configuration's
+        `num_steps`.
+      config: Settings that differ from the algorithm's defaults; values may be marks of
+        `search_space`.
+      runner: Name of the runner, as `Trainer` takes it; None for the usual one.
+      num_workers: Number of actors, as the option of `jax-agents train`; None if not given. This
+        and the next two may stand in `config`, where early RLlib had them.
+      num_gpus: Number of GPUs, as the option of `jax-agents train`; None if not given.
+      monitor: Film episodes, as the option of `jax-agents train`; None if not given.
+      gate: Name of the row of `experiments.gates` whose configuration it is.
+      reaches: Description of the return that it reaches and of the time it takes, for people.
     """
 
     name: str
@@ -55,25 +61,24 @@ class Experiment:
 
 
 def names() -> list[str]:
-    """The names of the examples that the package brings."""
+    """Returns the names of the examples that the package brings."""
     return sorted(
         path.name.removesuffix(SUFFIX) for path in _folder().iterdir() if path.name.endswith(SUFFIX)
     )
 
 
 def load(name: str) -> list[Experiment]:
-    """The experiments of an example, by its name, or of a YAML file, by its path.
+    """Returns the experiments of an example, by its name, or of a YAML file, by its path.
 
     Raises:
-      ValueError: there is no such example or file; it is not YAML; or it has keys that mean
-        nothing.
+      ValueError: if there is no such example or file, it is not YAML, or it has unknown keys.
     """
     import yaml
 
     if name in names():
-        where, text = name, (_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8")
+        text = (_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8")
     elif Path(name).is_file():
-        where, text = name, Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8")
     else:
         raise ValueError(
             f"no tuned example and no file is called {name!r}; {nearest(name, names())}"
@@ -81,21 +86,25 @@ def load(name: str) -> list[Experiment]:
     try:
         entries = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where}: not YAML: {error}") from error
+        raise ValueError(f"{name}: not YAML: {error}") from error
     if not isinstance(entries, dict) or not entries:
         raise ValueError(
-            f"{where}: expected entries such as 'my-experiment: {{run: DQN, env: CartPole-v1}}', "
+            f"{name}: expected entries such as 'my-experiment: {{run: DQN, env: CartPole-v1}}', "
             f"got {entries!r}"
         )
-    return [parse(where, key, entry) for key, entry in entries.items()]
+    return [parse(name, key, entry) for key, entry in entries.items()]
 
 
 def parse(where: str, name: str, entry: Any) -> Experiment:
-    """An experiment of an entry, such as `{"run": "DQN", "env": "CartPole-v1"}`; `where` and `name`
-    are for errors.
+    """Returns the experiment of an entry, such as `{"run": "DQN", "env": "CartPole-v1"}`.
+
+    Args:
+      where: Name of the file, for messages.
+      name: Name of the entry.
+      entry: The entry.
 
     Raises:
-      ValueError: it lacks a key, or has one that means nothing.
+      ValueError: if it lacks a key, or has one that means nothing.
     """
     known = [field.name for field in dataclasses.fields(Experiment) if field.name != "name"]
     if not isinstance(entry, dict) or not {"run", "env"} <= set(entry):

@@ -239,3 +239,29 @@ def test_what_cannot_be_built():
         Trainer(CONFIG, "Pendulum-v1", replay="host")
     with pytest.raises(ValueError, match="give it run_folder="):
         make().save()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A trainer of DQN that has made a report."""
+    trainer = Trainer(
+        DqnConfig(warmup_steps=20, steps_per_report=60, hidden=(16,)), "CartPole-v1", replay="host"
+    )
+    trainer.train()
+    yield trainer
+    trainer.close()
+
+
+def test_workers(small):
+    """One entry, the local worker, with the weights of the local policy."""
+    (weights,) = small.foreach_worker(lambda worker: worker.get_policy().get_weights())
+    jax.tree.map(np.testing.assert_array_equal, weights, small.get_policy().get_weights())
+    assert small.foreach_worker_with_index(lambda worker, i: (i, worker.num_steps)) == [
+        (0, small.num_steps)
+    ]
+
+
+def test_a_trainer_in_words(small):
+    text = repr(small)
+    assert text.startswith("Trainer(DQN on CartPole-v1, runner 'loop', ") and "report" in text
+    assert str(small.agent).startswith("DqnAgent\n")
