@@ -20,6 +20,8 @@ TESTS = Path(__file__).parents[1]
 EXPERIMENTS = "experiments/"
 SERVING = "serving/test_"
 PARAMETERS = "experiments/trained/test_introspection.py::"
+POLICY = "experiments/trained/test_policy.py::"
+TRAINER = "experiments/training/test_trainer.py::"
 ACTORS = "experiments/runners/test_actors.py::"
 
 # The guide to the training API: configurations, training, Tune, acting, state, preprocessing and
@@ -31,7 +33,7 @@ GUIDE = {
     "pretty_print": EXPERIMENTS
     + "training/test_pretty.py::test_none_is_left_out_and_nested_dicts_are_indented",
     "save gives the path, restore goes on": "here::test_a_guides_way_through_a_trainer",
-    "weights from outside, by name": PARAMETERS + "test_a_trainers_weights",
+    "weights from outside, by name": POLICY + "test_a_trainers_weights",
     "num_workers in processes of their own": ACTORS + "test_a_trainer_on_actors",
     "num_workers 0 is in process": "here::test_num_workers_0_is_this_process",
     "a run by its name, and a stop": EXPERIMENTS
@@ -48,11 +50,11 @@ GUIDE = {
     + "test_an_algorithm_by_its_name_its_configuration_or_the_class_of_one",
     "checkpoint_at_end, and the best trial's checkpoints": EXPERIMENTS
     + "sweeps/test_sweep.py::test_trials_in_step_stop_and_are_saved_each_for_itself",
-    "an agent again from a trial, and in words": PARAMETERS + "test_a_trainer_in_words",
-    "compute_action of a raw observation": PARAMETERS
+    "an agent again from a trial, and in words": TRAINER + "test_a_trainer_in_words",
+    "compute_action of a raw observation": POLICY
     + "test_a_trainers_actions_are_those_of_evaluation",
-    "weights of the policy": PARAMETERS + "test_a_trainers_weights",
-    "the local worker": PARAMETERS + "test_workers",
+    "weights of the policy": POLICY + "test_a_trainers_weights",
+    "the local worker": TRAINER + "test_workers",
     "each worker, with index; when weights reach those in other processes": ACTORS
     + "test_each_worker_has_weights_of_its_own",
     "a model that is trained by itself": "here::test_a_network_is_trained_by_itself_and_put_back",
