@@ -16,14 +16,14 @@ _FUNCTIONS = {
     "td_loss": "losses.huber or losses.squared",
 }
 _AT_LEAST_ONE = ("n_step", "num_critics", "actor_delay")
-_FRACTIONS = ("gamma", "epsilon")
+_FRACTIONS = ("gamma", "lambda_", "epsilon")
 
 
 def check_parts(agent: Any) -> None:
     """Checks the fields that agents share, as far as an agent has them.
 
     These are `specs`, `optimizer`, `target_update`, `td_loss`, `n_step`, `num_critics`,
-    `actor_delay`, `gamma` and `epsilon`. Traced numbers are not checked.
+    `actor_delay`, `gamma`, `lambda_` and `epsilon`. Traced numbers are not checked.
 
     Raises:
       TypeError: if a part is of another kind.
@@ -43,7 +43,8 @@ def check_parts(agent: Any) -> None:
             )
     for field, example in _FUNCTIONS.items():
         value = getattr(agent, field, None)
-        if value is not None and not callable(value):
+        left_out = not hasattr(agent, field) or (field == "target_update" and value is None)
+        if not left_out and not callable(value):
             raise TypeError(
                 f"{name}: {field}: expected a function such as {example}, got {_format(value)}"
             )
@@ -109,16 +110,21 @@ def check_experience(
             f"experience: expected step types [B, T={sequence_length}], got {list(shape)}; build "
             "the replay with sequence_length=agent.train_sequence_length and sample batches from it"
         )
-    if weights is not None and jnp.shape(weights) != shape[:1]:
-        raise ValueError(
-            f"weights: expected one for each window, shape {list(shape[:1])}, got "
-            f"{list(jnp.shape(weights))}"
-        )
+    check_weights(weights, shape[0])
     info = experience.policy_info
     if isinstance(info, dict):
         known = {name: leaf for name, leaf in info.items() if name in spec.policy_info}
         experience = experience._replace(policy_info=known)
     validate(experience, spec, batch_ndim=2)
+
+
+def check_weights(weights: Array | None, number: int) -> None:
+    """Raises a ValueError unless there is one weight for each of `number` examples, or None."""
+    if weights is not None and jnp.shape(weights) != (number,):
+        raise ValueError(
+            f"weights: expected one for each example, shape {[number]}, got "
+            f"{list(jnp.shape(weights))}"
+        )
 
 
 def check_values_network(

@@ -21,7 +21,7 @@ class OffPolicyAgent(abc.ABC):
     """An agent that learns from replay: one gradient step of all roles on windows of n + 1 rows.
 
     A subclass is a frozen dataclass (`eq=False`) with the fields below and its own. It defines
-    `init_params`, `collect_policy`, `loss` and `check_networks`.
+    `roles`, `init_params`, `collect_policy`, `loss` and `check_networks`.
 
     Attributes:
       specs: Specs of the environment.
@@ -43,6 +43,12 @@ class OffPolicyAgent(abc.ABC):
 
     def __post_init__(self) -> None:
         check_parts(self)
+        if self.target_roles and self.target_update is None:
+            raise TypeError(
+                f"{type(self).__name__}: target_update: expected a function such as "
+                "agents.polyak(0.005) or agents.periodic(200), got None; without one the target "
+                "networks would never move"
+            )
         self.check_networks()
 
     __str__ = describe

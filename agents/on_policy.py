@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import jax
@@ -15,9 +15,9 @@ from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_act
 from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
 from ..policies.schedule import Schedule, value_at
-from . import returns
+from . import losses, returns
 from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state
-from .checks import check_actor_value, check_experience, check_parts
+from .checks import check_actor_value, check_experience, check_parts, check_weights
 from .describe import describe
 from .examples import Examples
 from .normalizing import OBSERVATIONS, first_statistics, normalize_rows
@@ -32,7 +32,7 @@ class OnPolicyAgent(abc.ABC):
 
     `prepare` turns rows into a batch of examples; `train`, the one update, may be applied to parts
     of it as often as the algorithm allows (`learners.learn` does both). A subclass defines
-    `prepare` and `loss`.
+    `prepare`, and `loss` if it is not the policy gradient.
 
     With a recurrent network the agent has memory. Its examples are then whole sequences, over which
     the network is unrolled from the carry that acting had at the first row, and reset where an
@@ -97,7 +97,6 @@ class OnPolicyAgent(abc.ABC):
           SpecError: if the rows do not meet `collect_data_spec`.
         """
 
-    @abc.abstractmethod
     def loss(
         self,
         params: Tree,
@@ -108,7 +107,19 @@ class OnPolicyAgent(abc.ABC):
         *,
         shards: Shards | None = None,
     ) -> LossInfo:
-        """The loss of `params` on examples `[N, ...]` from `prepare`; see `Agent.loss`."""
+        """The loss of `params` on examples `[N, ...]` from `prepare`; see `Agent.loss`.
+
+        Unless a subclass defines another, it is the policy gradient's: -log pi(a) x advantage +
+        value_coefficient x (V - target)^2 - entropy_coefficient x entropy.
+        """
+        distribution, value = self.apply(params, experience.observation, experience.memory)
+        mean = partial(experience.mean, weights=weights)
+        log_prob = distribution.log_prob(experience.action)
+        policy_loss = mean(losses.policy_gradient(log_prob, experience.advantage))
+        value_loss = None
+        if value is not None:
+            value_loss = mean(losses.squared(value - experience.target))
+        return self.total_loss(state, policy_loss, value_loss, mean(distribution.entropy()), {})
 
     def initial_extra(self) -> dict[str, Tree]:
         """Other entries of `state.extra` that the algorithm keeps; by default none."""
@@ -170,6 +181,7 @@ class OnPolicyAgent(abc.ABC):
 
         Raises:
           TypeError: if rows are given that were not prepared.
+          ValueError: if the weights are not `[N]`.
         """
         if not isinstance(experience, self.prepared):
             raise TypeError(
@@ -177,6 +189,8 @@ class OnPolicyAgent(abc.ABC):
                 "call state, examples = agent.prepare(state, rows) first, or learners.learn, "
                 "which does both"
             )
+
+        check_weights(weights, len(jax.tree.leaves(experience)[0]))
 
         def loss(params: Tree, key: Array) -> LossInfo:
             return self.loss(params, state, experience, key, weights, shards=shards)

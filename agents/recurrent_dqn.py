@@ -12,7 +12,6 @@ from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
 from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
-from ..policies.q_policy import QPolicy
 from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .dqn import DqnAgent
 from .reductions import resets, to_transition
@@ -65,7 +64,7 @@ class RecurrentDqnAgent(DqnAgent):
     @cached_property
     def collect_policy(self) -> Policy:
         """The policy that gathers experience: epsilon-greedy, which can store its carry."""
-        policy = QPolicy(self.network, store_carry=self.stored_carry)
+        policy = dataclasses.replace(self.q_policy, store_carry=self.stored_carry)
         return EpsilonGreedyPolicy(policy, self.epsilon)
 
     @cached_property
@@ -86,7 +85,7 @@ class RecurrentDqnAgent(DqnAgent):
         """
         inputs, _ = split_action_mask(observation)
         spec, _ = split_action_mask(self.specs.observation)
-        return recurrent.first_step(self.network, params["params"]["q"], inputs, spec)
+        return self.values(recurrent.first_step(self.network, params["params"]["q"], inputs, spec))
 
     def loss(
         self,
@@ -122,7 +121,7 @@ class RecurrentDqnAgent(DqnAgent):
             r_t=steps.reward,
             discount_t=steps.discount,
             outputs_t=outputs_t,
-            selector_t=selector if self.double else outputs_t,
+            selector_t=self.values(selector if self.double else outputs_t),
             mask_t=mask_t,
             target_outputs_tm1=target_outputs_tm1,
             mask_tm1=mask_tm1,

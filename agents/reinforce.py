@@ -8,22 +8,22 @@ import jax.numpy as jnp
 
 from ..envs.types import StepType, Trajectory
 from . import returns
-from .a2c import A2cAgent
 from .agent import TrainState
 from .examples import Examples, standardize, total
+from .on_policy import OnPolicyAgent
 from .reductions import split_bootstrap
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ReinforceAgent(A2cAgent):
+class ReinforceAgent(OnPolicyAgent):
     """Raises the log-probability of actions by the return that followed them.
 
-    The loss is the one of `A2cAgent`, summed over steps and averaged over episodes, with the return
-    in place of the advantage. If the network gives values (`networks.ActorValueNetwork`), they are
-    the baseline, are fitted to the returns, and stand for the rest of an episode at a time limit or
-    at the end of the rows. If it gives a distribution only (`networks.ActorNetwork`), returns end
-    with the episode, at a time limit too, and the rows of an episode that does not end among the
-    given rows are left out; so give enough rows for whole episodes. The arguments of
+    The loss is the one of `OnPolicyAgent`, summed over steps and averaged over episodes, with the
+    return in place of the advantage. If the network gives values (`networks.ActorValueNetwork`),
+    they are the baseline, are fitted to the returns, and stand for the rest of an episode at a time
+    limit or at the end of the rows. If it gives a distribution only (`networks.ActorNetwork`),
+    returns end with the episode, at a time limit too, and the rows of an episode that does not end
+    among the given rows are left out; so give enough rows for whole episodes. The arguments of
     `OnPolicyAgent` come first.
 
     Args:

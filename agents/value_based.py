@@ -112,7 +112,7 @@ class ValueBasedAgent(OffPolicyAgent):
         return NoisyPolicy(policy) if self._is_noisy else policy
 
     @cached_property
-    def q_policy(self) -> Policy:
+    def q_policy(self) -> QPolicy:
         """The Boltzmann policy over the action values, from which the others are made."""
         return QPolicy(self.network, values=self.values)
 
@@ -137,8 +137,7 @@ class ValueBasedAgent(OffPolicyAgent):
 
     def q_values(self, params: Tree, observation: Tree) -> Array:
         """Q of every action, `[..., num_actions]`; `params` are from `policy_params`."""
-        policy: Any = self.q_policy
-        return policy.q_values(params, observation)
+        return self.q_policy.q_values(params, observation)
 
     def value(self, params: Tree, observation: Tree) -> Array:
         """The greatest Q(observation, a) of an allowed action `[...]`.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..envs.environment import Environment
 from ..envs.types import Tree
-from ..policies.policy import Policy
+from ..policies.policy import Policy, check_acting
 from .returns import check_length, play
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def create_policy_eval_video(
       max_steps: Greatest number of steps in an episode.
 
     Raises:
+      TypeError: if these are no environment and policy.
       ValueError: if the environment is batched or renders no frames, `num_episodes` or `fps` is
         less than 1, or the policy does not fit the environment.
       RuntimeError: if the environment was made without pictures, or an episode takes more than
@@ -62,6 +63,7 @@ def create_policy_eval_video(
         raise ValueError(
             f"expected at least 1 episode and 1 frame per second, got {num_episodes=}, {fps=}"
         )
+    check_acting(env, policy)
     if env.num_envs is not None:
         raise ValueError(
             f"a video needs a single environment, got {env.num_envs} in parallel; "
@@ -71,7 +73,6 @@ def create_policy_eval_video(
     path = path if path.suffix == ".mp4" else path.with_name(path.name + ".mp4")
     steps = play(env, policy, params, seed)
     next(steps)
-    # before anything is written, so that a wrong environment leaves no file
     # Before anything is written, so that a wrong environment leaves no file.
     first_frame = _frame(env)
     path.parent.mkdir(parents=True, exist_ok=True)

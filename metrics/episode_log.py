@@ -80,7 +80,9 @@ class EpisodeLog:
           count: Greatest number of episodes; None gives all that are kept.
         """
         self._count()
-        ended = list(self._ended)[-count if count else None :]
+        ended = list(self._ended)
+        if count is not None:
+            ended = ended[max(0, len(ended) - count) :]
         returns = np.array([episode_return for episode_return, _ in ended], np.float64)
         return returns, np.array([length for _, length in ended], np.int64)
 

@@ -44,12 +44,22 @@ class MetricObserver:
         """Counts one row, or one `[n]` batch of rows."""
         self._log(row)
 
-    def record(self, buffer_size: int = 10) -> EpisodeRecord:
+    def record(self, buffer_size: int | None = None) -> EpisodeRecord:
         """Returns a copy of the record, in NumPy.
 
         Args:
-          buffer_size: Number of the last episodes in it, at most as many as the metrics keep.
+          buffer_size: Number of the last episodes in it; None for all that the metrics keep.
+
+        Raises:
+          ValueError: if the metrics keep fewer.
         """
+        most = max(metric.buffer_size for metric in self.metrics)
+        buffer_size = most if buffer_size is None else buffer_size
+        if buffer_size > most:
+            raise ValueError(
+                f"record: expected buffer_size <= {most}, the largest of the metrics, got "
+                f"{buffer_size}"
+            )
         returns, lengths = self._log.last(buffer_size)
         episode_return, episode_length = self._log.unfinished
         empty = buffer_size - len(returns)

@@ -108,11 +108,6 @@ class ReturnTrackingPolicy(PolicyWrapper):
     gamma: float | Array
 
     @property
-    def spec(self) -> Spec:
-        """The spec of the actions."""
-        return self.policy.spec
-
-    @property
     def info_spec(self) -> dict[str, Tree]:
         """The spec of what is stored with each row."""
         return {**self.policy.info_spec, "discounted_return": ArraySpec(())}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ..envs.specs import BoundedSpec
 from ..envs.types import Array, PolicyStep, TimeStep, Tree
 from ..networks.continuous import clip_to_spec, half_range
-from .schedule import Schedule, value_at
+from .schedule import Schedule, value_in
 from .wrapper import PolicyWrapper
 
 
@@ -58,10 +58,7 @@ class GaussianNoisePolicy(_NoisyModePolicy):
         """
         step = self.policy.distribution(params, time_step, state)
         mode = step.action.mode()
-        if "noise_scale" in params:
-            scale = params["noise_scale"]
-        else:
-            scale = value_at(self.scale, params["step"])
+        scale = value_in(params, "noise_scale", self.scale)
         noise = scale * half_range(self.spec) * self._normal(key, mode.shape)
         return step._replace(action=clip_to_spec(mode + noise, self.spec))
 
@@ -78,7 +75,7 @@ class OrnsteinUhlenbeckPolicy(_NoisyModePolicy):
       policy: Policy over continuous actions.
       spec: Spec of the actions, whose bounds noisy ones are clipped to.
       scale: Standard deviation of one step's draw in units of half the range; a float, or a
-        schedule of the update count.
+        schedule of the update count. An entry `"noise_scale"` of the parameters overrides it.
       damping: The paper's theta; 1 forgets at once.
     """
 
@@ -101,7 +98,8 @@ class OrnsteinUhlenbeckPolicy(_NoisyModePolicy):
         inner, noise = state
         step = self.policy.distribution(params, time_step, inner)
         mode = step.action.mode()
-        draw = value_at(self.scale, params["step"]) * self._normal(key, mode.shape)
+        scale = value_in(params, "noise_scale", self.scale)
+        draw = scale * self._normal(key, mode.shape)
         axes = tuple(range(-len(self.spec.shape), 0))
         first = jnp.expand_dims(time_step.is_first(), axes)
         noise = jnp.where(first, 0.0, (1.0 - self.damping) * noise) + draw

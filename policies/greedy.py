@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ..envs.types import Array, PolicyStep, TimeStep, Tree, split_action_mask
 from ..networks.continuous import clip_to_spec
 from ..networks.distributions import Deterministic, epsilon_greedy
-from .schedule import Schedule, value_at
+from .schedule import Schedule, value_in
 from .wrapper import PolicyWrapper
 
 
@@ -33,7 +33,10 @@ class GreedyPolicy(PolicyWrapper):
         return step._replace(action=self._mode(step.action))
 
     def _mode(self, distribution: Any) -> Array:
-        spec = getattr(self.policy, "spec", None)
+        policy: Any = self.policy
+        while not hasattr(policy, "spec") and isinstance(policy, PolicyWrapper):
+            policy = policy.policy
+        spec = getattr(policy, "spec", None)
         return distribution.mode() if spec is None else clip_to_spec(distribution.mode(), spec)
 
 
@@ -54,10 +57,7 @@ class EpsilonGreedyPolicy(PolicyWrapper):
 
     def distribution(self, params: Tree, time_step: TimeStep, state: Tree = ()) -> PolicyStep:
         """The marginal distribution over actions."""
-        if "epsilon" in params:
-            epsilon = params["epsilon"]
-        else:
-            epsilon = value_at(self.epsilon, params["step"])
+        epsilon = value_in(params, "epsilon", self.epsilon)
         step = self.policy.distribution(params, time_step, state)
         _, mask = split_action_mask(time_step.observation)
         return step._replace(action=epsilon_greedy(step.action.logits, jnp.asarray(epsilon), mask))

@@ -55,7 +55,8 @@ class QPolicy:
         info = {"carry": state} if self.store_carry else ()
         if recurrent.is_recurrent(self.network):
             apply = partial(self.network.apply, params["params"]["q"])
-            values, state = recurrent.step(apply, inputs, time_step.is_first(), state)
+            outputs, state = recurrent.step(apply, inputs, time_step.is_first(), state)
+            values = outputs if self.values is None else self.values(outputs)
         else:
             values = self.q_values(params, time_step.observation)
         temperature = value_at(self.temperature, params["step"])

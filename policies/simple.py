@@ -33,8 +33,7 @@ class RandomPolicy:
         if not (
             isinstance(spec, BoundedSpec)
             and np.issubdtype(spec.dtype, np.floating)
-            and np.isfinite(spec.low).all()
-            and np.isfinite(spec.high).all()
+            and spec.is_finite
         ):
             raise ValueError(
                 "RandomPolicy: expected a discrete spec or one of floats with finite bounds, got "

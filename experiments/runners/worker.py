@@ -37,7 +37,7 @@ class Worker(TrainedPolicy):
         """The parameters that it acts with."""
         return self._collector.params
 
-    @property  # type: ignore[override]
+    @property
     def train_state(self) -> TrainState:
         """The part of the agent's state that is here: parameters of the roles that act.
 

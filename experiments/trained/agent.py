@@ -57,8 +57,17 @@ class TrainedAgent(TrainedPolicy):
         self.env = env
         self.config = config
         self.checkpoint: Path | None = None
-        if train_state is not None:
-            self.train_state = train_state
+        self._train_state = train_state
+
+    @property
+    def train_state(self) -> TrainState:
+        """The agent's state; may be set."""
+        assert self._train_state is not None  # a subclass that has none says where it is
+        return self._train_state
+
+    @train_state.setter
+    def train_state(self, state: TrainState) -> None:
+        self._train_state = state
 
     @staticmethod
     def load(

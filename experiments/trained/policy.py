@@ -1,5 +1,6 @@
 """The policy of an agent with its state: actions, values and weights, bound to one object."""
 
+import abc
 import contextlib
 from collections.abc import Callable
 from typing import Any, Self
@@ -19,10 +20,10 @@ from .weights import get_weights, import_weights, set_weights
 _DRAWS = 0x7FFFFFFF  # folded into the run's key: draws of its own
 
 
-class TrainedPolicy:
+class TrainedPolicy(abc.ABC):
     """The policy of an agent with its state: ask it, or read and replace its weights.
 
-    A subclass may keep the state elsewhere: a trainer has it in its loop.
+    A subclass says where the state is: a trainer has it in its loop.
 
     Args:
       agent: The agent.
@@ -32,12 +33,10 @@ class TrainedPolicy:
     Attributes:
       agent: The agent.
       seed: The seed.
-      train_state: The agent's state, a copy; may be set.
     """
 
     agent: Agent
     seed: int
-    train_state: TrainState
 
     def __init__(self, agent: Agent, env: Any, seed: int):
         self.agent = agent
@@ -45,6 +44,15 @@ class TrainedPolicy:
         self.preprocessor: Preprocessor | None = preprocessor_of(env)
         self._to_observation, self._to_action = introspection.converters(env)
         self._num_draws = 0
+
+    @property
+    @abc.abstractmethod
+    def train_state(self) -> TrainState:
+        """The agent's state; may be set."""
+
+    @train_state.setter
+    @abc.abstractmethod
+    def train_state(self, state: TrainState) -> None: ...
 
     @property
     def policy_params(self) -> Tree:

@@ -133,7 +133,7 @@ class Trainer(TrainedAgent):
             self.config, self.agent, self._env, self.seed, self.replay_name, folder, actors
         )
 
-    @property  # type: ignore[override]
+    @property
     def train_state(self) -> TrainState:
         """The agent's state, a copy; may be set, to act with or to go on from."""
         return self.runner.train_state

@@ -60,20 +60,29 @@ def test_specs_and_optimizer(kind):
             make(kind, optimizer=wrong)
 
 
+@pytest.mark.parametrize("wrong", [10, None])
 @pytest.mark.parametrize("kind", WITH_TARGETS)
-def test_how_targets_follow(kind):
+def test_how_targets_follow(kind, wrong):
     with pytest.raises(
-        TypeError, match=rf"^{kind.__name__}: target_update: .*agents.polyak\(0.005\).*got 10$"
+        TypeError,
+        match=rf"^{kind.__name__}: target_update: .*agents.polyak\(0.005\).*got {wrong}",
     ):
-        make(kind, target_update=10)
+        make(kind, target_update=wrong)
 
 
+@pytest.mark.parametrize("wrong", ["huber", None])
 @pytest.mark.parametrize("kind", [agents.DqnAgent, agents.SacAgent])
-def test_the_loss_of_td_errors(kind):
+def test_the_loss_of_td_errors(kind, wrong):
     with pytest.raises(
-        TypeError, match=rf"^{kind.__name__}: td_loss: .*losses.huber.*got 'huber'$"
+        TypeError, match=rf"^{kind.__name__}: td_loss: .*losses.huber.*got {wrong!r}$"
     ):
-        make(kind, td_loss="huber")
+        make(kind, td_loss=wrong)
+
+
+@pytest.mark.parametrize("kind", [agents.PpoAgent, agents.A2cAgent, agents.ImpalaAgent])
+def test_the_decay_of_traces_is_a_fraction(kind):
+    with pytest.raises(ValueError, match=r"expected lambda_ in 0\.\.1, got 95$"):
+        kind(DISCRETE, BOTH, OPTIMIZER, lambda_=95)
 
 
 def test_one_optimizer_for_each_role():

@@ -1,5 +1,6 @@
 """What holds of every on-policy agent."""
 
+import dataclasses
 import functools
 
 import jax
@@ -214,6 +215,15 @@ def test_normalisers_count_each_row_once_and_hold_for_their_own_batch():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_another_shape_are_refused(kind):
+    agent = build(kind)
+    state, batch = agent.prepare(agent.init(jax.random.key(0)), rows(agent))
+    number = len(batch.action)
+    with pytest.raises(ValueError, match=rf"weights: expected one for each example, .*{number}"):
+        agent.train(state, batch, jnp.ones((number, 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_devices_equal_one(kind):
     agent = build(kind, normalize_observations=True, normalize_rewards=True)
     state, experience = agent.init(jax.random.key(0)), rows(agent)
@@ -235,24 +245,33 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "field", "value"),
-    [
-        *((kind, field, value) for kind in KINDS for field, value in SHARED.items()),
-        *((kind, "lambda_", 0.3) for kind in (PpoAgent, A2cAgent, ImpalaAgent)),
-        (PpoAgent, "clip_ratio", 0.01),
-        (PpoAgent, "clip_ratio", None),
-        (PpoAgent, "value_clip", 1e-3),
-        (PpoAgent, "kl_target", 0.1),
-        (PpoAgent, "advantages", "none"),
-        (PpoAgent, "advantages", "batch"),
-        (ReinforceAgent, "normalize_returns", False),
-        (ImpalaAgent, "clip_rho", 0.1),
-        (ImpalaAgent, "clip_c", 0.1),
-        (ImpalaAgent, "clip_ratio", 0.1),
-        (ImpalaAgent, "clip_ratio", 10.0),
-    ],
-)
+CHANGES = [
+    *((kind, field, value) for kind in KINDS for field, value in SHARED.items()),
+    *((kind, "lambda_", 0.3) for kind in (PpoAgent, A2cAgent, ImpalaAgent)),
+    (PpoAgent, "clip_ratio", 0.01),
+    (PpoAgent, "clip_ratio", None),
+    (PpoAgent, "value_clip", 1e-3),
+    (PpoAgent, "kl_target", 0.1),
+    (PpoAgent, "advantages", "none"),
+    (PpoAgent, "advantages", "batch"),
+    (ReinforceAgent, "normalize_returns", False),
+    (ImpalaAgent, "clip_rho", 0.1),
+    (ImpalaAgent, "clip_c", 0.1),
+    (ImpalaAgent, "clip_ratio", 0.1),
+    (ImpalaAgent, "clip_ratio", 10.0),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_has_a_case(kind):
+    tested = {field for other, field, _ in CHANGES if other is kind}
+    tested |= {"specs", "network", "optimizer"}
+    if kind is PpoAgent:
+        tested.add("initial_kl_beta")  # test_ppo.py
+    assert tested == {field.name for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), CHANGES)
 def test_every_field_changes_something(kind, field, value):
     with pytest.raises(AssertionError):
         close(two_updates(kind), two_updates(kind, field, value), rtol=1e-6, atol=1e-7)

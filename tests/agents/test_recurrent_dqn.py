@@ -177,3 +177,41 @@ def test_memory_is_learned_where_it_is_needed_and_only_with_memory():
         scores[type(agent).__name__] = float(returns.mean())
     assert scores["RecurrentDqnAgent"] == 1.0
     assert abs(scores["DqnAgent"]) < 0.4
+
+
+class Doubled(agents.RecurrentDqnAgent):
+    """An agent whose network's outputs are half the values."""
+
+    def values(self, outputs):
+        return 2.0 * outputs
+
+
+def test_a_subclass_says_what_outputs_mean_wherever_they_are_used():
+    plain = make_agent(epsilon=0.0)
+    doubled = Doubled(
+        SPECS, plain.network, plain.optimizer, sequence_length=4, burn_in=2, n_step=2, epsilon=0.0
+    )
+    params = plain.policy_params(plain.init(jax.random.key(0)))
+    observation = jnp.array([0.3, -0.7])
+    values = doubled.q_values(params, observation)
+    np.testing.assert_allclose(values, 2.0 * plain.q_values(params, observation))
+    time_step = TimeStep(jnp.int32(FIRST), jnp.zeros(()), jnp.ones(()), observation)
+    for policy in (doubled.q_policy, doubled.collect_policy.policy):
+        step = policy.distribution(params, time_step, policy.initial_state())
+        np.testing.assert_allclose(
+            jax.nn.log_softmax(step.action.logits), jax.nn.log_softmax(values), rtol=1e-5
+        )
+
+
+def test_the_selector_of_a_double_target_is_in_values():
+    """With double, the greedy action of negated outputs is another one, and so is the loss."""
+
+    class Negated(agents.RecurrentDqnAgent):
+        def values(self, outputs):
+            return -outputs
+
+    options = {"sequence_length": 4, "burn_in": 2, "n_step": 2}
+    plain = make_agent()
+    rows = random_rows(plain)
+    negated = Negated(SPECS, plain.network, plain.optimizer, **options)
+    assert loss_of(negated, rows) != loss_of(plain, rows)

@@ -100,6 +100,18 @@ def test_record_is_a_copy_in_numpy():
     assert record.returns[0] == 4 and record.episodes == 1 and record.steps == 2
 
 
+def test_records_of_fewer_and_of_too_many_episodes():
+    observer = metrics.MetricObserver(metrics.AverageReturn(buffer_size=2))
+    observer(row(0, 2, 3))
+    observer(row(2, 0, 0))
+    observer(row(0, 2, 5))
+    assert observer.record().returns.tolist() == [3.0, 5.0]
+    assert observer.record(1).returns.tolist() == [5.0]
+    assert observer.record(0).returns.shape == (0,)
+    with pytest.raises(ValueError, match="buffer_size <= 2"):
+        observer.record(3)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="needs metrics with names of their own, got \\[\\]"):
         metrics.MetricObserver()

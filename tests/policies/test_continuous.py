@@ -103,3 +103,11 @@ def test_ornstein_uhlenbeck_noise_persists_with_the_spread_it_says():
     noise = np.asarray(run(jax.random.key(0)))
     assert noise[50:].std() == pytest.approx(0.05 / np.sqrt(1 - 0.9**2), rel=0.05)
     assert np.corrcoef(noise[-2], noise[-1])[0, 1] == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize("cls", [GaussianNoisePolicy, OrnsteinUhlenbeckPolicy])
+def test_the_parameters_may_have_a_scale_of_their_own(cls):
+    policy = cls(Still(), SPEC, 0.3)
+    params = {"step": jnp.int32(0), "noise_scale": jnp.float32(0.0)}
+    step = policy.action(params, steps([1]), policy.initial_state((1,)), jax.random.key(0))
+    np.testing.assert_array_equal(step.action[0], MIDDLE)

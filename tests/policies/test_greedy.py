@@ -10,7 +10,13 @@ import pytest
 from jax_agents.envs.specs import BoundedSpec
 from jax_agents.envs.types import PolicyStep, StepType, TimeStep
 from jax_agents.networks.distributions import Normal
-from jax_agents.policies import EpsilonGreedyPolicy, GreedyPolicy, QPolicy
+from jax_agents.policies import (
+    EpsilonGreedyPolicy,
+    GreedyPolicy,
+    PolicyWrapper,
+    QPolicy,
+    VersionedPolicy,
+)
 
 
 class Identity(nn.Module):
@@ -83,3 +89,20 @@ def test_the_greedy_action_is_the_mode_within_the_bounds_of_the_policy():
     greedy = GreedyPolicy(Wide())
     assert greedy.action(PARAMS, at(np.float32([0.0]))).action == 1.0
     assert greedy.distribution(PARAMS, at(np.float32([0.0]))).action.mode() == 1.0
+
+
+def test_wrappers_do_not_hide_the_bounds_that_modes_are_clipped_to():
+    """Each wrapper keeps its policy in the field `policy`; two of them are between here."""
+
+    class Beyond:
+        spec = BoundedSpec((), np.float32, -1.0, 1.0)
+
+        def initial_state(self, batch_shape=()):
+            return ()
+
+        def distribution(self, params, time_step, state=()):
+            return PolicyStep(Normal(jnp.float32(3.0), jnp.float32(1.0)))
+
+    policy = GreedyPolicy(VersionedPolicy(PolicyWrapper(Beyond())))
+    params = {"step": jnp.int32(0), "version": jnp.int32(0)}
+    assert policy.action(params, at(0.0)).action == 1.0
