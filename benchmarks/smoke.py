@@ -163,9 +163,10 @@ def main() -> int:
         runs = calibrate(arguments.calibrate, arguments.only)
         FILE.write_text(json.dumps(calibrated(table, jax.__version__, runs), indent=2) + "\n")
         return 0
-    expected = table.get(jax.__version__, {}).get("ratios", {})
-    if not expected:
-        print(f"JAX {jax.__version__} has no calibration in {FILE.name}: nothing can fail")
+    version = jax.__version__ if jax.__version__ in table else next(reversed(table), None)
+    if version != jax.__version__:
+        print(f"JAX {jax.__version__} has no calibration in {FILE.name}: by that of {version}")
+    expected = table[version]["ratios"] if version else {}
     good = check(comparisons, expected, lambda line: print(line, flush=True))
     print(f"{time.perf_counter() - started:.0f} s")
     return 0 if good else 1

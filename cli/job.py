@@ -56,9 +56,11 @@ class Job:
 
     def params(self) -> dict[str, Any]:
         """Returns the contents of `params.json`, from which `from_params` makes the job again."""
+        from ..experiments.configs.presets import name_of
+
         actors = {} if self.num_workers is None else {"num_workers": self.num_workers}
         return {
-            "run": self.config.algorithm,
+            "run": name_of(self.config),
             "env": self.env,
             "seed": self.seed,
             "runner": self.runner,

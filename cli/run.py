@@ -129,18 +129,27 @@ def load_agent(path: str) -> "TrainedAgent":
     return trained
 
 
-def load_trainer(path: str) -> "Trainer":
-    """The trainer of a run folder or checkpoint, to train on; prints what it is."""
+def load_trainer(path: str) -> tuple["Trainer", contextlib.ExitStack]:
+    """The trainer of a run folder or checkpoint, to train on, and the lock of the folder.
+
+    It prints what it is. The folder is locked first, since restoring deletes newer checkpoints.
+
+    Raises:
+      UserError: if there is no such run or checkpoint, or another process is training there.
+    """
     from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
     job = checked(Job.from_params, checked(run_folder.read_params, folder))
-    trainer = checked(job.trainer, folder)
-    checked(trainer.restore, step)
-    assert trainer.checkpointer is not None  # it has a folder
-    checkpoint = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
-    print(f"{job.config.algorithm} on {job.env}, {checkpoint}")
-    return trainer
+    with contextlib.ExitStack() as held:
+        held.enter_context(checked(run_folder.lock, folder))
+        trainer = checked(job.trainer, folder)
+        held.callback(trainer.close)
+        checked(trainer.restore, step)
+        assert trainer.checkpointer is not None  # it has a folder
+        checkpoint = trainer.checkpointer.path(step or trainer.checkpointer.latest() or 0)
+        print(f"{job.config.algorithm} on {job.env}, {checkpoint}")
+        return trainer, held.pop_all()
 
 
 def use_gpus(number: float | None) -> None:

@@ -55,6 +55,8 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
       UserError: if there is no such run, or the server does not answer or refuses.
     """
     from ..experiments.trained import run_folder
+    from ..experiments.trained.agent import EVALUATION_SEED
+    from ..experiments.trained.environments import host_environment
     from ..serving import PolicyClient, PolicyServerError
     from ..serving.rollout import remote_returns
 
@@ -62,16 +64,17 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
         raise UserError("--video: films what a checkpoint does; leave out --address")
     folder, _ = checked(run_folder.find_run, arguments.path)
     job = checked(Job.from_params, checked(run_folder.read_params, folder))
-    trainer = checked(job.trainer)
     client = checked(PolicyClient, address, arguments.token)
-    env = trainer.make_environment(preprocess=False)  # the server preprocesses
+    # The server preprocesses.
+    limit = job.config.max_episode_steps
+    env = checked(lambda: host_environment(job.env, None, limit, preprocess=False))
     try:
         checked(
             lambda: remote_returns(
                 env,
                 client,
                 arguments.episodes,
-                seed=trainer.evaluation_seed,
+                seed=job.seed + EVALUATION_SEED,
                 training_enabled=False,
                 on_episode=_print_return,
             )
@@ -83,7 +86,6 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
         raise UserError(f"{address}: no answer ({reason})") from error
     finally:
         env.close()
-        trainer.close()
     return 0
 
 
@@ -95,19 +97,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     if not arguments.train:
         _run_server(arguments, load_agent(arguments.path), None)
         return 0
-    from ..experiments.trained import run_folder
     from ..serving.from_trainer import make_learning, save_learned
 
-    trainer = load_trainer(arguments.path)
-    held = checked(run_folder.lock, trainer.run_folder)
-    try:
+    trainer, held = load_trainer(arguments.path)
+    with held:
         learning = checked(make_learning, trainer)
         _run_server(arguments, trainer, learning)
         path = checked(save_learned, trainer, learning)
         print(f"checkpoint: {path}" if path else "nothing was learned, so no checkpoint was saved")
-    finally:
-        trainer.close()
-        held.close()
     return 0
 
 

@@ -124,8 +124,11 @@ def _train(arguments: argparse.Namespace) -> int:
     config = read_json(arguments.config, "--config")
     for name in tuned_examples.OPTIONS:  # early RLlib had these among the settings
         if name in config:
-            checked(tuned_examples.check_option, name, config[name])
-            setattr(arguments, name, config.pop(name))
+            value = config.pop(name)
+            checked(tuned_examples.check_option, name, value)
+            given = getattr(arguments, name)
+            if given is None or given is False:  # an option comes before a setting; 0 is one
+                setattr(arguments, name, value)
     if arguments.num_workers:
         if arguments.runner not in (None, "ray"):
             raise UserError(
@@ -143,8 +146,10 @@ def _train(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.resume).absolute()
     if (folder / PLAN).is_file():
         _refuse(arguments, (*_FIXED, "stop", "steps", "checkpoint_freq"), folder / PLAN)
-        plan = json.loads((folder / PLAN).read_text())
-        jobs = [(label, checked(Job.from_params, params)) for label, params in plan]
+        jobs = [
+            (label, dataclasses.replace(job, monitor=job.monitor or arguments.monitor))
+            for label, job in _read_plan(folder / PLAN)
+        ]
         return _run_all(jobs, folder, arguments, video)
     job, folder, step = _resumed(arguments)
     return run.run_job(job, folder=folder, step=step, video=video)
@@ -165,6 +170,7 @@ def _run_all(
       video: Film the trained policies.
     """
     from ..experiments.trained import run_folder
+    from ..learners import formats
     from . import run
 
     if folder is None:
@@ -175,7 +181,7 @@ def _run_all(
         folder = run_folder.create_run_folder(
             arguments.out, name or first.config.algorithm, first.env
         )
-        plan = [(label, job.params()) for label, job in jobs]
+        plan = {"jobs": [(label, job.params()) for label, job in jobs], **formats.STAMP}
         run_folder.write_file(folder / PLAN, json.dumps(plan, indent=2) + "\n")
     print(f"{len(jobs)} runs in {folder}")
     for label, job in jobs:
@@ -189,6 +195,20 @@ def _run_all(
                 return status
     _summarise(folder, [label for label, _ in jobs])
     return 0
+
+
+def _read_plan(path: Path) -> list[tuple[str, Job]]:
+    """The labels and jobs that `_run_all` wrote."""
+    from ..learners import formats
+
+    try:
+        plan = json.loads(path.read_text())
+        formats.check_format(path.parent, plan)
+        return [(label, Job.from_params(params)) for label, params in plan["jobs"]]
+    except formats.FormatError as error:
+        raise UserError(str(error)) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _summarise(folder: Path, labels: list[str]) -> None:

@@ -22,7 +22,7 @@ from .sweeps.tune import tune_experiment
 from .trained import introspection
 from .trained.agent import TrainedAgent
 from .trained.weights import WeightsError, export_weights, get_weights, import_weights, set_weights
-from .training.callbacks import Callback
+from .training.callbacks import Callback, Monitor
 from .training.pretty import pretty_print
 from .training.reports import RESULT_KEYS
 from .training.trainer import Trainer
@@ -43,6 +43,7 @@ __all__ = [
     "DqnConfig",
     "EsConfig",
     "ImpalaConfig",
+    "Monitor",
     "OffPolicyConfig",
     "OnPolicyConfig",
     "PpoConfig",

@@ -23,7 +23,8 @@ class ScanState:
       train: State of the agent.
       key: Typed key, which stays as it is: an iteration folds its number into it.
       iteration: Number of iterations so far, int32.
-      num_steps: Number of environment steps so far, those of the warm-up included, int32.
+      num_steps: Number of environment steps so far, those of the warm-up included, int32; it
+        wraps around at 2^31, differences stay right.
     """
 
     train: TrainState
@@ -92,12 +93,13 @@ class Scan(abc.ABC, Generic[State]):
             there are several reports.
         """
         length = _iterations_per_report(num_iterations, num_reports)
-        shapes = jax.eval_shape(self.iteration, state)[1]
+        iteration = jax.jit(self.iteration, inline=True)  # what is traced here is not traced again
+        shapes = jax.eval_shape(iteration, state)[1]
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
         def add_up(_: Array, carry: tuple) -> tuple:
             state, total = carry
-            state, metrics = self.iteration(state)
+            state, metrics = iteration(state)
             return state, jax.tree.map(jnp.add, total, metrics)
 
         def report(state: State, _: None) -> tuple[State, dict[str, Array]]:

@@ -65,6 +65,11 @@ class BufferSettings:
             )
         check_timeout(self.timeout)
 
+    @property
+    def max_items(self) -> int:
+        """The number of windows of one stream of `capacity` rows."""
+        return 1 + (self.capacity - self.sequence_length) // self.stride
+
 
 class WindowBuffer(abc.ABC):
     """Settings of a buffer as attributes, and the arguments of `as_dataset`.
@@ -72,6 +77,9 @@ class WindowBuffer(abc.ABC):
     Args:
       spec: Specs of one row, `agent.collect_data_spec`.
       settings: Checked settings of the buffer.
+
+    Attributes:
+      generation: Number that changes when readers must forget what they have read ahead.
     """
 
     def __init__(self, spec: Tree, settings: BufferSettings):
@@ -82,6 +90,7 @@ class WindowBuffer(abc.ABC):
         self.priority_exponent = settings.priority_exponent
         self.min_size = int(settings.min_size)
         self.timeout = float(settings.timeout)
+        self.generation = 0
 
     def as_dataset(
         self,

@@ -14,6 +14,7 @@ from ..envs.specs import EnvironmentSpecs, SpecError, leaf_name, validate
 from ..envs.types import Tree
 
 LARGE_LEAF_BYTES = 1024  # a leaf of this size keeps a column of its own, on device too
+SMALL_ROW_BYTES = 1024  # below it rows are small: two clients of a table must agree
 
 
 class RowLayout:
@@ -57,6 +58,11 @@ class RowLayout:
         self.columns |= {
             f"leaf{i}": self._expected[i] for i, name in enumerate(self._fields) if not name
         }
+
+    @property
+    def is_small(self) -> bool:
+        """True for rows that are stored better many together than one by one."""
+        return self.row_bytes < SMALL_ROW_BYTES
 
     def describe(self) -> list[str]:
         """Returns each leaf in words, such as `observation/camera: uint8[84,84]`.

@@ -55,6 +55,11 @@ class Config(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def updates_per_iteration(self) -> int:
+        """The number of optimizer updates of an iteration."""
+
+    @property
+    @abc.abstractmethod
     def steps_per_report(self) -> int:
         """The number of steps from report to report."""
 
@@ -88,6 +93,18 @@ class Config(abc.ABC):
         Raises:
           ValueError: if the settings do not fit together on device.
         """
+
+    def host_loop(self, *arguments: Any, **options: Any) -> Any:
+        """The Python loop over a host environment, where there is one; see `OffPolicyConfig`.
+
+        Raises:
+          ValueError: if there is none.
+        """
+        raise ValueError(f"{self.algorithm}: {self.why_these_runners or 'it has no Python loop'}")
+
+    def check_source(self) -> None:
+        """Raises a ValueError if the data that it learns from are not there."""
+        return
 
     def settings(self) -> dict[str, Any]:
         """The settings by name, as values that JSON can hold; `presets.make_config` reads them."""

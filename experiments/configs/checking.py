@@ -1,7 +1,9 @@
 """The types and ranges of settings, and the messages for values and names that do not fit."""
 
+import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -40,10 +42,18 @@ def check_values(config: Any) -> None:
     Raises:
       ValueError: naming the setting, what was expected and what was given.
     """
+    kind: Any = type(config)
+    hints = _hints(kind)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value is None or isinstance(value, str | int | float | list | tuple):
-            object.__setattr__(config, field.name, convert(field.name, value, field.type))
+            object.__setattr__(config, field.name, convert(field.name, value, hints[field.name]))
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotations of a class, those that are texts (`from __future__`) evaluated."""
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def convert(key: str, value: Any, hint: Any) -> Any:
@@ -61,8 +71,11 @@ def convert(key: str, value: Any, hint: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
-        return convert(key, value, hint)
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        for part in parts[:-1]:
+            with contextlib.suppress(ValueError):
+                return convert(key, value, part)
+        return convert(key, value, parts[-1])
     if origin is Annotated:
         kind, limits = typing.get_args(hint)
         value = convert(key, value, kind)
@@ -70,13 +83,15 @@ def convert(key: str, value: Any, hint: Any) -> Any:
             shown = list(value) if isinstance(value, tuple) else value
             raise ValueError(f"config {key}: expected {limits.expected}, got {shown}")
         return value
+    if origin not in (None, Literal, tuple):
+        return value  # an annotation that is not for settings, and is not looked at
     expected = _EXPECTED.get(hint, getattr(hint, "__name__", str(hint)))
     if origin is Literal:
         if value in typing.get_args(hint):
             return value
         expected = " or ".join(map(repr, typing.get_args(hint)))
     elif origin is tuple:
-        item, _ = typing.get_args(hint)
+        item = typing.get_args(hint)[0]
         if isinstance(value, list | tuple):
             return tuple(convert(key, part, item) for part in value)
         expected = f"a list of {'whole ' if item is int else ''}numbers"
@@ -86,7 +101,11 @@ def convert(key: str, value: Any, hint: Any) -> Any:
         return float(value)
     elif hint is int and isinstance(value, float) and value.is_integer():
         return int(value)  # 5e4 is a float in JSON
-    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+    elif (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and isinstance(value, bool) == (hint is bool)
+    ):
         return value
     raise ValueError(f"config {key}: expected {expected}, got {value!r}")
 

@@ -62,12 +62,7 @@ class BcConfig(Config):
         return max(1, self.num_steps // self.batch_size)
 
     def agent(self, specs: EnvironmentSpecs) -> BehavioralCloningAgent:
-        """The agent, for an environment's specs.
-
-        Raises:
-          ValueError: if there is no such data set.
-        """
-        check_name(self.dataset)
+        """The agent, for an environment's specs; see `Config.agent`."""
         encoder = default_encoder(specs.observation)
         network = ActorNetwork(specs.action, self.hidden, encoder, ACTIVATIONS[self.activation])
         rate = linear(self.learning_rate, self.learning_rate_end, self.num_iterations)
@@ -87,6 +82,10 @@ class BcConfig(Config):
                 "config.dataset_rows)"
             )
         return OfflineScan(agent, env, rows, batch_size=self.batch_size)
+
+    def check_source(self) -> None:
+        """Raises a ValueError unless the data set is "controller" or a path that exists."""
+        check_name(self.dataset)
 
     def steps_done(self, state: Any) -> int:
         """The number of rows that were trained on, from the state of the loop."""

@@ -159,10 +159,11 @@ def find_preset(name: str) -> Preset:
 def _import_preset(name: str) -> Preset:
     module, _, attribute = name.partition(":")
     try:
-        kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        kind: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module of a user's may raise anything
         raise ValueError(
-            f"no algorithm {name!r}: expected MODULE:CLASS of a configuration ({error})"
+            f"no algorithm {name!r}: expected MODULE:CLASS of a configuration, which can be "
+            f"imported; {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, Config)):
         raise ValueError(
@@ -170,7 +171,19 @@ def _import_preset(name: str) -> Preset:
             f"OnPolicyConfig, got {kind!r}"
         )
     make: Any = kind
-    return Preset(make(algorithm=name), (kind.__doc__ or name).splitlines()[0])
+    try:
+        config = make(algorithm=name)
+    except TypeError as error:
+        raise ValueError(f"algorithm {name!r}: each setting needs a default; {error}") from error
+    return Preset(config, (kind.__doc__ or name).splitlines()[0])
+
+
+def name_of(config: Config) -> str:
+    """The name by which `make_config` makes a configuration again: a preset's, or MODULE:CLASS."""
+    name = config.algorithm
+    if ":" in name or (name in PRESETS and type(PRESETS[name].config) is type(config)):
+        return name
+    return f"{type(config).__module__}:{type(config).__qualname__}"
 
 
 def resolve(run: str | Config | type[Config]) -> Config:
@@ -220,7 +233,7 @@ def with_values(config: Any, values: Mapping[str, Any]) -> Any:
             raise ValueError(
                 f"config of {name}: {key!r} is no setting of an algorithm; it is "
                 f"--{key.replace('_', '-')} of `jax-agents train`, and in Python Trainer(..., "
-                "runner='ray', num_workers=2), JAX_PLATFORMS or callbacks.Monitor"
+                "runner='ray', num_workers=2), JAX_PLATFORMS or experiments.Monitor"
             )
         if key not in known:
             raise ValueError(f"config of {name}: no key {key!r}; {nearest(key, known)}")

@@ -45,7 +45,8 @@ class CompiledRunner:
         # The number of iterations is traced: one program makes any number of them.
         compiled = jax.jit(run, donate_argnums=1, **options)
         self._run: Any = partial(compiled, data)
-        self._unreported = config.steps_done(self._state)  # the warm-up, made by `init`
+        self._done = 0
+        self._unreported = self._count()  # the warm-up, made by `init`
         self.chunk = 1 if config.whole_episodes else config.steps_per_report
 
     @property
@@ -61,16 +62,16 @@ class CompiledRunner:
     @property
     def num_steps(self) -> int:
         """The number of steps so far, as the configuration counts them."""
-        return self._config.steps_done(self._state) - self._unreported
+        return self._count() - self._unreported
 
     def advance(self, num_steps: int) -> Progress:
         """Makes at least this many steps, with their updates; the first ones are the warm-up."""
         warm_up = min(num_steps, self._unreported)
         self._unreported -= warm_up
-        goal = self._config.steps_done(self._state) + num_steps - warm_up
+        goal = self._count() + num_steps - warm_up
         parts: list[Progress] = []
         # Boundary rows are no steps, so that an iteration may make fewer than it has rows.
-        while (left := goal - self._config.steps_done(self._state)) > 0:
+        while (left := goal - self._count()) > 0:
             iterations = math.ceil(left / self._config.steps_per_iteration)
             self._state, metrics = self._run(self._state, iterations)
             parts.append(progress_of(self._config, jax.device_get(metrics), iterations))
@@ -79,12 +80,19 @@ class CompiledRunner:
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
         """Arrays to save, the agent's state apart, and counters for JSON."""
         rest = dataclasses.replace(self._state, train=())
-        return {"agent": self._state.train, "loop": rest}, {"unreported": self._unreported}
+        counters = {"done": self._count(), "unreported": self._unreported}
+        return {"agent": self._state.train, "loop": rest}, counters
 
     def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
         """Goes on from what `state` gave."""
         self._state = dataclasses.replace(state["loop"], train=state["agent"])
+        self._done = counters["done"]
         self._unreported = counters["unreported"]
+
+    def _count(self) -> int:
+        """The number of steps so far, the warm-up included."""
+        self._done = int(go_on_counting(self._done, self._config.steps_done(self._state)))
+        return self._done
 
     def close(self) -> None:
         """Frees the state, the data and the environment."""
@@ -104,6 +112,16 @@ def make_loop(config: Config, agent: Agent, env: JaxEnvironment) -> Any:
         bc: Any = config
         return bc.loop(agent, env, demonstrations(bc.dataset, env, bc.dataset_rows))
     return config.loop(agent, env)
+
+
+def go_on_counting(before: Any, count: Any) -> Any:
+    """Returns a count, or an array of them, that goes on where one of int32 wraps around.
+
+    Args:
+      before: Count when it was last asked for, which is less than 2^32 ago.
+      count: Count modulo 2^32, of either sign.
+    """
+    return before + (count - before) % 2**32
 
 
 def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) -> Progress:

@@ -42,7 +42,13 @@ def resolve_replay(runner: str, config: Config, wanted: str) -> tuple[str, str]:
 
     Returns:
       "none", "device", "reverb" or "host", and the sentence.
+
+    Raises:
+      ValueError: for another word.
+      ImportError: if Reverb is asked for and is not installed.
     """
+    if wanted not in ("auto", "reverb", "host", "device", "none"):
+        raise ValueError(f"replay: expected 'auto', 'reverb' or 'host', got {wanted!r}")
     if runner == "device" and not config.from_data:
         return "device", "on device, part of the compiled loop"
     if config.learns_from is not None:

@@ -14,7 +14,7 @@ from ...agents.agent import TrainState
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Array, Tree
 from ..configs.base import Config
-from .compiled import make_loop, progress_of
+from .compiled import go_on_counting, make_loop, progress_of
 from .protocol import Progress, merge
 
 
@@ -62,6 +62,7 @@ class VmappedRuns:
         self._run = jax.jit(run, donate_argnums=0)
         self._slice = jax.jit(lambda state, index: jax.tree.map(lambda x: x[index], state))
         self._state: Any = None
+        self._done = np.zeros(len(seeds), np.int64)  # steps of each run, the warm-up included
         self.members = [VmappedRun(self, index, config) for index in range(len(seeds))]
 
     def possible(self) -> bool:
@@ -126,7 +127,9 @@ class VmappedRuns:
         self._state = jax.tree.map(lambda all, one: all.at[index].set(one), self._state, state)
 
     def _counts(self) -> np.ndarray:
-        return np.asarray(self._state.num_steps)
+        counts = np.asarray(self._state.num_steps, np.int64)
+        self._done = go_on_counting(self._done, counts)
+        return self._done
 
 
 class VmappedRun:
@@ -175,7 +178,8 @@ class VmappedRun:
         """Returns the arrays to save, the agent's state apart, and counters for JSON."""
         state = self._together.state_of(self.index)
         rest = dataclasses.replace(state, train=())
-        return {"agent": state.train, "loop": rest}, {"unreported": self.unreported}
+        counters = {"done": self.num_steps + self.unreported, "unreported": self.unreported}
+        return {"agent": state.train, "loop": rest}, counters
 
     def set_state(self, state: Tree, counters: Mapping[str, Any], seed: int) -> None:
         """Raises a ValueError: the other runs would have to go back too."""

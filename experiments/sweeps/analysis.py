@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...learners.checkpoints import Checkpointer
+from ..configs.base import Config
 from ..trained import run_folder
 from ..trained.agent import TrainedAgent
 
@@ -81,22 +82,26 @@ class Trial:
         return [[checkpointer.path(step), values.get(step)] for step in checkpointer.steps()]
 
     def load(
-        self, checkpoint: str | os.PathLike[str] | None = None, env: Any = None
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        env: Any = None,
+        config: Config | None = None,
     ) -> TrainedAgent:
         """The trained agent, to act with, look into and evaluate.
 
         Args:
           checkpoint: One of `checkpoints`; None for the newest.
           env: Environment to act in, if the sweep's has no name; None for the sweep's.
+          config: Configuration, if its class cannot be imported; None for the trial's.
 
         Raises:
-          ValueError: if the trial has no folder.
+          ValueError: if the trial has no folder, or its configuration cannot be imported.
           FileNotFoundError: if it has no such checkpoint.
         """
         path = self.folder if checkpoint is None else checkpoint
         if path is None:
             raise ValueError(_NOT_SAVED.format(self.label))
-        return TrainedAgent.load(path, self.env if env is None else env)
+        return TrainedAgent.load(path, self.env if env is None else env, config)
 
 
 class Analysis:

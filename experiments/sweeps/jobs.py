@@ -11,7 +11,7 @@ from ..trained import run_folder
 from ..trained.agent import EnvironmentLike
 from ..trained.environments import jax_environment
 from ..training.callbacks import Callback, Training, recorders
-from ..training.reports import reached
+from ..training.reports import reached, stop_of
 from ..training.trainer import Trainer
 from .analysis import Trial
 
@@ -162,11 +162,7 @@ def _in_step(
         for index, trainer in enumerate(trainers):
             if active[index]:
                 next(reports[index])
-                own = (
-                    {"num_env_steps_sampled_lifetime": trainer.config.num_steps}
-                    if stop is None
-                    else stop
-                )
+                own = stop_of(stop, trainer.config.num_steps)
                 active[index] = not (trainer.interrupted or reached(own, trainer.result))
                 if not active[index]:
                     next(reports[index], None)  # the checkpoint at the end

@@ -123,7 +123,7 @@ def run_experiments(
     `{"mine": {"run": "DQN", "env": "CartPole-v1", "stop": ..., "config": ...}}` is one of them.
 
     Args:
-      experiments: Entries as in a YAML file of tuned examples; `tuned_examples.Experiment` lists
+      experiments: Entries as in a YAML file of tuned examples; `tuned.examples.Experiment` lists
         their keys.
       folder: Folder in which each experiment gets a folder of its name, with a run folder for each
         trial; None saves nothing.
@@ -150,7 +150,7 @@ def run_experiments(
             raise ValueError(
                 f"{entry.name}: num_gpus={entry.num_gpus}, monitor={entry.monitor}: in Python, "
                 "set JAX_PLATFORMS, and pass "
-                "callbacks=[callbacks.Monitor(folder)]; or use `jax-agents train -f`"
+                "callbacks=[experiments.Monitor(folder)]; or use `jax-agents train -f`"
             )
         found = run_sweep(
             entry.run,

@@ -12,7 +12,7 @@ from ...drivers.ray_runtime import import_ray
 from ..configs import presets
 from ..trained import run_folder
 from ..training.callbacks import recorders
-from ..training.reports import check_stop, reached
+from ..training.reports import check_stop, reached, stop_of
 from ..training.trainer import Trainer
 from .analysis import Analysis
 from .search_space import variants
@@ -175,7 +175,7 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
         if given is not None:
             with given.as_directory() as path:
                 trainer.restore(checkpoints.adopt(path))
-        stop = job.stop or {"num_env_steps_sampled_lifetime": settings.num_steps}
+        stop = stop_of(job.stop, settings.num_steps)
         for result in trainer.reports(stop, job.checkpoint_freq, checkpoint_at_end=False):
             path = checkpoints.path(trainer.training_iteration)
             if job.checkpoint_at_end and reached(stop, result) and not path.exists():

@@ -80,10 +80,11 @@ class TrainedAgent(TrainedPolicy):
         Args:
           path: Folder of a run, whose newest checkpoint is read, or a checkpoint.
           env: Environment to act in, if the run's has no name; None for the run's.
-          config: Configuration, if the run's is no preset's; None for the run's.
+          config: Configuration, if the run's class cannot be imported; None for the run's.
 
         Raises:
           RunFolderError: if there is no run, or its parameters are damaged.
+          ValueError: if the run's configuration cannot be imported; pass `config`.
           FileNotFoundError: if there is no such checkpoint.
           CheckpointError: if the checkpoint is damaged, or of another kind of agent.
         """

@@ -21,8 +21,6 @@ from ...envs.time_step import restart, transition
 from ...envs.types import Array, TimeStep, Tree, split_action_mask
 from ...policies.policy import Distribution, act
 
-_DRAWS = 0x7FFFFFFF  # folded into the run's key: draws of its own
-
 
 class ReturnDistribution(NamedTuple):
     """The learned distribution of each action's return.

@@ -10,9 +10,10 @@ import numpy as np
 from ..configs.checking import nearest
 from ..runners import Episodes
 
+STEPS = "num_env_steps_sampled_lifetime"
 RESULT_KEYS = (
     "training_iteration",
-    "num_env_steps_sampled_lifetime",
+    STEPS,
     "num_updates_lifetime",
     "num_episodes_lifetime",
     "episode_return_mean",
@@ -44,7 +45,7 @@ def make_report(
     lengths = [(length, count) for _, length, count in recent if length is not None]
     return {
         "training_iteration": counters["training_iteration"],
-        "num_env_steps_sampled_lifetime": counters["num_steps"],
+        STEPS: counters["num_steps"],
         "num_updates_lifetime": counters["num_updates"],
         "num_episodes_lifetime": counters["num_episodes"],
         "episode_return_mean": _mean(means),
@@ -70,6 +71,15 @@ def metrics_to_report(metrics: Mapping[str, float]) -> dict[str, float | None]:
             stacklevel=2,
         )
     return means
+
+
+def stop_of(stop: Mapping[str, float] | None, num_steps: int) -> dict[str, float]:
+    """Returns the numbers that end a run: `stop`, checked, or `num_steps` steps if it is None.
+
+    Raises:
+      ValueError: As from `check_stop`.
+    """
+    return {STEPS: num_steps} if stop is None else check_stop(stop)
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from ...agents.agent import TrainState
 from ...envs.specs import EnvironmentSpecs
 from ...learners.checkpoints import Checkpointer
 from ..configs.base import Config
-from ..configs.presets import check_config
+from ..configs.presets import check_config, name_of
 from ..runners import (
     ActorsRunner,
     Episodes,
@@ -26,7 +26,7 @@ from ..trained.agent import EVALUATION_SEED, EnvironmentLike, TrainedAgent
 from ..trained.environments import host_environment, jax_environment
 from . import checkpoints
 from .callbacks import Callback
-from .reports import check_stop, make_report, metrics_to_report, newest, reached
+from .reports import make_report, metrics_to_report, newest, reached, stop_of
 
 
 class Trainer(TrainedAgent):
@@ -101,15 +101,14 @@ class Trainer(TrainedAgent):
         self.interrupted = False
         self.recent: list[Episodes] = []  # the newest, of which a report has the average return
         self._started = False
+        config.check_source()
         self.replay_name, self.replay_reason = resolve_replay(runner, config, replay)
         self._env: Any
         if runner == "device":
             self._env = jax_environment(env, config.max_episode_steps)
         else:
-            num_envs: int = getattr(config, "num_envs", 1)
-            self._env = host_environment(
-                env, None if num_envs == 1 else num_envs, config.max_episode_steps
-            )
+            num_envs = None if config.num_envs == 1 else config.num_envs
+            self._env = host_environment(env, num_envs, config.max_episode_steps)
         self._make_agent = config.agent if make_agent is None else partial(make_agent, config)
         self.num_workers = 2 if num_workers is None else num_workers
         super().__init__(self._make_agent(self._env.specs), env, config, self._env, seed)
@@ -236,9 +235,7 @@ class Trainer(TrainedAgent):
 
         A checkpoint of a result is saved before the result is given.
         """
-        if stop is None:
-            stop = {"num_env_steps_sampled_lifetime": self.config.num_steps}
-        stop = check_stop(stop)
+        stop = stop_of(stop, self.config.num_steps)
         last_saved = self.training_iteration
         while not self.interrupted and not reached(stop, self.result):
             result = self.train()
@@ -253,10 +250,11 @@ class Trainer(TrainedAgent):
     def params(self) -> dict[str, Any]:
         """The description of the run, from which it can be made again, as `params.json` has it."""
         return {
-            "run": self.algorithm,
+            "run": name_of(self.config),
             "env": self.env if isinstance(self.env, str) else repr(self.env),
             "seed": self.seed,
             "runner": self.runner_name,
+            **({"num_workers": self.num_workers} if self.runner_name == "ray" else {}),
             "replay": self.replay_name,
             "config": self.config.settings(),
         }

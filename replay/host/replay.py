@@ -154,7 +154,7 @@ class HostReplay(WindowBuffer):
                 self._changed.notify_all()
 
     def _dataset(self, batch_size: int | None, prefetch: int, device: Any) -> "HostDataset":
-        return HostDataset(partial(self._sample, batch_size), DeviceCopies(device, prefetch))
+        return HostDataset(self, partial(self._sample, batch_size), DeviceCopies(device, prefetch))
 
     def _sample(self, batch_size: int | None) -> Sample:
         with self._changed:
@@ -206,6 +206,7 @@ class HostReplay(WindowBuffer):
         The random draws go on.
         """
         with self._changed:
+            self.generation += 1
             self._ring.clear()
             self._own.restart()
             self._writers.restart()
@@ -246,6 +247,7 @@ class HostReplay(WindowBuffer):
         """
         saved = files.read(Path(path), self.layout.describe())
         with self._changed:
+            self.generation += 1
             as_saved = files.restore(saved, self._ring)
             self._rng.bit_generator.state = saved.meta["rng"]
             self._own.set_state(saved.meta["own"] if as_saved else [])
@@ -254,11 +256,22 @@ class HostReplay(WindowBuffer):
 
 
 class HostDataset(Iterator[Sample]):
-    """The iterator that `HostReplay.as_dataset` returns."""
+    """The iterator that `HostReplay.as_dataset` returns.
 
-    def __init__(self, draw: Callable[[], Sample], copies: DeviceCopies):
+    Args:
+      replay: Buffer that is read.
+      draw: Function that draws a batch.
+      copies: Copies of batches to a device.
+    """
+
+    def __init__(self, replay: HostReplay, draw: Callable[[], Sample], copies: DeviceCopies):
+        self._replay = replay
         self._draw = draw
         self._copies = copies
+        self._generation = replay.generation
 
     def __next__(self) -> Sample:
+        if self._generation != self._replay.generation:  # what was copied ahead is gone
+            self._copies.clear()
+            self._generation = self._replay.generation
         return self._copies.next(self._draw)

@@ -56,10 +56,10 @@ class RemoteDataset(TableReader):
         samplers = self._samplers
         self._samplers = []
         _close(samplers)
-        self._copies.clear()
 
     def _forget(self) -> None:
         self.release()
+        self._copies.clear()
 
     def _draw(self) -> Sample:
         deadline = time.monotonic() + self._replay.timeout

@@ -97,7 +97,8 @@ class InsertStream:
                     break
                 if self._broken:
                     self._changed.wait(0.1)
-                    self._open()
+                    if self._broken and not self._closed:  # unless another thread was faster
+                        self._open()
                 self._changed.wait(min(0.5, max(0.0, deadline - time.monotonic())))
             self._check_open()
             if self._error is not None:

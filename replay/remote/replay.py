@@ -19,7 +19,6 @@ from .wire import TableInfo
 from .writer import Writer
 
 # Small rows share a chunk; a picture is sampled fastest from a chunk of its own.
-SMALL_ROW_BYTES = 1024
 SMALL_ROWS_CHUNK = 16
 IN_FLIGHT_ITEMS = 512
 IN_FLIGHT_BYTES = 64 << 20
@@ -176,8 +175,7 @@ class RemoteReplay(TableReplay):
             insert.wait()
 
     def _stream(self) -> "RemoteStream":
-        small = self.layout.row_bytes < SMALL_ROW_BYTES
-        chunk = max(SMALL_ROWS_CHUNK if small else 1, self.sequence_length // 2)
+        chunk = max(SMALL_ROWS_CHUNK if self.layout.is_small else 1, self.sequence_length // 2)
         insert = self._inserts[self._next_server % len(self._inserts)]
         self._next_server += 1
         writer = Writer(insert, max_rows=self.sequence_length, chunk_length=chunk)

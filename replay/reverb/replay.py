@@ -15,7 +15,7 @@ from . import checkpoint
 from .connection import Connection, connect, make_signature, make_table, start
 from .dataset import ReverbDataset
 from .runtime import quiet
-from .writer import SMALL_ROW_BYTES, ReverbStream, make_writer
+from .writer import ReverbStream, make_writer
 
 
 class ReverbReplay(TableReplay):
@@ -80,7 +80,7 @@ class ReverbReplay(TableReplay):
             capacity, sequence_length, stride, priority_exponent, min_size, timeout
         )
         super().__init__(spec, settings, seed, table)
-        self.max_items = 1 + (self.capacity - self.sequence_length) // self.stride
+        self.max_items = settings.max_items
         if min_size > self.max_items:
             raise ValueError(
                 f"min_size={min_size} items can never be reached: "
@@ -209,7 +209,7 @@ class ReverbReplay(TableReplay):
         ]
 
     def _stream(self) -> ReverbStream:
-        small = self.layout.row_bytes < SMALL_ROW_BYTES
+        small = self.layout.is_small
         return ReverbStream(
             lambda: make_writer(
                 self.client, self.table, self.columns, self.sequence_length, self.stride, small

@@ -12,7 +12,6 @@ from ..tables.stream import PRIORITY, TableStream
 # pattern. Windows of two rows would keep it at 1 or 2, and cost 1.15 kB for a CartPole row; a
 # longer pattern that never fires lets it grow: 0.9 kB, while rows become visible at most about 4
 # rows late. Images compress and sample best in the shortest chunks.
-SMALL_ROW_BYTES = 1024
 LONGEST_CHUNK = 16
 # Rows are confirmed by the server in the background. A writer that runs ahead of it waits, each
 # time it has added this many rows, until no more than as many are unconfirmed. Reverb complains

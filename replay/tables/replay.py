@@ -25,7 +25,6 @@ class TableReplay(WindowBuffer):
 
     Attributes:
       columns: Shape of a row and dtype of each column of the table.
-      generation: Number that changes when readers must forget what they have read ahead.
       max_priority: Highest priority that was set here, which is that of new items.
 
     Raises:
@@ -43,7 +42,6 @@ class TableReplay(WindowBuffer):
         self.columns = dict(self.layout.columns)
         if self.priority_exponent is not None:
             self.columns[PRIORITY] = ((), np.dtype(np.float32))
-        self.generation = 0
         self.max_priority = 1.0
         self._pid = os.getpid()
         self._lock = threading.RLock()

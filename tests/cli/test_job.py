@@ -20,6 +20,9 @@ def test_a_job_is_made_again_from_its_parameters():
 
 
 def test_what_a_trainer_writes_is_a_job_too():
+    actors = Job(CONFIG, "CartPole-v1", 4, "ray", "host", {STEPS: 16}, num_workers=3).trainer()
+    assert Job.from_params(actors.params()).num_workers == 3
+    actors.close()
     trainer = Job(CONFIG, "CartPole-v1", 4, "loop", "host", {STEPS: 16}).trainer()
     job = Job.from_params(trainer.params())
     trainer.close()

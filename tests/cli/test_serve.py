@@ -128,6 +128,18 @@ def test_mistakes_are_one_line(trained, arguments, message, capsys):
     assert message in err and len(err.splitlines()) == 1
 
 
+def test_a_run_that_is_trained_elsewhere_keeps_its_checkpoints(trained, capsys):
+    """Restoring an older checkpoint deletes the newer ones, which another process may need."""
+    folder, trainer = trained
+    trainer.train()
+    newer = trainer.save()
+    older = trainer.checkpointer.path(trainer.checkpointer.steps()[0])
+    with run_folder.lock(folder):
+        assert cli.main(["serve", str(older), "--train"]) == 2
+    assert "another process" in capsys.readouterr().err
+    assert newer.is_dir() and older.is_dir() and newer != older
+
+
 def test_a_server_that_is_not_there(trained, capsys):
     assert cli.main(["rollout", str(trained[0]), "--address", "http://127.0.0.1:1"]) == 2
     message = capsys.readouterr().err

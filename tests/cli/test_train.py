@@ -63,6 +63,15 @@ def test_several_seeds_are_summed_up_plotted_and_resumed(tmp_path, capsys, fails
     assert "== seed_6" in (out := capsys.readouterr().out) and "== seed_5" not in out
     assert json.loads(folder.joinpath("summary.json").read_text())["all seeds"] == summary
 
+    plan = json.loads((folder / "plan.json").read_text())
+    for damaged, message in (
+        ("[", "plan.json is damaged"),
+        (json.dumps({**plan, "jobs": [["seed_5", {}]]}), "plan.json is damaged"),
+        (json.dumps(plan["jobs"]), "has format 0"),
+    ):
+        (folder / "plan.json").write_text(damaged)
+        assert message in fails("train", "--resume", str(folder))
+
     picture = tmp_path / "curves.png"
     assert (
         cli.main(
@@ -153,3 +162,45 @@ def test_the_vector_runner_has_several_environments_and_as_many_updates_per_step
     assert [
         params["config"][k] for k in ("num_envs", "steps_per_iteration", "updates_per_iteration")
     ] == [8, 8, 4]
+
+
+OWN = """
+import dataclasses
+
+from jax_agents.experiments import DqnConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnConfig(DqnConfig):
+    '''My own DQN.'''
+
+    level: int = 1
+"""
+
+
+def test_a_configuration_of_ones_own(tmp_path, monkeypatch, train, only_run, capsys):
+    (tmp_path / "own_command.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "own_command:OwnConfig"
+    argv = train("--steps", "100", "--no-video", config={"level": 2})
+    argv[argv.index("DQN")] = name
+    assert cli.main(argv) == 0
+    folder = only_run()
+    assert folder.name.startswith("own_command-OwnConfig_CartPole-v1")
+    params = json.loads((folder / "params.json").read_text())
+    assert params["run"] == name and params["config"]["level"] == 2
+    assert cli.main(["train", "--resume", str(folder), "--steps", "150", "--no-video"]) == 0
+    assert cli.main(["evaluate", str(folder), "--episodes", "2"]) == 0
+    assert "resumed after 100 steps" in capsys.readouterr().out
+    assert cli.main(["list", name]) == 0
+    assert "My own DQN." in (out := capsys.readouterr().out) and "level" in out
+
+
+def test_an_option_comes_before_a_setting(tmp_path, train, only_run):
+    argv = train("--steps", "100", "--num-workers", "0", "--runner", "ray", "--no-video")
+    argv[argv.index("--config") + 1] = json.dumps({"hidden": [8], "num_workers": 5})
+    argv[argv.index("DQN")] = "PG"
+    argv[argv.index("host")] = "auto"
+    assert cli.main(argv) == 0
+    assert json.loads((only_run() / "params.json").read_text())["num_workers"] == 0

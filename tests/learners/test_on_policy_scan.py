@@ -186,7 +186,8 @@ def test_start_is_the_collect_policys():
 def test_errors():
     with pytest.raises(
         ValueError,
-        match=r"=3 does not divide the batch of 32 examples \(from 4 environments x 8 rows\)",
+        match=r"num_minibatches=3 does not divide the batch of 32 examples "
+        r"\(from 4 environments x 8 rows\)",
     ):
         loop = make(loop={"num_minibatches": 3})
         jax.eval_shape(lambda key: loop.run(loop.init(key), 1), jax.random.key(0))

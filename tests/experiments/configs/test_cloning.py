@@ -57,6 +57,11 @@ def test_it_learns_from_a_file_and_goes_on_exactly(file, runner, tmp_path):
         one.close()
 
 
+def test_acting_needs_no_data():
+    agent = dataclasses.replace(CONFIG, dataset="gone.npz").agent(classic.CartPole().specs)
+    assert agent.specs.action.num_values == 2
+
+
 def test_what_it_needs():
     for dataset in ("", "nowhere.npz"):
         with pytest.raises(ValueError, match=r"config dataset: expected a \.npz file of rows"):

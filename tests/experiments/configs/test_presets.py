@@ -6,7 +6,7 @@ import pytest
 from jax_agents.envs.classic import CartPole, Pendulum
 from jax_agents.experiments import DqnConfig
 from jax_agents.experiments.configs import presets
-from jax_agents.experiments.configs.presets import find_preset, make_config
+from jax_agents.experiments.configs.presets import find_preset, make_config, name_of
 from jax_agents.experiments.runners import make_loop
 
 
@@ -142,6 +142,55 @@ def test_a_configuration_of_ones_own_by_module_and_class(tmp_path, monkeypatch):
     assert type(config).__name__ == "OwnConfig"
     assert find_preset(name).description == "My own DQN."
     assert make_config(config.algorithm, config.settings()) == config
+
+
+def test_annotations_that_are_texts_and_other_kinds(tmp_path, monkeypatch):
+    (tmp_path / "later_configs.py").write_text("from __future__ import annotations\n" + LATER)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "later_configs:LaterConfig"
+    config = make_config(name, {"share": 1, "label": 3, "sizes": [1, 2]})
+    assert (config.share, config.label, config.sizes) == (1.0, 3, [1, 2])
+    assert make_config(name, {"label": "three"}).label == "three"
+    with pytest.raises(ValueError, match="config share: expected a number from 0 to 1, got 2"):
+        make_config(name, {"share": 2})
+    with pytest.raises(ValueError, match=r"config label: expected str, got \[\]"):
+        make_config(name, {"label": []})
+
+
+LATER = """
+import dataclasses
+
+from jax_agents.experiments import DqnConfig
+from jax_agents.experiments.configs.checking import Fraction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterConfig(DqnConfig):
+    share: Fraction = 0.5
+    label: int | str | None = None
+    sizes: list[int] | None = None
+"""
+
+
+def test_a_configuration_without_defaults_and_a_module_that_fails(tmp_path, monkeypatch):
+    own = OWN.replace("double: bool = True", "level: int")
+    (tmp_path / "bare_configs.py").write_text(own)
+    (tmp_path / "failing_configs.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"each setting needs a default; .*level"):
+        make_config("bare_configs:OwnConfig", {})
+    with pytest.raises(ValueError, match="can be imported; ZeroDivisionError: division by zero"):
+        make_config("failing_configs:OwnConfig", {})
+
+
+def test_names_by_which_configurations_are_found():
+    assert all(name_of(preset.config) == name for name, preset in presets.PRESETS.items())
+
+    class OwnConfig(DqnConfig):
+        pass
+
+    assert name_of(OwnConfig()).endswith("<locals>.OwnConfig")
+    assert name_of(OwnConfig(algorithm="somewhere:OwnConfig")) == "somewhere:OwnConfig"
 
 
 @pytest.mark.parametrize(

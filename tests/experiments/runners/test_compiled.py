@@ -11,6 +11,7 @@ import pytest
 from jax_agents import envs
 from jax_agents.experiments import A2cConfig, BcConfig, DqnConfig, ReinforceConfig
 from jax_agents.experiments.runners import CompiledRunner
+from jax_agents.experiments.runners.compiled import go_on_counting
 
 
 def test_the_device_reports_the_warm_up_before_updates():
@@ -86,3 +87,12 @@ def test_a_data_set_that_is_none_is_told():
     config = BcConfig(dataset="nowhere")
     with pytest.raises(ValueError, match="got 'nowhere', which is none"):
         CompiledRunner(config, config.agent(env.specs), env, 0)
+
+
+def test_a_count_of_int32_may_wrap_around():
+    """A run of 2^31 steps takes long; what is done with its counter is all that is tested here."""
+    before = 2**31 - 10
+    assert go_on_counting(before, np.int64(-(2**31) + 5)) == 2**31 + 5
+    assert go_on_counting(before, before) == before
+    counts = np.array([7, -(2**31)], np.int64)
+    assert go_on_counting(np.array([2**32 + 3, before]), counts).tolist() == [2**32 + 7, 2**31]

@@ -15,6 +15,7 @@ from jax_agents.experiments.runners import (
     make_runner,
     resolve_replay,
 )
+from jax_agents.experiments.runners.factory import RUNNERS
 
 
 def test_the_choice_of_replay_says_why(monkeypatch):
@@ -86,6 +87,13 @@ def test_each_kind_of_replay_has_its_runner(tmp_path):
     assert isinstance(device, CompiledRunner)
     assert device.replay is None
     device.close()
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_another_word_for_replay_is_refused_by_every_runner(runner):
+    for config in (DqnConfig(), PpoConfig()):
+        with pytest.raises(ValueError, match=r"replay: expected .*, got 'revreb'"):
+            resolve_replay(runner, config, "revreb")
 
 
 def test_an_agent_of_fresh_rows_has_no_replay():

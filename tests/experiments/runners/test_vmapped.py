@@ -80,6 +80,6 @@ def test_a_state_is_replaced_in_one_run_alone(together):
     jax.tree.map(np.testing.assert_array_equal, before.params, second.train_state.params)
     saved, counters = second.state()
     assert int(saved["agent"].step) == int(saved["loop"].iteration) >= 4
-    assert counters == {"unreported": 0}
+    assert counters == {"done": second.num_steps, "unreported": 0}
     with pytest.raises(ValueError, match="make a Trainer of its configuration"):
         second.set_state(saved, counters, 0)

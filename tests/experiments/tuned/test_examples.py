@@ -21,6 +21,7 @@ def test_every_example_says_what_it_reaches_and_is_the_gate_that_it_names(key):
     if experiment.gate is not None:
         gate = gates.find(experiment.gate)
         assert [c.settings() for c in configs] == [gate.configuration.settings()]
+        assert [type(c) for c in configs] == [type(gate.configuration)]
         assert experiment.env == gate.environment
 
 

@@ -1,5 +1,6 @@
 """Saving, loading and clearing."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -87,6 +88,19 @@ def test_load_errors_are_clear_and_lose_nothing(make, tmp_path, make_row, draw, 
     with pytest.raises(ValueError, match="saved"):
         replay.load(tmp_path / "saved")
     assert windows(draw(replay, 4)) == expected(range(4), 2)
+
+
+def test_nothing_that_was_copied_ahead_is_left_after_a_clear(make, make_row, windows, expected):
+    replay = make()
+    for t in range(5):
+        replay.add(make_row(t))
+    dataset = replay.as_dataset(4, prefetch=2, device=jax.devices()[0])
+    next(dataset)
+    replay.clear()
+    for t in (10, 11):
+        replay.add(make_row(t))
+    samples = [jax.device_get(next(dataset)) for _ in range(3)]
+    assert windows(samples) == expected([10], 2)
 
 
 def test_clear(make, make_row, draw, windows, expected):
