@@ -3,7 +3,7 @@
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,19 @@ import jax
 
 from ..agents.agent import Agent, TrainState
 from ..envs.types import Array, Tree
+
+# Operations that JAX 0.6.2 was seen to compile for XLA's old runtime as for its new one: all that
+# agents with dense and recurrent networks use (tests/learners/test_compiling.py compares them).
+_PROVEN = """
+abs add add_any and argmax bitcast_convert_type broadcast_in_dim concatenate cond
+convert_element_type copy cumprod cumsum custom_jvp_call div dot_general dynamic_slice eq
+erf_inv exp gather ge gt integer_pow iota log log1p logistic lt lt_to max min mul ne neg
+optimization_barrier or pad pjit pow random_bits random_fold_in random_seed random_split
+reduce_max reduce_min reduce_or reduce_sum rem reshape rev rsqrt scan scatter scatter-add
+select_n shift_left shift_right_logical sign slice split sqrt square squeeze stop_gradient
+sub tanh transpose while xor
+"""
+PROVEN = frozenset(_PROVEN.split())
 
 
 def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, Any]:
@@ -32,18 +45,26 @@ def optimization_level(params: Mapping[str, Tree], level: int = 1) -> dict[str, 
     return {"compiler_options": {"xla_backend_optimization_level": level}}
 
 
-def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -> dict[str, Any]:
+def compiler_options(
+    program: Callable,
+    args: Sequence[Tree],
+    params: Mapping[str, Tree],
+    batch_size: float = math.inf,
+) -> dict[str, Any]:
     """Returns arguments of `jit` for a program that Python calls often, such as one update.
 
-    On a CPU, JAX 0.5 and 0.6 run them twice as fast without XLA's new runtime, which alone computes
-    two things at once, such as an ensemble's members that are apart (a tuple). JAX 0.10 and later
-    cannot choose that, but an order of operations that saves memory leaves nothing to run at once:
-    an update on a small batch is 1.2 to 1.5 times as fast.
+    On a CPU, JAX 0.6.2 runs them twice as fast without XLA's new runtime, which alone computes two
+    things at once, such as an ensemble's members that are apart (a tuple). But its old runtime
+    miscompiles convolutions in a loop, so only programs of the operations in `PROVEN` get it. JAX
+    0.10 and later cannot choose that, but an order of operations that saves memory leaves nothing
+    to run at once: an update on a small batch is 1.2 to 1.5 times as fast.
 
     Compiled loops take `optimization_level` alone: they gain nothing, and JAX 0.6 aborts when it
     compiles REINFORCE's for its old runtime.
 
     Args:
+      program: Function to be compiled.
+      args: Arguments of the program, or their shapes.
       params: Parameters of the program by role.
       batch_size: Number of examples in its batch.
     """
@@ -52,7 +73,8 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
         return level
     options = level.get("compiler_options", {})
     version = jax.__version_info__
-    if (0, 5) <= version < (0, 7) and not any(isinstance(role, tuple) for role in params.values()):
+    apart = any(isinstance(role, tuple) for role in params.values())
+    if version == (0, 6, 2) and not apart and operations(program, args) <= PROVEN:
         options["xla_cpu_use_thunk_runtime"] = False
     if (
         version >= (0, 10)
@@ -60,6 +82,25 @@ def compiler_options(params: Mapping[str, Tree], batch_size: float = math.inf) -
     ):
         options["xla_cpu_scheduler_type"] = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
     return {"compiler_options": options} if options else {}
+
+
+def operations(program: Callable, args: Sequence[Tree]) -> set[str]:
+    """Returns the names of the operations (JAX's primitives) of a program, inner ones included.
+
+    Args:
+      program: Function of arrays.
+      args: Arguments of the function, or their shapes.
+    """
+    names = set()
+    jaxprs = [jax.make_jaxpr(program)(*args).jaxpr]
+    while jaxprs:
+        for equation in jaxprs.pop().eqns:
+            names.add(equation.primitive.name)
+            for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    jaxprs.append(inner)
+    return names
 
 
 def compile_ahead(function: Any, *args: Tree) -> threading.Thread:

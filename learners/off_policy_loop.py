@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -102,8 +103,7 @@ class OffPolicyLoop:
         like = jax.eval_shape(agent.init, train_key) if state is None else state
         self._packing = PackedTree(like, largest=_LARGEST)
         self._totals = PackedTree(self._metrics_like(like, metrics))
-        self._make_calls(like)
-        compiling = self._compile(like)
+        compiling = self._make_calls(like)
         self.state = initial_state(agent, train_key) if state is None else state
         self._compiling = compiling
 
@@ -188,17 +188,11 @@ class OffPolicyLoop:
             )
         return {name: computed[name] for name in names}
 
-    def _make_calls(self, state: TrainState) -> None:
+    def _make_calls(self, state: TrainState) -> threading.Thread:
         # Copies, since `jit` returns an array that it only passes on as it is, and the loop donates
         # its own.
         self._pack = jax.jit(lambda state: [jnp.copy(x) for x in self._packing.pack(state)])
         self._unpack = jax.jit(lambda packed: jax.tree.map(jnp.copy, self._packing.unpack(packed)))
-        options = compiler_options(state.params, self._batch_size)
-        self._train_and_act = jax.jit(self._train_and_act_packed, donate_argnums=0, **options)
-        self._act = jax.jit(self._act_packed, **options)
-
-    def _compile(self, state: TrainState) -> threading.Thread:
-        """Begins to compile the call that trains, for which the first iteration would wait."""
         packed = (jax.eval_shape(self._pack, state), self._totals.zeros())
         num_drawn = self._batch_size * self._updates
         num_envs = self.driver.env.num_envs
@@ -206,11 +200,19 @@ class OffPolicyLoop:
         row = self._rows_like(*shape)
         time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
         policy_state = self.agent.collect_policy.initial_state(shape)
+        place = (time_step, policy_state, np.int32(0))
         prioritised = self._prioritised is not None
         draws = (np.zeros(num_drawn), np.zeros(num_drawn, int)) if prioritised else None
-        place = (time_step, policy_state, np.int32(0))
-        batch = self._batch_like(num_drawn)
-        return compile_ahead(self._train_and_act, packed, batch, draws, *place)
+        call = (packed, self._batch_like(num_drawn), draws, *place)
+        # Jitted twice, so that it is traced once, here and in the call.
+        train_and_act = jax.jit(self._train_and_act_packed, inline=True)
+        options = partial(compiler_options, params=state.params, batch_size=self._batch_size)
+        self._train_and_act = jax.jit(
+            train_and_act, donate_argnums=0, **options(train_and_act, call)
+        )
+        self._act = jax.jit(self._act_packed, **options(self._act_packed, (packed[0], *place)))
+        # The first iteration would wait for this call.
+        return compile_ahead(self._train_and_act, *call)
 
     def _act_packed(
         self, packed: list[Array], time_step: TimeStep, policy_state: Tree, row: Array

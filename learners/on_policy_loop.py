@@ -97,9 +97,18 @@ class OnPolicyLoop:
         self._learn = jax.jit(self._learn_once, inline=True)
         metrics = jax.eval_shape(self._learn, state, example, np.int32(0))[1]
         self._zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
-        options = compiler_options(state.params)
-        self._act = jax.jit(self._act_once, **options)
-        self._update = jax.jit(self._update_once, donate_argnums=0, **options)
+        options = partial(compiler_options, params=state.params)
+        row = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), example)
+        if env.num_envs is None:
+            row = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), row)
+        time_step = TimeStep(row.step_type, row.reward, row.discount, row.observation)
+        memory = agent.collect_policy.initial_state(() if env.num_envs is None else (env.num_envs,))
+        acting = (jax.eval_shape(agent.policy_params, state), time_step, memory, np.int32(0))
+        learning = (state, self._zeros, self._vectors, np.int32(0))
+        self._act = jax.jit(self._act_once, **options(self._act_once, acting))
+        self._update = jax.jit(
+            self._update_once, donate_argnums=0, **options(self._update_once, learning)
+        )
         self._copy = jax.jit(partial(jax.tree.map, jnp.copy))
         self.state = state
 

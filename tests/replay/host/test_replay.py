@@ -34,8 +34,7 @@ def test_drawing_happens_in_next_and_prefetch_only_delays_delivery(spec, fill, f
     replay = fill(HostReplay(spec, capacity=10, sequence_length=1), [0])
     ahead, plain = (replay.as_dataset(4, prefetch=n, device=jax.devices()[0]) for n in (2, 0))
     assert first_rows([next(ahead)]).tolist() == [0] * 4  # draws three batches
-    replay.clear()
-    fill(replay, [1])
+    fill(replay, [1] * 10)  # the first row leaves the buffer
     assert first_rows([next(plain)]).tolist() == [1] * 4
     assert [int(first_rows([next(ahead)])[0]) for _ in range(3)] == [0, 0, 1]
 
