@@ -1,6 +1,7 @@
 """The encoding of trees as JSON and of arrays as `.npz`, with the standard library and NumPy alone.
 
-Clients that let the server act need nothing else. What is checked against specs is in `messages`.
+Clients that get their actions from a server need nothing else. `messages` has the functions that
+check what came against specs.
 """
 
 import io
@@ -13,7 +14,10 @@ _PREFIX = "leaf:"  # without it, NumPy would take an array called "file" for an 
 
 
 def to_json(tree: Any) -> Any:
-    """Returns a tree of arrays and numbers as `json.dumps` takes it: the inverse of `from_json`."""
+    """Returns a tree of arrays and numbers as `json.dumps` takes it.
+
+    Arrays, JAX's too, become nested lists, and lose their dtypes; tuples become lists.
+    """
     if isinstance(tree, Mapping):
         return {str(key): to_json(value) for key, value in tree.items()}
     if isinstance(tree, tuple | list):
@@ -22,7 +26,11 @@ def to_json(tree: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Returns JSON with NumPy arrays in place of its arrays: float32 where there are floats."""
+    """Returns a JSON value with a NumPy array in place of each of its lists.
+
+    A list that holds a float becomes float32, as observations and actions are; others get the dtype
+    that NumPy gives them. Numbers outside lists stay as they are.
+    """
     if isinstance(value, dict):
         return {key: from_json(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -41,11 +49,12 @@ def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
     """Returns the arrays that `pack_arrays` packed, by name.
 
     Raises:
-      ValueError: if an array is pickled; it is not opened.
+      ValueError: if the file holds a pickled object, which is not loaded.
     """
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return {name.removeprefix(_PREFIX): arrays[name] for name in arrays.files}
 
 
 def _holds_floats(value: Any) -> bool:
+    """Returns True for a float, or for a list that holds one at any depth."""
     return any(map(_holds_floats, value)) if isinstance(value, list) else isinstance(value, float)

@@ -1,7 +1,8 @@
 """The marks of settings that a sweep varies: plain dicts, which JSON and YAML can hold.
 
-{"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}, "num_rows":
-64}
+A mark is a dict with one key that stands in a configuration for several values:
+
+    {"learning_rate": {"log_uniform": [1e-4, 1e-2]}, "gamma": {"grid_search": [0.98, 0.99]}}
 """
 
 import itertools
@@ -18,7 +19,7 @@ def grid_search(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def uniform(low: float, high: float) -> dict[str, Any]:
-    """Returns the mark for a number between two, drawn for each configuration."""
+    """Returns the mark for a number drawn uniformly between two, for each configuration."""
     return {"uniform": [low, high]}
 
 
@@ -48,7 +49,7 @@ MARKS = ("grid_search", *_DRAWS)
 def variants(
     config: Mapping[str, Any], num_samples: int = 1, seed: int = 0
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the configurations that marks stand for, each with a label that says how it differs.
+    """Returns the configurations that `config` expands to, each with a label of what differs.
 
     >>> variants({"gamma": 0.9, "n_step": grid_search([1, 2])})
     [('n_step=1', {'gamma': 0.9, 'n_step': 1}), ('n_step=2', {'gamma': 0.9, 'n_step': 2})]
@@ -56,40 +57,43 @@ def variants(
     ['gamma=0.9637_sample_0', 'gamma=0.927_sample_1']
 
     Args:
-      config: Values by name, some of which may be marks.
-      num_samples: Number of passes through the grid, each with random values of its own.
+      config: Values by name; each value that is a dict is a mark.
+      num_samples: Number of passes through the grid. Random values are drawn for each
+        configuration, so that points of the grid differ in them too.
       seed: Seed of the draws.
 
     Returns:
       Pairs of a label and a configuration; without marks there is one, with the label "".
 
     Raises:
-      ValueError: if a mark is not as above, or there are several samples and nothing to draw.
+      ValueError: if a dict is no mark, or there are several samples and nothing to draw.
     """
     marked = {key: _mark(key, value) for key, value in config.items() if isinstance(value, Mapping)}
     grid = {key: values for key, (kind, values) in marked.items() if kind == "grid_search"}
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
-    if num_samples > 1 and len(grid) == len(marked):
+    all_in_grid = len(grid) == len(marked)
+    if num_samples > 1 and all_in_grid:
         raise ValueError(
             f"num_samples={num_samples}: nothing in the configuration is random; for several "
-            "seeds, set num_seeds"
+            "seeds, set num_seeds of the sweep"
         )
     rng = np.random.default_rng(seed)
-    found = []
+    configurations = []
     for sample, values in itertools.product(range(num_samples), itertools.product(*grid.values())):
-        at = dict(zip(grid, values, strict=True))
+        point = dict(zip(grid, values, strict=True))
         chosen = {
-            key: at[key] if key in at else _DRAWS[kind](rng, options)
+            key: point[key] if key in point else _DRAWS[kind](rng, options)
             for key, (kind, options) in marked.items()
         }
-        parts = [f"{key}={_label(value, exact=key in at)}" for key, value in chosen.items()]
+        parts = [f"{key}={_label(value, exact=key in point)}" for key, value in chosen.items()]
         parts += [f"sample_{sample}"] if num_samples > 1 else []
-        found.append(("_".join(parts), dict(config) | chosen))
-    return found
+        configurations.append(("_".join(parts), dict(config) | chosen))
+    return configurations
 
 
 def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Returns the kind of a mark and its values, if it is one."""
     ((kind, values),) = value.items() if len(value) == 1 else [("", None)]
     if kind not in MARKS or not isinstance(values, list) or not values:
         raise ValueError(
@@ -115,6 +119,7 @@ def _mark(key: str, value: Mapping[str, Any]) -> tuple[str, list[Any]]:
 
 
 def _label(value: Any, exact: bool = True) -> str:
+    """Returns a value as a part of a label, which names a folder; drawn floats are shortened."""
     if isinstance(value, float) and not exact:
         return f"{value:.4g}"
     return (

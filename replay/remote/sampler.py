@@ -1,4 +1,4 @@
-"""The reading side of the client: a stream of sampled items, requested ahead of their use."""
+"""The reading side of the client of Reverb servers: sampled items, requested ahead of their use."""
 
 import threading
 import time
@@ -10,10 +10,11 @@ from .connection import Connection
 from .samples import Item, SampleDecoder
 from .wire import encode_sample_request
 
-# A server that has nothing to sample ends the stream after this time, and it is opened again. A
-# request that is given up without that would take items later, and lose them where a table hands
-# out each only once.
+# A server whose rate limiter lets nothing be sampled ends the stream after this time, and the
+# stream is opened again. Were it cancelled by the client instead, the server would still sample for
+# it later, and items that a table hands out only once would be lost.
 LIMITER_TIMEOUT_MS = 500
+PAUSE = 0.1  # seconds before a stream that ended by itself is opened again
 
 
 class Sampler:
@@ -47,11 +48,12 @@ class Sampler:
           timeout: Seconds to wait for the items; None: the connection's timeout.
 
         Raises:
-          TimeoutError: The items did not come in time; those that came are kept.
-          ConnectionError: The server was not there for that long.
-          ValueError, RuntimeError: There is no such table, or the server or its answers are at
-            fault.
-          StopIteration: This sampler is closed.
+          TimeoutError: if the items did not come in time; those that came are kept.
+          ConnectionError: if the server could not be reached until the timeout.
+          ValueError: if there is no such table.
+          RuntimeError: if the server has failed, or its answers cannot be read. Later calls raise
+            it too.
+          StopIteration: if this sampler is closed, so that an iterator over it ends.
         """
         timeout = self._connection.timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
@@ -84,6 +86,7 @@ class Sampler:
             self._changed.notify_all()
 
     def _request(self, num: int) -> None:
+        """Requests further items; the lock is held."""
         if num <= 0 or self._closed:
             return
         self._coming += num
@@ -99,20 +102,21 @@ class Sampler:
                 self._changed.wait_for(lambda: self._coming > 0 or self._closed)
                 if self._closed:
                     return
+                # One request for all that has not come, in place of those of the stream before.
                 self._requests = SimpleQueue()
                 self._requests.put(
                     encode_sample_request(self.table, self._coming, LIMITER_TIMEOUT_MS)
                 )
             error = self._read()
             with self._changed:
-                self._requests.put(None)
+                self._requests.put(None)  # ends the requests of the stream that has ended
                 limited = self._connection.code(error) == "DEADLINE_EXCEEDED"
                 self._error = None if limited else error
                 self._changed.notify_all()
                 if error is not None and not self._connection.is_transient(error):
                     return
                 if not limited:
-                    self._changed.wait_for(lambda: self._closed, 0.1)
+                    self._changed.wait_for(lambda: self._closed, PAUSE)
 
     def _read(self) -> Exception | None:
         decoder = SampleDecoder()
