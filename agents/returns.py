@@ -2,10 +2,13 @@
 
 `r_t` `[T]` and `discount_t` `[T]` belong to the steps; `discount_t` is gamma times the
 environment's discount. `values` `[T + 1]` are those of the observations that the steps start from
-and of the one after the last, from which estimates bootstrap. `lambda_` is a scalar or `[T]`. It
-must be 0 for a step whose next row is a boundary (`reductions.trace_lambda`): then estimates
-bootstrap from the final observation of a truncated episode, and nothing crosses into the next.
-Results are targets and carry no gradient.
+and of the one after the last, from which estimates bootstrap. `lambda_` is a scalar or `[T]`.
+
+The last row of an episode is a boundary row, which only holds the final observation (see
+`agents.reductions`). `lambda_` must be 0 for the step before it (`reductions.trace_lambda`): the
+estimate of that step is then r_t + discount_t V_{t+1}, with the value of the final observation if
+the episode was truncated, and nothing of the next episode is in it. Results are targets and carry
+no gradient.
 """
 
 from typing import NamedTuple
@@ -22,8 +25,8 @@ class VTrace(NamedTuple):
     Attributes:
       targets: Targets `[T]` of the values.
       advantages: Advantages `[T]` for the policy gradient, weighted by the clipped ratio.
-      q_estimate: Estimates `[T]` of the actions' values, for objectives that weight by a ratio
-        themselves.
+      q_estimate: Estimates `[T]` of the actions' values, for objectives with a ratio of their own,
+        such as APPO's clipped one.
     """
 
     targets: Array
@@ -36,7 +39,7 @@ def discounted_returns(r_t: Array, discount_t: Array, v_final: Array | float = 0
 
     They are G_t = r_t + discount_t G_{t+1}, with G_T = `v_final`. Several episodes in one stream
     need a discount of 0 at the end of each. To bootstrap at a time limit, use `lambda_returns` with
-    a lambda of 1.
+    a lambda of 1, and of 0 before boundary rows.
 
     Args:
       r_t: Rewards `[T]`.
@@ -57,8 +60,8 @@ def n_step_returns(
     Args:
       r_t: Rewards `[T]`.
       discount_t: Discounts `[T]`.
-      lambda_: Decay of the trace, a scalar or `[T]`, which mixes shorter returns in, as in
-        `lambda_returns`: 1 for plain n-step returns, with 0 at boundaries.
+      lambda_: Decay of the trace, a scalar or `[T]`: 1 for plain n-step returns, and 0 before
+        boundary rows. Between the two it mixes shorter returns in, as in `lambda_returns`.
       values: Values `[T + 1]`.
       n: Number of steps of a return.
 
@@ -68,7 +71,7 @@ def n_step_returns(
     if n < 1:
         raise ValueError(f"n_step_returns: expected n >= 1, got {n}")
     returns = values
-    for _ in range(n):
+    for _ in range(n):  # after k passes these are k-step returns; V_T stays at the end
         mixed = (1 - lambda_) * values[1:] + lambda_ * returns[1:]
         returns = jnp.concatenate([r_t + discount_t * mixed, values[-1:]])
     return jax.lax.stop_gradient(returns[:-1])
@@ -82,7 +85,7 @@ def lambda_returns(r_t: Array, discount_t: Array, lambda_: Array | float, values
     Args:
       r_t: Rewards `[T]`.
       discount_t: Discounts `[T]`.
-      lambda_: Decay of the trace, a scalar or `[T]`, 0 at boundaries.
+      lambda_: Decay of the trace, a scalar or `[T]`, 0 before boundary rows.
       values: Values `[T + 1]`.
     """
     bootstrapped = r_t + discount_t * (1 - lambda_) * values[1:]
@@ -98,7 +101,7 @@ def gae(r_t: Array, discount_t: Array, lambda_: Array | float, values: Array) ->
     Args:
       r_t: Rewards `[T]`.
       discount_t: Discounts `[T]`.
-      lambda_: Decay of the trace, a scalar or `[T]`, 0 at boundaries.
+      lambda_: Decay of the trace, a scalar or `[T]`, 0 before boundary rows.
       values: Values `[T + 1]`.
 
     In the example delta = (1 + 0.5 x 2 - 0, 1 + 0.5 x 4 - 2) = (2, 1) and
@@ -129,17 +132,18 @@ def vtrace(
       q_estimate_t = r_t + discount_t (lambda_t target_{t+1} + (1 - lambda_t) V_{t+1})
       advantage_t  = min(clip_pg_rho, rho_t) (q_estimate_t - V_t)
 
-    The mixture in the estimate is rlax's. With a lambda of 1 it is the paper's, and with 0 nothing
-    is read across a boundary.
+    A step has the ratio rho_t of its action, although rlax calls it `rho_tm1`. The mixture in
+    q_estimate_t is rlax's: where lambda_t is 1 it is the paper's, and where it is 0, before a
+    boundary row, nothing after that row is read.
 
     Args:
       r_t: Rewards `[T]`.
       discount_t: Discounts `[T]`.
-      lambda_: Decay of the trace, a scalar or `[T]`, 0 at boundaries.
+      lambda_: Decay of the trace, a scalar or `[T]`, 0 before boundary rows.
       values: Values `[T + 1]`, by the current network.
       rho_tm1: Probability ratios `[T]` of the actions, current policy over behaviour policy.
       clip_rho: The paper's rho-bar, which sets the policy whose values the targets tend to.
-      clip_c: The paper's c-bar, which bounds the distance that corrections travel.
+      clip_c: The paper's c-bar: how much of later errors reaches earlier targets.
       clip_pg_rho: Greatest ratio in the advantages.
     """
     delta = jnp.minimum(clip_rho, rho_tm1) * (r_t + discount_t * values[1:] - values[:-1])

@@ -1,4 +1,7 @@
-"""The settings and the base of the buffers on the host that cut windows out of their rows."""
+"""The settings and the base class of the buffers on the host, which sample windows of their rows.
+
+An item of a buffer is one window of consecutive rows, with its priority.
+"""
 
 import abc
 import dataclasses
@@ -20,19 +23,19 @@ _NO_LENGTH = (
 
 @dataclasses.dataclass(frozen=True)
 class BufferSettings:
-    """Size, windows and patience of a buffer.
+    """Size, windows and timeout of a buffer.
 
     Args:
       capacity: Largest number of rows that are kept.
       sequence_length: Number of rows T in a window.
       stride: Number of rows between the beginnings of two windows.
-      priority_exponent: Power of the priority to which an item's probability is proportional; None
-        samples uniformly.
+      priority_exponent: Exponent of the priorities: the probability of an item is proportional to
+        priority ** exponent. None samples uniformly.
       min_size: Number of items that must be there before any can be sampled.
       timeout: Seconds after which a blocked call raises.
 
     Raises:
-      ValueError: No buffer could serve a setting; the message names it.
+      ValueError: if no buffer could serve a setting; the message names it.
     """
 
     capacity: int
@@ -52,10 +55,10 @@ class BufferSettings:
                 f"capacity={self.capacity} rows cannot hold one window of "
                 f"sequence_length={self.sequence_length} rows"
             )
-        if self.min_size > self.capacity:
+        if self.min_size > self.max_items:
             raise ValueError(
-                f"min_size={self.min_size} items can never be reached with "
-                f"capacity={self.capacity} rows"
+                f"min_size={self.min_size} items can never be reached: "
+                f"capacity={self.capacity} rows hold {self.max_items}"
             )
         exponent = self.priority_exponent
         if exponent is not None and not 0.0 <= exponent < np.inf:
@@ -67,19 +70,20 @@ class BufferSettings:
 
     @property
     def max_items(self) -> int:
-        """The number of windows of one stream of `capacity` rows."""
+        """The greatest number of items: the windows of `capacity` rows that are one stream."""
         return 1 + (self.capacity - self.sequence_length) // self.stride
 
 
 class WindowBuffer(abc.ABC):
-    """Settings of a buffer as attributes, and the arguments of `as_dataset`.
+    """The base of buffers on the host: settings as attributes, and the arguments of `as_dataset`.
 
     Args:
       spec: Specs of one row, `agent.collect_data_spec`.
       settings: Checked settings of the buffer.
 
     Attributes:
-      generation: Number that changes when readers must forget what they have read ahead.
+      generation: Number that `clear` and `load` change, so that readers forget what they have read
+        ahead.
     """
 
     def __init__(self, spec: Tree, settings: BufferSettings):
@@ -105,23 +109,23 @@ class WindowBuffer(abc.ABC):
         `next` raises a TimeoutError after `timeout` seconds with too little to sample, and may be
         called again; it raises StopIteration once the buffer is closed.
 
-        On a CPU, batches are NumPy arrays: a jitted function takes them three times faster than
-        after `device_put`. On an accelerator, or where `device` is given, each `next` begins the
-        copy of a batch that is due `prefetch` calls later, so that the copy is over by then. `info`
-        stays in NumPy on the host.
+        On a CPU, batches are NumPy arrays, which a jitted function takes as fast as any. On an
+        accelerator, or where `device` is given, each `next` begins the copy of a batch that is due
+        `prefetch` calls later, so that the copy is over by then. `sample.info` stays in NumPy on
+        the host.
 
         Args:
           sample_batch_size: Number of windows B in a batch; None gives unbatched windows
             `[T, ...]`.
-          num_steps: None, or the buffer's `sequence_length`.
+          num_steps: The buffer's `sequence_length`, or None; TF-Agents' argument.
           prefetch: Number of batches that are read ahead; 0 gives the freshest data. `HostReplay`
-            draws inside `next` and reads ahead only for a device; `ReverbReplay` counts hand-overs
-            of up to 16 batches each.
+            draws inside `next` and reads ahead only for a device; for `ReverbReplay` it is the
+            number of groups of batches, of up to 16 each, that wait in memory.
           device: Device or sharding that experience is put on; None is the first accelerator, if
             there is one.
 
         Raises:
-          ValueError: The buffer cannot serve an argument.
+          ValueError: if the buffer cannot serve an argument.
         """
         check_sampling(sample_batch_size, num_steps, prefetch, self.sequence_length)
         if device is None and jax.default_backend() != "cpu":

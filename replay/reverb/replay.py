@@ -81,11 +81,6 @@ class ReverbReplay(TableReplay):
         )
         super().__init__(spec, settings, seed, table)
         self.max_items = settings.max_items
-        if min_size > self.max_items:
-            raise ValueError(
-                f"min_size={min_size} items can never be reached: "
-                f"capacity={capacity} rows hold {self.max_items}"
-            )
         self._leaves = jax.tree.leaves(spec)
         self._signature = make_signature(self.columns, self.sequence_length)
         self._checkpoint_dir = checkpoint_dir

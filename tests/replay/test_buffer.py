@@ -24,7 +24,7 @@ GOOD = {
         ({"stride": 1.5}, "stride must be an integer"),
         ({"min_size": True}, "min_size must be an integer"),
         ({"sequence_length": 11}, "capacity=10 rows cannot hold one window"),
-        ({"min_size": 11}, "min_size=11 items can never be reached with capacity=10"),
+        ({"min_size": 11}, "min_size=11 items can never be reached: capacity=10 rows hold"),
         ({"priority_exponent": -0.1}, "priority_exponent must be None"),
         ({"priority_exponent": float("inf")}, "priority_exponent must be None"),
         ({"timeout": 0}, "timeout must be a positive number"),
