@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, checked
+from .errors import UserError, checked, interrupt
 from .job import STEPS, Job
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def run_job(
     # docs/performance.md, "In a Python loop on a CPU"
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     trainer, folder, held = _open(job, folder, out)
+    signals: list[int] = []  # that have come
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stopper(trainer))
+        signal.signal(number, _stopper(trainer, signals))
     trainer.callbacks = (
         *callbacks.recorders(folder),
         callbacks.Console(job.stop.get(STEPS)),
@@ -62,9 +63,9 @@ def run_job(
                 f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  "
                 f"jax-agents train --resume {folder}"
             )
-            return 130
+            return 128 + (signals[0] if signals else signal.SIGINT)  # as shells do
         for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
         _finish(trainer, folder, video)
     finally:
         trainer.close()
@@ -230,12 +231,18 @@ def _finish(trainer: "Trainer", folder: Path, video: bool) -> None:
     print(f"run folder: {folder}")
 
 
-def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first signal ends the report and saves, a second one ends at once."""
+def _stopper(trainer: "Trainer", signals: list[int]) -> Callable[[int, Any], None]:
+    """A signal handler: the first signal ends the report and saves, a second one ends at once.
+
+    Args:
+      trainer: Trainer to interrupt.
+      signals: List to which the signals that come are added.
+    """
 
     def stop(number: int, frame: Any) -> None:
+        signals.append(number)
         if trainer.interrupted:
-            raise KeyboardInterrupt
+            interrupt(number)
         trainer.interrupt()
         print("\ninterrupted: saving (again to end at once)", file=sys.stderr, flush=True)
 
