@@ -39,7 +39,7 @@ def add_token(command: argparse.ArgumentParser) -> None:
     """Adds the option for the server's secret."""
     command.add_argument(
         "--token",
-        default=os.environ.get(_TOKEN),
+        default=os.environ.get(_TOKEN) or None,  # an empty variable is none
         help=f"the server's secret (the variable {_TOKEN})",
     )
 

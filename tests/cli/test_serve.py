@@ -128,6 +128,16 @@ def test_mistakes_are_one_line(trained, arguments, message, capsys):
     assert message in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", [[], ["--token", ""]])
+def test_an_empty_token_lets_nobody_in(trained, option, monkeypatch, capsys):
+    """As a variable it is none, which is refused where others can reach; as an option a mistake."""
+    monkeypatch.setenv("JAX_AGENTS_TOKEN", "")
+    argv = ["serve", str(trained[0]), "--host", "0.0.0.0", "--port", "0"]
+    assert cli.main([*argv, *option]) == 2
+    expected = "token: expected a secret, got an empty text" if option else "without a token"
+    assert expected in capsys.readouterr().err
+
+
 def test_a_run_that_is_trained_elsewhere_keeps_its_checkpoints(trained, capsys):
     """Restoring an older checkpoint deletes the newer ones, which another process may need."""
     folder, trainer = trained
