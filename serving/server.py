@@ -49,9 +49,7 @@ def run_server(
       OSError: if the port is taken.
       RuntimeError: if the server could not start.
     """
-    server, listener, _ = _server(
-        service, host, port, token, max_body, on_listening, grace, limits
-    )
+    server, listener, _ = _server(service, host, port, token, max_body, on_listening, grace, limits)
     before = signal.getsignal(signal.SIGTERM)
     try:  # uvicorn raises the signal that ended it again once it has shut down
         signal.signal(signal.SIGTERM, signal.default_int_handler)

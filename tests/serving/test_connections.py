@@ -161,7 +161,6 @@ def test_a_server_ends_at_once_whatever_is_half_sent(dqn, case):
 @contextlib.contextmanager
 def connect_at_the_end(service):
     """A connection that stays open while the server ends."""
-    with contextlib.ExitStack() as stack:
-        with serve_in_background(service) as address:
-            connection = stack.enter_context(connect(address))
-            yield connection
+    with contextlib.ExitStack() as stack, serve_in_background(service) as address:
+        connection = stack.enter_context(connect(address))
+        yield connection
