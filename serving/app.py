@@ -218,7 +218,7 @@ class _Handlers:
         return self._version()
 
     async def log_returns(self, body: Body, parameters: Parameters) -> Body:
-        reward = parse_number(body["reward"], "reward")
+        reward = parse_number(body["reward"], "reward", self._service.max_magnitude)
         self._service.log_returns(parameters["episode_id"], reward, body.get("info"))
         return self._version()
 
@@ -235,8 +235,9 @@ class _Handlers:
 
     def _observation(self, body: Body) -> Tree:
         spec = self._service.observation_spec
+        limit = self._service.max_magnitude
         return self._service.preprocess(
-            parse(body["observation"], spec, "observation", bounded=False)
+            parse(body["observation"], spec, "observation", bounded=False, limit=limit)
         )
 
     def _logged(self, body: Body) -> LoggedAction:
@@ -250,7 +251,7 @@ class _Handlers:
             self._observation(body),
             parse(body["action"], self._service.agent.specs.action, "action"),
             None if info is None else parse(info, self._service.info_spec, "policy_info"),
-            parse_number(body.get("reward", 0.0), "reward"),
+            parse_number(body.get("reward", 0.0), "reward", self._service.max_magnitude),
         )
 
     def _check_token(self, request: "Request") -> None:
