@@ -43,9 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: Arguments of the command; None for those of the process.
     """
     arguments = _parser().parse_args(argv)
-    if "" not in sys.path:
-        # The working directory, where `--env MODULE:ID` finds a module of the user's.
-        sys.path.append("")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGTERM, interrupt)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, checked, interrupt
 from .job import STEPS, Job
+from .modules import use as use_modules
 
 if TYPE_CHECKING:
     from ..experiments import TrainedAgent, Trainer
@@ -121,16 +122,34 @@ def _resume(trainer: "Trainer", job: Job, step: int | None) -> None:
         )
 
 
-def load_agent(path: str) -> "TrainedAgent":
+def read_job(folder: Path, modules: str | None) -> Job:
+    """The job of a run folder.
+
+    Args:
+      folder: Folder of the run.
+      modules: Folder of modules that the run may name, besides installed ones; None for none.
+
+    Raises:
+      UserError: if the folder is not a run's, or names a module that may not be imported.
+    """
+    from ..experiments.trained import run_folder
+
+    use_modules(modules)
+    params = checked(run_folder.read_params, folder)
+    return checked(Job.from_params, params, folder, modules)
+
+
+def load_agent(path: str, modules: str | None = None) -> "TrainedAgent":
     """The trained agent of a run folder or checkpoint; prints what it is."""
     from ..experiments.trained.agent import TrainedAgent
 
-    trained = checked(TrainedAgent.load, path)
+    use_modules(modules)
+    trained = checked(lambda: TrainedAgent.load(path, modules=modules))
     print(f"{trained.config.algorithm} on {trained.env}, {trained.checkpoint}")
     return trained
 
 
-def load_trainer(path: str) -> tuple["Trainer", contextlib.ExitStack]:
+def load_trainer(path: str, modules: str | None = None) -> tuple["Trainer", contextlib.ExitStack]:
     """The trainer of a run folder or checkpoint, to train on, and the lock of the folder.
 
     It prints what it is. The folder is locked first, since restoring deletes newer checkpoints.
@@ -141,7 +160,7 @@ def load_trainer(path: str) -> tuple["Trainer", contextlib.ExitStack]:
     from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
-    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    job = read_job(folder, modules)
     with contextlib.ExitStack() as held:
         held.enter_context(checked(run_folder.lock, folder))
         trainer = checked(job.trainer, folder)

@@ -5,9 +5,9 @@ import http.client
 import os
 from typing import TYPE_CHECKING
 
+from . import modules
 from .errors import UserError, checked
-from .job import Job
-from .run import load_agent, load_trainer
+from .run import load_agent, load_trainer, read_job
 
 if TYPE_CHECKING:
     from ..experiments.trained.agent import TrainedAgent
@@ -41,6 +41,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="SECONDS",
         help="seconds after an update in which it is saved, with --train (300)",
     )
+    modules.add_option(serve)
     serve.set_defaults(command=_serve)
 
 
@@ -72,7 +73,7 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     if arguments.video:
         raise UserError("--video: films what a checkpoint does; leave out --address")
     folder, _ = checked(run_folder.find_run, arguments.path)
-    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    job = read_job(folder, arguments.modules)
     client = checked(PolicyClient, address, arguments.token)
     # The server preprocesses.
     limit = job.config.max_episode_steps
@@ -109,11 +110,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"--checkpoint-seconds {seconds:g}: expected more than 0 seconds, and --train"
         )
     if not arguments.train:
-        _run_server(arguments, load_agent(arguments.path), None)
+        _run_server(arguments, load_agent(arguments.path, arguments.modules), None)
         return 0
     from ..serving.from_trainer import LearnedCheckpoints, make_learning
 
-    trainer, held = load_trainer(arguments.path)
+    trainer, held = load_trainer(arguments.path, arguments.modules)
     with held:
         learning = checked(make_learning, trainer)
         checkpoints = LearnedCheckpoints(trainer, learning)
