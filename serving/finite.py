@@ -1,5 +1,7 @@
 """Updates whose result is not finite: they are skipped, and counted."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -33,10 +35,10 @@ def keep_finite(before: TrainState, after: TrainState) -> tuple[TrainState, Arra
     keep = jnp.stack(good).all() if good else jnp.asarray(True)
     kept = jax.tree.map(
         lambda old, new: jnp.where(keep, new, old),
-        before.replace(key=()),
-        after.replace(key=()),
+        dataclasses.replace(before, key=()),
+        dataclasses.replace(after, key=()),
     )
-    return kept.replace(key=after.key), jnp.int32(~keep)
+    return dataclasses.replace(kept, key=after.key), jnp.int32(~keep)
 
 
 def finite_update(
