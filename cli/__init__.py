@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from . import replay_server, results, serve, train
-from .errors import UserError
+from .errors import Terminated, UserError, interrupt
 
 _EXAMPLES = """examples:
   jax-agents train --run DQN --env CartPole-v1
@@ -37,24 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status.
 
     The status is 0; 1 for an error of the system, such as a full disk; 2 for a user's mistake; 130
-    after an interruption, before which a run is saved.
+    after SIGINT and 143 after SIGTERM, at which a run is saved.
 
     Args:
       argv: Arguments of the command; None for those of the process.
     """
     arguments = _parser().parse_args(argv)
-    if "" not in sys.path:
-        # The working directory, where `--env MODULE:ID` finds a module of the user's.
-        sys.path.append("")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
         status = arguments.command(arguments)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except UserError as error:
         return _report(error, 2)
     except ValueError as error:

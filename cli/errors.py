@@ -1,11 +1,21 @@
 """The mistakes of a user, each said in one line."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 Result = TypeVar("Result")
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised when SIGTERM has come, as Python raises KeyboardInterrupt for SIGINT."""
+
+
+def interrupt(number: int, frame: Any = None) -> NoReturn:
+    """Raises what belongs to SIGINT or SIGTERM; a handler of both."""
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 class UserError(Exception):

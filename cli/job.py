@@ -38,17 +38,24 @@ class Job:
     num_workers: int | None = None
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "Job":
+    def from_params(
+        cls, params: Mapping[str, Any], folder: Path, modules: str | None = None
+    ) -> "Job":
         """Returns the job that a `params.json` describes.
 
         Args:
           params: Contents of the file, from `run_folder.read_params`.
+          folder: Folder that the file is in.
+          modules: Folder of modules that it may name, besides installed ones; None for none.
 
         Raises:
-          ValueError: if there is no such algorithm, or a setting does not fit.
+          ValueError: if there is no such algorithm, a setting does not fit, or a module that is
+            named may not be imported.
         """
         from ..experiments import make_config
+        from ..experiments.trained.modules import import_modules
 
+        import_modules(folder, params, modules=modules)
         config = make_config(params["run"], params["config"])
         names = {field.name for field in dataclasses.fields(cls)} - {"config"}
         given = {name: params[name] for name in names if params.get(name) is not None}

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import modules
 from .errors import UserError, at_least, checked
 from .run import load_agent
 from .serve import add_token, rollout_at
@@ -31,6 +32,7 @@ def add_commands(commands: Any) -> None:
                 "--address", metavar="URL", help="let a server choose the actions (see: serve)"
             )
             add_token(command)
+        modules.add_option(command)
         command.set_defaults(command=_evaluate if name == "evaluate" else _rollout)
     plot = commands.add_parser("plot", help="learning curves of runs in one picture")
     plot.add_argument(
@@ -55,7 +57,7 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     at_least(1, arguments.episodes, "--episodes")
-    trained = load_agent(arguments.path)
+    trained = load_agent(arguments.path, arguments.modules)
     returns = checked(trained.evaluate, arguments.episodes)
     spread = f", standard deviation {returns.std():.1f}, {returns.min():g} to {returns.max():g}"
     print(f"greedy average return: {returns.mean():.1f} over {len(returns)} episodes{spread}")
@@ -68,7 +70,7 @@ def _rollout(arguments: argparse.Namespace) -> int:
     at_least(1, arguments.episodes, "--episodes")
     if arguments.address is not None:
         return rollout_at(arguments.address, arguments)
-    trained = load_agent(arguments.path)
+    trained = load_agent(arguments.path, arguments.modules)
     for i, episode_return in enumerate(checked(trained.evaluate, arguments.episodes)):
         print(f"episode {i}: return {episode_return:g}")
     if arguments.video:
@@ -135,6 +137,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from ..experiments.tuned import examples as tuned
 
     if arguments.algorithm is not None:
+        modules.use_working_directory()
         preset = checked(presets.find_preset, arguments.algorithm)
         print(
             f"{arguments.algorithm}: {preset.description}\nsettings (--config) and their defaults:"

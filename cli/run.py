@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, checked
+from .errors import UserError, checked, interrupt
 from .job import STEPS, Job
+from .modules import use as use_modules
 
 if TYPE_CHECKING:
     from ..experiments import TrainedAgent, Trainer
@@ -45,8 +46,9 @@ def run_job(
     # docs/performance.md, "In a Python loop on a CPU"
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     trainer, folder, held = _open(job, folder, out)
+    signals: list[int] = []  # that have come
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stopper(trainer))
+        signal.signal(number, _stopper(trainer, signals))
     trainer.callbacks = (
         *callbacks.recorders(folder),
         callbacks.Console(job.stop.get(STEPS)),
@@ -62,9 +64,9 @@ def run_job(
                 f"interrupted and saved after {trainer.num_steps:,} steps; go on with:\n  "
                 f"jax-agents train --resume {folder}"
             )
-            return 130
+            return 128 + (signals[0] if signals else signal.SIGINT)  # as shells do
         for number in (signal.SIGINT, signal.SIGTERM):  # all is saved
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
         _finish(trainer, folder, video)
     finally:
         trainer.close()
@@ -120,16 +122,34 @@ def _resume(trainer: "Trainer", job: Job, step: int | None) -> None:
         )
 
 
-def load_agent(path: str) -> "TrainedAgent":
+def read_job(folder: Path, modules: str | None) -> Job:
+    """The job of a run folder.
+
+    Args:
+      folder: Folder of the run.
+      modules: Folder of modules that the run may name, besides installed ones; None for none.
+
+    Raises:
+      UserError: if the folder is not a run's, or names a module that may not be imported.
+    """
+    from ..experiments.trained import run_folder
+
+    use_modules(modules)
+    params = checked(run_folder.read_params, folder)
+    return checked(Job.from_params, params, folder, modules)
+
+
+def load_agent(path: str, modules: str | None = None) -> "TrainedAgent":
     """The trained agent of a run folder or checkpoint; prints what it is."""
     from ..experiments.trained.agent import TrainedAgent
 
-    trained = checked(TrainedAgent.load, path)
+    use_modules(modules)
+    trained = checked(lambda: TrainedAgent.load(path, modules=modules))
     print(f"{trained.config.algorithm} on {trained.env}, {trained.checkpoint}")
     return trained
 
 
-def load_trainer(path: str) -> tuple["Trainer", contextlib.ExitStack]:
+def load_trainer(path: str, modules: str | None = None) -> tuple["Trainer", contextlib.ExitStack]:
     """The trainer of a run folder or checkpoint, to train on, and the lock of the folder.
 
     It prints what it is. The folder is locked first, since restoring deletes newer checkpoints.
@@ -140,7 +160,7 @@ def load_trainer(path: str) -> tuple["Trainer", contextlib.ExitStack]:
     from ..experiments.trained import run_folder
 
     folder, step = checked(run_folder.find_run, path)
-    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    job = read_job(folder, modules)
     with contextlib.ExitStack() as held:
         held.enter_context(checked(run_folder.lock, folder))
         trainer = checked(job.trainer, folder)
@@ -230,12 +250,18 @@ def _finish(trainer: "Trainer", folder: Path, video: bool) -> None:
     print(f"run folder: {folder}")
 
 
-def _stopper(trainer: "Trainer") -> Callable[[int, Any], None]:
-    """A signal handler: the first signal ends the report and saves, a second one ends at once."""
+def _stopper(trainer: "Trainer", signals: list[int]) -> Callable[[int, Any], None]:
+    """A signal handler: the first signal ends the report and saves, a second one ends at once.
+
+    Args:
+      trainer: Trainer to interrupt.
+      signals: List to which the signals that come are added.
+    """
 
     def stop(number: int, frame: Any) -> None:
+        signals.append(number)
         if trainer.interrupted:
-            raise KeyboardInterrupt
+            interrupt(number)
         trainer.interrupt()
         print("\ninterrupted: saving (again to end at once)", file=sys.stderr, flush=True)
 

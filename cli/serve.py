@@ -5,12 +5,13 @@ import http.client
 import os
 from typing import TYPE_CHECKING
 
+from . import modules
 from .errors import UserError, checked
-from .job import Job
-from .run import load_agent, load_trainer
+from .run import load_agent, load_trainer, read_job
 
 if TYPE_CHECKING:
     from ..experiments.trained.agent import TrainedAgent
+    from ..serving.from_trainer import LearnedCheckpoints
     from ..serving.learning import Learning
 
 _TOKEN = "JAX_AGENTS_TOKEN"  # better than an option, which other users of the machine can see
@@ -30,8 +31,17 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     serve.add_argument("--port", type=int, default=8000, help="0: any free one (%(default)s)")
     add_token(serve)
     serve.add_argument(
-        "--train", action="store_true", help="learn from the clients' episodes, and save at the end"
+        "--train",
+        action="store_true",
+        help="learn from the clients' episodes, and save now and then and at the end",
     )
+    serve.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="seconds after an update in which it is saved, with --train (300)",
+    )
+    modules.add_option(serve)
     serve.set_defaults(command=_serve)
 
 
@@ -39,7 +49,7 @@ def add_token(command: argparse.ArgumentParser) -> None:
     """Adds the option for the server's secret."""
     command.add_argument(
         "--token",
-        default=os.environ.get(_TOKEN),
+        default=os.environ.get(_TOKEN) or None,  # an empty variable is none
         help=f"the server's secret (the variable {_TOKEN})",
     )
 
@@ -63,7 +73,7 @@ def rollout_at(address: str, arguments: argparse.Namespace) -> int:
     if arguments.video:
         raise UserError("--video: films what a checkpoint does; leave out --address")
     folder, _ = checked(run_folder.find_run, arguments.path)
-    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    job = read_job(folder, arguments.modules)
     client = checked(PolicyClient, address, arguments.token)
     # The server preprocesses.
     limit = job.config.max_episode_steps
@@ -94,24 +104,34 @@ def _print_return(episode: int, episode_return: float) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    seconds = arguments.checkpoint_seconds
+    if seconds is not None and not (arguments.train and seconds > 0):
+        raise UserError(
+            f"--checkpoint-seconds {seconds:g}: expected more than 0 seconds, and --train"
+        )
     if not arguments.train:
-        _run_server(arguments, load_agent(arguments.path), None)
+        _run_server(arguments, load_agent(arguments.path, arguments.modules), None)
         return 0
-    from ..serving.from_trainer import make_learning, save_learned
+    from ..serving.from_trainer import LearnedCheckpoints, make_learning
 
-    trainer, held = load_trainer(arguments.path)
+    trainer, held = load_trainer(arguments.path, arguments.modules)
     with held:
         learning = checked(make_learning, trainer)
-        _run_server(arguments, trainer, learning)
-        path = checked(save_learned, trainer, learning)
+        checkpoints = LearnedCheckpoints(trainer, learning)
+        _run_server(arguments, trainer, learning, checkpoints)
+        path = checked(checkpoints.save)
         print(f"checkpoint: {path}" if path else "nothing was learned, so no checkpoint was saved")
     return 0
 
 
 def _run_server(
-    arguments: argparse.Namespace, trained: "TrainedAgent", learning: "Learning | None"
+    arguments: argparse.Namespace,
+    trained: "TrainedAgent",
+    learning: "Learning | None",
+    checkpoints: "LearnedCheckpoints | None" = None,
 ) -> None:
     from ..serving.from_trainer import serve
+    from ..serving.learner_thread import SAVE_SECONDS
 
     checked(
         lambda: serve(
@@ -120,6 +140,8 @@ def _run_server(
             host=arguments.host,
             port=arguments.port,
             token=arguments.token,
+            save=None if checkpoints is None else checkpoints.save,
+            save_seconds=arguments.checkpoint_seconds or SAVE_SECONDS,
             on_listening=lambda address: print(
                 f"serving at {address}, its page at {address}/docs; Ctrl-C ends it", flush=True
             ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import modules
 from .errors import UserError, at_least, checked, read_json
 from .job import STEPS, Job
 
@@ -104,6 +105,7 @@ def add_command(commands: Any, examples: str) -> None:
     train.add_argument(
         "--resume", metavar="RUN", help="go on with a run folder, or from one of its checkpoints"
     )
+    modules.add_option(train)
     train.add_argument("--no-video", action="store_true", help="do not film the trained policy")
 
 
@@ -138,7 +140,9 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.runner = "ray"
     run.use_gpus(arguments.num_gpus)
     video = not arguments.no_video
+    modules.use(arguments.modules)
     if arguments.resume is None:
+        modules.use_working_directory()
         jobs = _new_jobs(arguments, config)
         if len(jobs) == 1:
             return run.run_job(jobs[0][1], out=Path(arguments.out), video=video)
@@ -148,7 +152,7 @@ def _train(arguments: argparse.Namespace) -> int:
         _refuse(arguments, (*_FIXED, "stop", "steps", "checkpoint_freq"), folder / PLAN)
         jobs = [
             (label, dataclasses.replace(job, monitor=job.monitor or arguments.monitor))
-            for label, job in _read_plan(folder / PLAN)
+            for label, job in _read_plan(folder / PLAN, arguments.modules)
         ]
         return _run_all(jobs, folder, arguments, video)
     job, folder, step = _resumed(arguments)
@@ -197,14 +201,18 @@ def _run_all(
     return 0
 
 
-def _read_plan(path: Path) -> list[tuple[str, Job]]:
+def _read_plan(path: Path, modules: str | None) -> list[tuple[str, Job]]:
     """The labels and jobs that `_run_all` wrote."""
+    from ..experiments.trained.modules import import_modules
     from ..learners import formats
 
     try:
         plan = json.loads(path.read_text())
         formats.check_format(path.parent, plan)
-        return [(label, Job.from_params(params)) for label, params in plan["jobs"]]
+        jobs = plan["jobs"]
+        for _, params in jobs:
+            checked(import_modules, path.parent, params, ("run", "env"), modules)
+        return [(label, Job.from_params(params, path.parent, modules)) for label, params in jobs]
     except formats.FormatError as error:
         raise UserError(str(error)) from error
     except (ValueError, TypeError, KeyError) as error:
@@ -298,9 +306,10 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Job, Path, int | None]:
     """The job of a run folder with the options of a command, the folder, and the step if given."""
     from ..experiments.trained import run_folder
     from ..experiments.training import reports
+    from .run import read_job
 
     folder, step = checked(run_folder.find_run, arguments.resume)
-    job = checked(Job.from_params, checked(run_folder.read_params, folder))
+    job = read_job(folder, arguments.modules)
     _refuse(arguments, _FIXED, folder / run_folder.PARAMS)
     changes: dict[str, Any] = {"monitor": job.monitor or bool(arguments.monitor)}
     if arguments.steps is not None:

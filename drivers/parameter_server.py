@@ -1,7 +1,6 @@
 """A server of the newest parameters for acting."""
 
 import os
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ import jax
 import numpy as np
 
 from ..envs.types import Tree
+from . import snapshots
 
 
 class ParameterServer:
     """Keeps the newest version of the parameters, and gives it to those that have an older one.
 
     A version is any number that grows, such as the number of updates. With `path` it writes
-    snapshots there, and starts from the last one. A snapshot is a pickle: read only files that you
-    trust.
+    snapshots there, and starts from the last one. A snapshot holds arrays and JSON (`snapshots`).
 
     Args:
       path: File for snapshots; None writes none.
@@ -25,6 +24,9 @@ class ParameterServer:
 
     Attributes:
       version: Version of the parameters that it has; -1 before there are any.
+
+    Raises:
+      ValueError: if the file is there and is no snapshot.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, save_seconds: float = 5.0):
@@ -36,8 +38,7 @@ class ParameterServer:
         # The first version pushed here may be older than the snapshot's: a learner that resumes.
         self._least = -1
         if self._path is not None and self._path.exists():
-            with open(self._path, "rb") as file:
-                self.version, self._params = pickle.load(file)
+            self.version, self._params = snapshots.read(self._path)
 
     def push(self, version: int, params: Tree, *, wait: bool = True) -> bool:
         """Publishes parameters.
@@ -83,20 +84,11 @@ class ParameterServer:
 
         Raises:
           ValueError: if there is no path.
+          TypeError: if the parameters have nodes that a snapshot cannot hold.
         """
         if self._path is None:
             raise ValueError("this ParameterServer has no path to save to; pass path=...")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}.partial")
-        try:
-            with open(draft, "wb") as file:
-                pickle.dump((self.version, self._params), file, protocol=5)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self._path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        snapshots.write(self._path, self.version, self._params)
         self._saved_at = time.monotonic()
 
     def close(self) -> None:

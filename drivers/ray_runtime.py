@@ -1,6 +1,8 @@
 """Ray, imported when it is first needed, and the environment variables of its actors."""
 
 import os
+import signal
+import threading
 import warnings
 from typing import Any
 
@@ -19,6 +21,26 @@ def import_ray() -> Any:
     )
     import ray
 
+    return ray
+
+
+def start_ray() -> Any:
+    """Starts Ray, if it does not run yet, as its first call would; returns the module.
+
+    A handler of SIGTERM that the program has set stays: Ray puts its own in its place, which ends
+    the process with nothing saved.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        return ray
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init()
+    finally:
+        # Without a handler of the program's, Ray's is better: it ends its processes too.
+        theirs = before not in (None, signal.SIG_DFL)
+        if theirs and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     return ray
 
 

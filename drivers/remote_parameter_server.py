@@ -9,7 +9,7 @@ import jax
 
 from ..envs.types import Tree
 from .parameter_server import ParameterServer, to_host
-from .ray_runtime import cpu_environment, import_ray
+from .ray_runtime import cpu_environment, start_ray
 
 _LARGE = 100_000  # bytes; smaller parameters travel in the answer itself
 _PULL_SECONDS = 5.0  # after which an actor goes on with what it has
@@ -39,7 +39,7 @@ class RemoteParameterServer:
         save_seconds: float = 5.0,
         timeout: float = 120.0,
     ):
-        ray = import_ray()
+        ray = start_ray()
         actor: Any = ray.remote(_Server).options(
             num_cpus=0, max_restarts=-1, runtime_env={"env_vars": cpu_environment()}
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .actor import Answer, Failure, Slot, Supervision, describe_failure, host_class
-from .ray_runtime import cpu_environment, import_ray
+from .ray_runtime import cpu_environment, start_ray
 
 _MOST_BACKOFF = 30.0  # seconds
 _DEFAULTS = Supervision()
@@ -74,7 +74,7 @@ class Supervisor:
         self._local = None if num_actors else make(0, 0)
         self._slots = [Slot(index) for index in range(num_actors)]
         if num_actors:
-            ray = import_ray()
+            ray = start_ray()
             # By value, so that an actor imports only what `make` needs.
             options = {
                 "num_cpus": 0,

@@ -88,7 +88,13 @@ def alone() -> dict[str, np.ndarray]:
     for update in range(UPDATES):
         state, _ = learner.train(state, expert_rows(update))
     with tempfile.TemporaryDirectory() as folder:
-        return dict(np.load(export_weights(state, Path(folder) / "alone.npz")))
+        return arrays_in(export_weights(state, Path(folder) / "alone.npz"))
+
+
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file by name."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
 
 
 def launch(folder: Path, timeout: float = 150.0) -> None:
@@ -128,7 +134,7 @@ def main() -> None:
     """Both processes, and then the comparison."""
     with tempfile.TemporaryDirectory() as name:
         launch(Path(name))
-        results = [dict(np.load(Path(name) / f"process_{index}.npz")) for index in range(PROCESSES)]
+        results = [arrays_in(Path(name) / f"process_{index}.npz") for index in range(PROCESSES)]
     expected = alone()
     for leaf, values in expected.items():
         np.testing.assert_array_equal(results[0][leaf], results[1][leaf])

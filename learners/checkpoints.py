@@ -219,6 +219,11 @@ class Checkpointer:
         for newer in [other for other in self.steps() if other > step]:
             self._delete(self.path(newer))
 
+    def discard(self, step: int) -> None:
+        """Deletes the checkpoint of a step, if it is there."""
+        if self.path(step).is_dir():
+            self._delete(self.path(step))
+
     @contextlib.contextmanager
     def _explained(self, step: int, path: Path) -> Iterator[None]:
         """Turns errors into a `CheckpointError` that names the file and the checkpoint before."""

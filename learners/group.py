@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..drivers.ray_runtime import import_ray, learner_environment
+from ..drivers.ray_runtime import learner_environment, start_ray
 from ..envs.types import Array, Tree
 from .components import restore, save
 from .group_actor import LearnerActor, LearnerError, PendingUpdate, get_results
@@ -75,7 +75,7 @@ class LearnerGroup:
         self._actors: list[Any] = []
         self._closed = False
         if num_learners:
-            ray = import_ray()
+            ray = start_ray()
             resources = {"num_cpus": num_cpus_per_learner, "num_gpus": num_gpus_per_learner}
             runtime_env = {"env_vars": learner_environment(num_gpus_per_learner)}
             actor = ray.remote(LearnerActor).options(**resources, runtime_env=runtime_env)

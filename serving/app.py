@@ -19,13 +19,14 @@ from .messages import (
     parse_object,
     to_text,
 )
-from .schemas import Operation, operations
+from .schemas import Operation, operations, operations_page
 from .service import PolicyService
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 MAX_BODY = 1 << 20  # bytes
+_ALONE = {"Content-Security-Policy": "default-src 'none'"}  # browsers load nothing for the page
 INSTALL = 'serving needs FastAPI and uvicorn: pip install "jax-agents[serve]"'
 
 Body: TypeAlias = dict[str, Any]
@@ -57,18 +58,22 @@ def make_app(
 ) -> "FastAPI":
     """Makes the FastAPI application of a service, which it starts and stops.
 
-    Its page is at /docs and its OpenAPI description at /openapi.json. A request that cannot be
+    Its page is at /docs, and its OpenAPI description at /openapi.json. The page needs nothing from
+    elsewhere. A request that cannot be
     served is answered with a 4xx and `{"detail": what was expected and what came}`.
 
     Args:
       service: Service that has not been started.
-      token: Token that clients send as `Authorization: Bearer <token>`; None for no token.
+      token: Token that clients send as `Authorization: Bearer <token>`, of printable ASCII; None
+        for no token.
       max_body: Greatest number of bytes in a request.
       on_start: Function called when the service has started.
 
     Raises:
+      ValueError: if the token is empty, or no header could carry it.
       ImportError: if FastAPI is not installed.
     """
+    check_token(token)
     try:
         from fastapi import FastAPI, Request, Response
         from starlette.requests import ClientDisconnect
@@ -96,10 +101,18 @@ def make_app(
 
     handlers = _Handlers(service, token, max_body)
     title = f"jax-agents: {type(service.agent).__name__}"
-    app = FastAPI(title=title, version=__version__, lifespan=lifespan, redoc_url=None)
-    for operation in operations(
-        service.observation_spec, service.agent.specs.action, service.info_spec
-    ):
+    # FastAPI's own pages load scripts from elsewhere.
+    app = FastAPI(
+        title=title, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    offered = operations(service.observation_spec, service.agent.specs.action, service.info_spec)
+    page = operations_page(title, offered)
+
+    async def docs(request: Request) -> Response:
+        return Response(page, media_type="text/html", headers=_ALONE)
+
+    app.add_route("/docs", docs, include_in_schema=False)
+    for operation in offered:
         app.add_api_route(
             operation.path,
             endpoint(operation),
@@ -114,6 +127,18 @@ def make_app(
         openapi = app.openapi
         app.openapi = lambda: _with_bearer(openapi())  # type: ignore[method-assign]
     return app
+
+
+def check_token(token: str | None) -> None:
+    """Raises a ValueError if a token protects nothing, or no header could carry it."""
+    if token is None:
+        return
+    if not token:
+        raise ValueError("token: expected a secret, got an empty text; give one, or leave it out")
+    if not all("!" <= character <= "~" for character in token):
+        raise ValueError(
+            "token: expected printable ASCII without spaces, which a header can carry; give another"
+        )
 
 
 class _Handlers:
@@ -193,7 +218,7 @@ class _Handlers:
         return self._version()
 
     async def log_returns(self, body: Body, parameters: Parameters) -> Body:
-        reward = parse_number(body["reward"], "reward")
+        reward = parse_number(body["reward"], "reward", self._service.max_magnitude)
         self._service.log_returns(parameters["episode_id"], reward, body.get("info"))
         return self._version()
 
@@ -210,8 +235,9 @@ class _Handlers:
 
     def _observation(self, body: Body) -> Tree:
         spec = self._service.observation_spec
+        limit = self._service.max_magnitude
         return self._service.preprocess(
-            parse(body["observation"], spec, "observation", bounded=False)
+            parse(body["observation"], spec, "observation", bounded=False, limit=limit)
         )
 
     def _logged(self, body: Body) -> LoggedAction:
@@ -225,14 +251,17 @@ class _Handlers:
             self._observation(body),
             parse(body["action"], self._service.agent.specs.action, "action"),
             None if info is None else parse(info, self._service.info_spec, "policy_info"),
-            parse_number(body.get("reward", 0.0), "reward"),
+            parse_number(body.get("reward", 0.0), "reward", self._service.max_magnitude),
         )
 
     def _check_token(self, request: "Request") -> None:
-        given = request.headers.get("authorization", "")
-        if self._token is not None and not hmac.compare_digest(
-            given.encode(), f"Bearer {self._token}".encode()
-        ):
+        if self._token is None:
+            return
+        # The scheme is of any case (RFC 7235, section 2.1), and the comparison takes as long
+        # whatever was given.
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode(), self._token.encode())
+        if scheme.lower() != "bearer" or not same:
             raise RequestError(401, "expected the header Authorization: Bearer TOKEN")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..envs.time_step import restart, termination, transition, truncation
 from ..envs.types import PolicyStep, TimeStep, Trajectory, Tree, make_row
-from .messages import MessageError
+from .messages import MAX_MAGNITUDE, MessageError
 
 
 class LoggedAction(NamedTuple):
@@ -39,9 +39,13 @@ class EpisodeRecorder:
         recorder.act(PolicyStep(action, (), info))
         recorder.reward(1.0)
         time_step, rows = recorder.observe(observation)     # row 0, complete now
+
+    Args:
+      max_reward: Greatest magnitude of the reward of a step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_reward: float = MAX_MAGNITUDE) -> None:
+        self.max_reward = max_reward
         self.total_reward = 0.0
         self.num_steps = 0
         self._reward = 0.0
@@ -71,10 +75,13 @@ class EpisodeRecorder:
         """Adds to the reward of the newest action; before the first action it is ignored.
 
         Raises:
-          MessageError: if the sum is more than float32 can hold.
+          MessageError: if the sum is of too great a magnitude.
         """
-        if not abs(self._reward + reward) <= float(np.finfo(np.float32).max):
-            raise MessageError(f"reward: {reward:g} makes a sum that float32 cannot hold")
+        if not abs(self._reward + reward) <= self.max_reward:
+            raise MessageError(
+                f"reward: {reward:g} makes a sum of magnitude {abs(self._reward + reward):g}, "
+                f"expected at most {self.max_reward:g} in a step; scale rewards"
+            )
         if self.acted:
             self._reward += reward
             self.total_reward += reward

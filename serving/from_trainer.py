@@ -11,6 +11,8 @@ from ..experiments.configs.on_policy import OnPolicyConfig
 from ..experiments.runners import make_replay
 from ..experiments.trained.agent import TrainedAgent
 from ..experiments.training.trainer import Trainer
+from .finite import all_finite
+from .learner_thread import SAVE_SECONDS
 from .learning import Learning, OnPolicyLearning, ReplayLearning
 from .server import run_server
 from .service import PolicyService
@@ -24,6 +26,8 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     max_batch_size: int = 64,
+    save: Callable[[], object] | None = None,
+    save_seconds: float = SAVE_SECONDS,
     on_listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serves a trained agent until SIGINT or SIGTERM.
@@ -35,19 +39,29 @@ def serve(
       port: Port; 0 for any free one.
       token: Token that clients send; see `run_server`.
       max_batch_size: Greatest number of requests in a batch, a power of two.
+      save: Function that saves what was learned, such as `LearnedCheckpoints.save`; see
+        `PolicyService`.
+      save_seconds: Seconds after an update in which it is saved.
       on_listening: Function called with the server's address; see `run_server`.
 
     Raises:
-      ValueError: if other machines could reach the server without a token.
+      ValueError: if other machines could reach the server without a token, or it is empty.
       ImportError: if FastAPI or uvicorn is not installed.
       OSError: if the port is taken.
     """
-    service = make_service(trained, learning, max_batch_size=max_batch_size)
+    service = make_service(
+        trained, learning, max_batch_size=max_batch_size, save=save, save_seconds=save_seconds
+    )
     run_server(service, host=host, port=port, token=token, on_listening=on_listening)
 
 
 def make_service(
-    trained: TrainedAgent, learning: Learning | None = None, *, max_batch_size: int = 64
+    trained: TrainedAgent,
+    learning: Learning | None = None,
+    *,
+    max_batch_size: int = 64,
+    save: Callable[[], object] | None = None,
+    save_seconds: float = SAVE_SECONDS,
 ) -> PolicyService:
     """Makes the service of a trained agent, with its preprocessor.
 
@@ -55,6 +69,8 @@ def make_service(
       trained: Trained agent, or a trainer.
       learning: Learning from the clients' episodes, of `make_learning`; None to serve without.
       max_batch_size: Greatest number of requests in a batch, a power of two.
+      save: Function that saves what was learned; see `PolicyService`.
+      save_seconds: Seconds after an update in which it is saved.
     """
     return PolicyService(
         trained.agent,
@@ -63,6 +79,8 @@ def make_service(
         key=jax.random.key(trained.seed),
         max_batch_size=max_batch_size,
         preprocessor=trained.preprocessor,
+        save=save,
+        save_seconds=save_seconds,
     )
 
 
@@ -106,18 +124,58 @@ def make_learning(trainer: Trainer) -> Learning:
     )
 
 
-def save_learned(trainer: Trainer, learning: Learning) -> Path | None:
-    """Saves a checkpoint with what a service has learned, and returns its path.
+class LearnedCheckpoints:
+    """Saves what a service has learned, as checkpoints of a trainer.
 
-    The checkpoint is one of the trainer's own: `rollout`, `evaluate` and `train --resume` take it.
+    They are the trainer's own: `rollout`, `evaluate` and `train --resume` take them. Each takes the
+    place of the one that this object saved before, when it is whole, so that those of the training
+    stay.
 
     Args:
-      trainer: Trainer whose agent was served.
-      learning: Learning of a service that has stopped; None is returned if it did no update.
+      trainer: Trainer whose agent is served.
+      learning: Learning of the service; no update may run during `save`.
     """
-    if learning.num_updates == 0:
-        return None
-    trainer.train_state = learning.state
-    trainer.num_updates += learning.num_updates
-    trainer.training_iteration += 1
-    return trainer.save()
+
+    def __init__(self, trainer: Trainer, learning: Learning):
+        self._trainer = trainer
+        self._learning = learning
+        self._saved_updates = 0
+        self._newest: Path | None = None
+
+    def save(self) -> Path | None:
+        """Saves what was learned since the last call.
+
+        Returns:
+          The path of the newest checkpoint; None if nothing was learned yet.
+
+        Raises:
+          ValueError: if the parameters are not finite; nothing is saved.
+          OSError: if the checkpoint could not be written; the earlier ones are whole.
+        """
+        trainer = self._trainer
+        learned = self._learning.num_updates - self._saved_updates
+        if not learned:
+            return self._newest
+        if not all_finite(self._learning.state.params):
+            raise ValueError(
+                "the learned parameters are not finite, and were not saved; the checkpoints before "
+                "are whole"
+            )
+        assert trainer.checkpointer is not None  # the trainer was restored from one
+        before = None if self._newest is None else trainer.training_iteration
+        trainer.train_state = self._learning.state
+        trainer.num_updates += learned
+        trainer.training_iteration += 1
+        trainer.checkpointer.keep += before is not None  # the last one here is to go instead
+        try:
+            self._newest = trainer.save()
+        except BaseException:
+            trainer.num_updates -= learned
+            trainer.training_iteration -= 1
+            raise
+        finally:
+            trainer.checkpointer.keep -= before is not None
+        self._saved_updates += learned
+        if before is not None:
+            trainer.checkpointer.discard(before)
+        return self._newest

@@ -1,18 +1,20 @@
 """Learning from the episodes of clients: from replay, or from recent segments on policy."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..agents.agent import Agent, TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..envs.types import Array, Trajectory
-from ..learners.learner import Learner
 from ..learners.on_policy_scan import learn
 from ..learners.prioritised import replay_update
 from ..replay.replay import ReplayBuffer
+from .finite import SKIPPED, finite_update, keep_finite
 
 
 class Learning(Protocol):
@@ -20,13 +22,19 @@ class Learning(Protocol):
 
     Attributes:
       state: State of the agent.
-      num_updates: Number of updates so far.
       max_backlog: Number of updates that may be owed while training episodes go on.
     """
 
     state: TrainState
-    num_updates: int
     max_backlog: int
+
+    @property
+    def num_updates(self) -> int:
+        """The number of updates so far."""
+
+    @property
+    def num_skipped(self) -> int:
+        """The number of updates that were skipped, since their result was not finite."""
 
     @property
     def agent(self) -> Agent:
@@ -92,12 +100,13 @@ class ReplayLearning:
                 "and max_backlog >= 0, got "
                 f"{batch_size=}, {warmup_steps=}, {updates_per_step=}, {max_backlog=}"
             )
-        self._learner = Learner(agent)
         self.agent = agent
         self.buffer = buffer
-        self.state = self._learner.place(state)
-        self.num_updates = 0
+        self.state = jax.tree.map(jnp.copy, state)
         self.num_steps = 0
+        self._train = jax.jit(partial(finite_update, agent), donate_argnums=0)
+        self._attempts = 0  # updates, those included that were skipped
+        self._skipped: Array = np.int32(0)  # on device, so that no update waits for its result
         self.max_backlog = max_backlog
         self._batch_size = batch_size
         self._ratio = updates_per_step
@@ -107,6 +116,16 @@ class ReplayLearning:
         self._writers: dict[int, Callable[[Trajectory], None]] = {}
         self._first_step: int | None = None  # since when updates are owed
         self._dataset: Any = None
+
+    @property
+    def num_updates(self) -> int:
+        """The number of updates so far."""
+        return self._attempts - self.num_skipped
+
+    @property
+    def num_skipped(self) -> int:
+        """The number of updates that were skipped, since their result was not finite."""
+        return int(self._skipped)
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
         """Adds consecutive rows of a stream to replay; their version does not matter."""
@@ -126,22 +145,25 @@ class ReplayLearning:
         """Returns the number of updates owed for the rows added and for `queued` further steps."""
         if self._first_step is None:
             return 0
-        return int((self.num_steps + queued - self._first_step) * self._ratio) - self.num_updates
+        return int((self.num_steps + queued - self._first_step) * self._ratio) - self._attempts
 
     def advance(self) -> bool:
-        """Does one update if one is owed, and returns True if it did."""
+        """Does or skips one update if one is owed, and returns True if one was."""
         if self.backlog() < 1:
             return False
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size)
         experience, info = next(self._dataset)
         draws = (info.probability, info.table_size) if self._prioritised else None
-        self.state, _, priorities = replay_update(
-            self._learner.train, self.state, experience, draws, self._beta
+        self.state, losses, priorities = replay_update(
+            self._train, self.state, experience, draws, self._beta
         )
         if priorities is not None:
-            self.buffer.update_priorities(info.key, np.asarray(priorities))
-        self.num_updates += 1
+            found = np.asarray(priorities)
+            finite = np.isfinite(found)
+            self.buffer.update_priorities(info.key[finite], found[finite])
+        self._skipped = self._skipped + losses.metrics[SKIPPED]
+        self._attempts += 1
         return True
 
 
@@ -162,6 +184,8 @@ class OnPolicyLearning:
       key: Typed random key of the permutations.
 
     Attributes:
+      num_updates: Number of updates so far, of all epochs and parts of a batch together.
+      num_skipped: Number of those that were skipped, since their result was not finite.
       num_dropped: Number of rows that were left out.
 
     Raises:
@@ -192,16 +216,19 @@ class OnPolicyLearning:
         self.agent = agent
         self.state = jax.tree.map(jax.numpy.copy, state)
         self.num_updates = 0
+        self.num_skipped = 0
         self.num_dropped = 0
         self._num_segments = num_segments
         self._num_rows = num_rows
         self._key = key
         self._open: dict[int, list[Trajectory]] = {}
         self._segments: list[Trajectory] = []
-        self._learn = jax.jit(
-            lambda state, rows, key: learn(agent, state, rows, key, num_epochs, num_minibatches)[0],
-            donate_argnums=0,
-        )
+
+        def learn_finite(state: TrainState, rows: Trajectory, key: Array) -> Any:
+            after, _ = learn(agent, state, rows, key, num_epochs, num_minibatches)
+            return keep_finite(state, after)
+
+        self._learn = jax.jit(learn_finite, donate_argnums=0)
 
     def add(self, stream: int, rows: list[Trajectory], version: int) -> None:
         """Adds consecutive rows of a stream, and leaves out those of another version."""
@@ -224,13 +251,16 @@ class OnPolicyLearning:
         return int(len(self._segments) >= self._num_segments)
 
     def advance(self) -> bool:
-        """Does one update if one is owed, and returns True if it did."""
+        """Does or skips one update if one is owed, and returns True if one was."""
         if not self.backlog():
             return False
         rows = jax.tree.map(lambda *leaves: np.stack(leaves), *self._segments[: self._num_segments])
-        self.state = self._learn(self.state, rows, jax.random.fold_in(self._key, self.num_updates))
-        jax.block_until_ready(self.state.step)
-        self.num_updates += 1
+        key = jax.random.fold_in(self._key, self.num_updates + self.num_skipped)
+        self.state, skipped = self._learn(self.state, rows, key)
+        if skipped:
+            self.num_skipped += 1
+        else:
+            self.num_updates += 1
         self._segments = []
         self._open = {}
         return True

@@ -1,6 +1,7 @@
 """A policy client that acts itself, with the server's parameters, and reports in batches."""
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -162,7 +163,7 @@ class LocalPolicyClient(PolicyClient):
         """
         episode = self._episodes[episode_id]
         if episode.actions:
-            episode.reward += parse_number(float(reward), "reward")
+            episode.reward += parse_number(float(reward), "reward", math.inf)
             episode.actions[-1]["reward"] = episode.reward
 
     def end_episode(self, episode_id: str, observation: Any, truncated: bool = False) -> None:
@@ -190,7 +191,8 @@ class LocalPolicyClient(PolicyClient):
         episode.num_steps += 1
 
     def _parse(self, value: Any, spec: Tree, name: str) -> Tree:
-        return parse(to_json(value), spec, name, bounded=False)
+        # How great a number may be is for the server to say.
+        return parse(to_json(value), spec, name, bounded=False, limit=math.inf)
 
     def _refresh(self) -> None:
         now = time.monotonic()

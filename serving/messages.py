@@ -13,6 +13,10 @@ from ..envs.preprocessing import Preprocessor
 from ..envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, Spec, SpecError
 from ..envs.types import Tree
 
+# Greatest magnitude of a number from a client. Its square, and that of a gradient that it makes,
+# fit into float32 with room: a finite 3e38 would turn all parameters into NaN.
+MAX_MAGNITUDE = 1e9
+
 
 class MessageError(ValueError):
     """A part of a message cannot be used; the text names it, what was expected and what came."""
@@ -30,7 +34,14 @@ class RequestError(Exception):
         self.status = status
 
 
-def parse(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
+def parse(
+    value: Any,
+    spec: Tree,
+    name: str,
+    *,
+    bounded: bool = True,
+    limit: float = MAX_MAGNITUDE,
+) -> Tree:
     """Returns the NumPy tree that a JSON value stands for.
 
     Objects stand for dicts, arrays for tuples and lists, and nested arrays of numbers for leaves.
@@ -41,10 +52,11 @@ def parse(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
       name: Name of the value in errors.
       bounded: False to let floating-point numbers leave the spec's bounds; they must be finite in
         any case, and whole numbers keep to their bounds.
+      limit: Greatest magnitude of floating-point numbers.
 
     Raises:
-      MessageError: if the structure, a shape or a type is wrong, or a number is NaN, infinite or
-        out of bounds.
+      MessageError: if the structure, a shape or a type is wrong, or a number is NaN, infinite, out
+        of bounds or beyond the limit.
     """
     if isinstance(spec, dict):
         if not isinstance(value, dict) or set(value) != set(spec):
@@ -52,7 +64,7 @@ def parse(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
                 f"{name}: expected an object with the keys {sorted(spec)}, got {_format(value)}"
             )
         return {
-            key: parse(value[key], part, f"{name}/{key}", bounded=bounded)
+            key: parse(value[key], part, f"{name}/{key}", bounded=bounded, limit=limit)
             for key, part in spec.items()
         }
     if isinstance(spec, tuple | list):
@@ -62,11 +74,11 @@ def parse(value: Any, spec: Tree, name: str, *, bounded: bool = True) -> Tree:
                 f"{name}: expected an array of {len(spec)} parts, got {_format(value)}"
             )
         parts = [
-            parse(v, s, f"{name}/{field}", bounded=bounded)
+            parse(v, s, f"{name}/{field}", bounded=bounded, limit=limit)
             for v, s, field in zip(value, spec, fields, strict=True)
         ]
         return type(spec)(*parts) if hasattr(spec, "_fields") else type(spec)(parts)
-    return _parse_leaf(value, spec, name, bounded)
+    return _parse_leaf(value, spec, name, bounded, limit)
 
 
 def to_text(spec: Tree) -> Any:
@@ -130,11 +142,16 @@ def check_keys(body: dict[str, Any], known: Collection[str], required: Collectio
         raise MessageError(f"{missing[0]}: missing; got {sorted(name[:60] for name in body)}")
 
 
-def parse_number(value: Any, name: str) -> float:
-    """Returns a finite number that fits into float32.
+def parse_number(value: Any, name: str, limit: float = MAX_MAGNITUDE) -> float:
+    """Returns a finite number.
+
+    Args:
+      value: Value that `json.loads` returned.
+      name: Name of the value in errors.
+      limit: Greatest magnitude of the number.
 
     Raises:
-      MessageError: if the value is something else.
+      MessageError: if the value is something else, or beyond the limit.
     """
     if (
         isinstance(value, bool)
@@ -142,6 +159,7 @@ def parse_number(value: Any, name: str) -> float:
         or not abs(value) <= float(np.finfo(np.float32).max)
     ):
         raise MessageError(f"{name}: expected a finite number, got {_format(value)}")
+    _check_magnitude(abs(float(value)), name, limit)
     return float(value)
 
 
@@ -154,7 +172,7 @@ def raw_observations(
     return preprocessor.raw_spec, preprocessor.from_raw
 
 
-def _parse_leaf(value: Any, spec: Spec, name: str, bounded: bool) -> np.ndarray:
+def _parse_leaf(value: Any, spec: Spec, name: str, bounded: bool, limit: float) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):  # uneven nesting, or nested too deeply
@@ -178,7 +196,18 @@ def _parse_leaf(value: Any, spec: Spec, name: str, bounded: bool) -> np.ndarray:
         specs_lib.validate(cast, limits, values=True)
     except SpecError as error:
         raise MessageError(f"{name}: {str(error).removeprefix('value: ')}") from None
+    if np.issubdtype(spec.dtype, np.floating) and cast.size:
+        _check_magnitude(float(np.abs(cast).max()), name, limit)
     return cast
+
+
+def _check_magnitude(magnitude: float, name: str, limit: float) -> None:
+    if magnitude > limit:
+        raise MessageError(
+            f"{name}: expected numbers from {-limit:g} to {limit:g}, got one of magnitude "
+            f"{magnitude:g}, whose square a network cannot learn from; scale them, or have the "
+            "server raise max_magnitude"
+        )
 
 
 def _number_schema(spec: Spec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..envs.types import Tree
 from .episodes import EpisodeRecorder
-from .messages import RequestError
+from .messages import MAX_MAGNITUDE, RequestError
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,8 +27,8 @@ class OpenEpisode:
       stream: Stream that its rows belong to, if it is learned from.
       policy_state: Recurrent state of the policy.
       version: Version of the parameters that chose its newest action.
-      last_seen: Time of its client's last call, by `time.monotonic`.
       recorder: Recorder of its rows.
+      last_seen: Time of its client's last call, by `time.monotonic`.
       busy: True during a call of it.
     """
 
@@ -37,8 +37,8 @@ class OpenEpisode:
     stream: int | None
     policy_state: Tree
     version: int
+    recorder: EpisodeRecorder
     last_seen: float = dataclasses.field(default_factory=time.monotonic)
-    recorder: EpisodeRecorder = dataclasses.field(default_factory=EpisodeRecorder)
     busy: bool = False
 
 
@@ -50,6 +50,7 @@ class OpenEpisodes:
     Args:
       episode_timeout: Seconds after which an idle episode is freed, since its client has gone.
       max_episodes: Greatest number of open episodes.
+      max_reward: Greatest magnitude of the reward of a step.
 
     Attributes:
       num_finished: Number of episodes that have ended.
@@ -59,13 +60,16 @@ class OpenEpisodes:
       ValueError: if a number is out of range.
     """
 
-    def __init__(self, episode_timeout: float, max_episodes: int):
+    def __init__(
+        self, episode_timeout: float, max_episodes: int, max_reward: float = MAX_MAGNITUDE
+    ):
         if not episode_timeout > 0 or max_episodes < 1:
             raise ValueError(
                 f"episodes: expected both above 0, got {episode_timeout=}, {max_episodes=}"
             )
         self.episode_timeout = episode_timeout
         self.max_episodes = max_episodes
+        self.max_reward = max_reward
         self.num_finished = 0
         self.num_expired = 0
         self._open: dict[str, OpenEpisode] = {}
@@ -97,7 +101,10 @@ class OpenEpisodes:
         episode_id = uuid.uuid4().hex
         number = np.int32(self._num_started & 0x7FFFFFFF)
         stream = self._take_stream() if training else None
-        self._open[episode_id] = OpenEpisode(number, training, stream, policy_state, version)
+        recorder = EpisodeRecorder(self.max_reward)
+        self._open[episode_id] = OpenEpisode(
+            number, training, stream, policy_state, version, recorder
+        )
         self._num_started += 1
         self._counts[training] += 1
         return episode_id

@@ -1,5 +1,7 @@
 """The operations of the server, from which its routes, its checks and its OpenAPI page are made."""
 
+import html
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from ..envs.types import Tree
@@ -140,6 +142,26 @@ def operations(observation_spec: Tree, action_spec: Tree, info_spec: Tree) -> li
             object_schema({"observation": observation, "truncated": _TRUNCATED}, ["observation"]),
         ),
     ]
+
+
+def operations_page(title: str, offered: Sequence[Operation]) -> str:
+    """Returns a page of HTML that names the operations, for people; it loads nothing.
+
+    Args:
+      title: Title of the page.
+      offered: Operations of the server.
+    """
+    rows = "".join(
+        f"<tr><td>{html.escape(operation.method)}</td><td><code>{html.escape(operation.path)}"
+        f"</code></td><td>{html.escape(operation.summary)}</td></tr>"
+        for operation in offered
+    )
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title></head><body><h1>{html.escape(title)}</h1>"
+        f"<table>{rows}</table>"
+        '<p>Bodies and answers: <a href="openapi.json">openapi.json</a></p></body></html>'
+    )
 
 
 def _start_episode() -> Operation:

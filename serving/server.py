@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from .app import INSTALL, MAX_BODY, make_app
+from .app import INSTALL, MAX_BODY, check_token, make_app
 from .service import PolicyService
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from .connections import ConnectionLimits
 
 
 def run_server(
@@ -23,9 +25,12 @@ def run_server(
     token: str | None = None,
     max_body: int = MAX_BODY,
     on_listening: Callable[[str], None] | None = None,
-    grace: int = 30,
+    grace: int = 5,
+    limits: "ConnectionLimits | None" = None,
 ) -> None:
     """Serves until SIGINT or SIGTERM, then answers the requests that are open and returns.
+
+    A request that is not whole by then is not waited for.
 
     Args:
       service: Service that has not been started.
@@ -36,14 +41,15 @@ def run_server(
       on_listening: Function called with the server's address, such as http://127.0.0.1:8000, once
         requests are answered.
       grace: Seconds for the requests that are open at the end.
+      limits: Limits of connections; None for those of `connections.ConnectionLimits()`.
 
     Raises:
-      ValueError: if other machines could reach the server without a token.
+      ValueError: if other machines could reach the server without a token, or the token is empty.
       ImportError: if FastAPI or uvicorn is not installed.
       OSError: if the port is taken.
       RuntimeError: if the server could not start.
     """
-    server, listener, _ = _server(service, host, port, token, max_body, on_listening, grace)
+    server, listener, _ = _server(service, host, port, token, max_body, on_listening, grace, limits)
     before = signal.getsignal(signal.SIGTERM)
     try:  # uvicorn raises the signal that ended it again once it has shut down
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,7 +65,12 @@ def run_server(
 
 @contextlib.contextmanager
 def serve_in_background(
-    service: PolicyService, *, port: int = 0, token: str | None = None, max_body: int = MAX_BODY
+    service: PolicyService,
+    *,
+    port: int = 0,
+    token: str | None = None,
+    max_body: int = MAX_BODY,
+    limits: "ConnectionLimits | None" = None,
 ) -> Iterator[str]:
     """Serves on a thread, at 127.0.0.1, during a `with` block; gives the address.
 
@@ -70,13 +81,14 @@ def serve_in_background(
       port: Port; 0 for any free one.
       token: Token that clients send; see `make_app`.
       max_body: Greatest number of bytes in a request.
+      limits: Limits of connections; see `run_server`.
 
     Raises:
       RuntimeError: if the server could not start.
     """
     started = threading.Event()
     server, listener, address = _server(
-        service, "127.0.0.1", port, token, max_body, lambda _: started.set(), grace=10
+        service, "127.0.0.1", port, token, max_body, lambda _: started.set(), 10, limits
     )
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True
@@ -101,8 +113,10 @@ def _server(
     max_body: int,
     on_listening: Callable[[str], None] | None,
     grace: int,
+    limits: "ConnectionLimits | None",
 ) -> tuple["uvicorn.Server", socket.socket, str]:
     """Returns a uvicorn server, the socket that it is to serve, and its address."""
+    check_token(token)
     if token is None and not _is_loopback(host):
         raise ValueError(
             f"serving at {host} without a token would let everyone in; give one, or serve at "
@@ -110,6 +124,8 @@ def _server(
         )
     try:
         import uvicorn
+
+        from .connections import ConnectionLimits, limited_protocol
     except ImportError as error:
         raise ImportError(INSTALL) from error
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -118,6 +134,8 @@ def _server(
     on_start = None if on_listening is None else lambda: on_listening(address)
     config = uvicorn.Config(
         make_app(service, token=token, max_body=max_body, on_start=on_start),
+        http=limited_protocol(limits or ConnectionLimits()),
+        ws="none",  # there are no web sockets, and their connections would have no limits
         log_config=None,  # uvicorn's own would close the handlers that the program has opened
         log_level="warning",
         access_log=False,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -19,9 +19,9 @@ from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree
 from .batching import Act, ActionBatcher, ActionRequest
 from .encoding import pack_arrays
 from .episodes import LoggedAction
-from .learner_thread import LearnerThread
+from .learner_thread import SAVE_SECONDS, LearnerThread
 from .learning import Learning
-from .messages import RequestError, raw_observations
+from .messages import MAX_MAGNITUDE, RequestError, raw_observations
 from .open_episodes import OpenEpisode, OpenEpisodes
 from .parameters import named_arrays
 
@@ -55,6 +55,10 @@ class PolicyService:
       preprocessor: Preprocessor of the agent's environment (`Trainer.preprocessor`). Clients then
         send what gymnasium's environments return, with discrete values counted from 0, and it is
         preprocessed here.
+      max_magnitude: Greatest magnitude of the observations and rewards that are taken.
+      save: Function that saves what was learned, called between updates on the learner's thread;
+        None for none.
+      save_seconds: Seconds after an update in which it is saved.
 
     Attributes:
       observation_spec: Spec of the observations that clients send.
@@ -81,6 +85,9 @@ class PolicyService:
         max_episodes: int = 10_000,
         act: Act | None = None,
         preprocessor: Preprocessor | None = None,
+        max_magnitude: float = MAX_MAGNITUDE,
+        save: Callable[[], object] | None = None,
+        save_seconds: float = SAVE_SECONDS,
     ):
         if (state is None) == (learning is None):
             raise ValueError(
@@ -93,10 +100,13 @@ class PolicyService:
         has_rows = hasattr(agent, "collect_data_spec")
         self.info_spec: Tree = agent.collect_data_spec.policy_info if has_rows else ()
         self.num_steps = 0
+        self.max_magnitude = max_magnitude
         self._state = state
         self._published = (0, None if state is None else agent.policy_params(state))
-        self._learner = None if learning is None else LearnerThread(learning, self._publish)
-        self._episodes = OpenEpisodes(episode_timeout, max_episodes)
+        self._learner = (
+            None if learning is None else LearnerThread(learning, self._publish, save, save_seconds)
+        )
+        self._episodes = OpenEpisodes(episode_timeout, max_episodes, max_magnitude)
         self._packed: tuple[int, bytes] = (-1, b"")
         self._executor = ThreadPoolExecutor(1, "policy")
         key = jax.random.key(0) if key is None else key
@@ -245,7 +255,7 @@ class PolicyService:
 
         Raises:
           RequestError: 404 for an unknown episode, 409 during another call of it.
-          MessageError: if the sum is more than float32 can hold.
+          MessageError: if the sum is of too great a magnitude.
         """
         with self._episodes.turn(episode_id) as episode:
             episode.recorder.reward(reward)

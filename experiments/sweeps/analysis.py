@@ -101,7 +101,9 @@ class Trial:
         path = self.folder if checkpoint is None else checkpoint
         if path is None:
             raise ValueError(_NOT_SAVED.format(self.label))
-        return TrainedAgent.load(path, self.env if env is None else env, config)
+        if env is None and not isinstance(self.env, str):  # a name is in the folder
+            env = self.env
+        return TrainedAgent.load(path, env, config)
 
 
 class Analysis:

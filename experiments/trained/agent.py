@@ -18,6 +18,7 @@ from ..configs.base import Config
 from ..configs.presets import make_config
 from . import run_folder
 from .environments import host_environment, jax_environment
+from .modules import import_modules
 from .policy import TrainedPolicy
 
 EVALUATION_SEED = 1_000_000  # added to the run's: evaluation sees other episodes than training
@@ -74,22 +75,31 @@ class TrainedAgent(TrainedPolicy):
         path: str | os.PathLike[str],
         env: EnvironmentLike | None = None,
         config: Config | None = None,
+        *,
+        modules: str | os.PathLike[str] | None = None,
     ) -> "TrainedAgent":
         """The agent that a run has trained.
+
+        A run folder may be anyone's: modules that it names are imported from installed packages
+        alone, or stay what this process has imported before.
 
         Args:
           path: Folder of a run, whose newest checkpoint is read, or a checkpoint.
           env: Environment to act in, if the run's has no name; None for the run's.
           config: Configuration, if the run's class cannot be imported; None for the run's.
+          modules: Folder that you trust, of modules that the run may name too; None for none.
 
         Raises:
           RunFolderError: if there is no run, or its parameters are damaged.
-          ValueError: if the run's configuration cannot be imported; pass `config`.
+          ValueError: if a module that the run names is not installed or cannot be imported; import
+            it first, or pass `modules`, or `config` and `env`.
           FileNotFoundError: if there is no such checkpoint.
           CheckpointError: if the checkpoint is damaged, or of another kind of agent.
         """
         folder, step = run_folder.find_run(path)
         params = run_folder.read_params(folder)
+        used = {"run": config, "env": env}
+        import_modules(folder, params, [name for name in used if used[name] is None], modules)
         if config is None:
             config = make_config(params["run"], params["config"])
         env = params["env"] if env is None else env

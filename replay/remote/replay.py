@@ -15,6 +15,7 @@ from ..tables.stream import TableStream
 from .client import ReverbClient
 from .dataset import RemoteDataset
 from .inserts import InsertStream
+from .layout import agree_on_rows
 from .wire import TableInfo
 from .writer import Writer
 
@@ -91,6 +92,7 @@ class RemoteReplay(TableReplay):
             tables = [client.table_info(table) for client in self.clients]
             each = None if capacity is None else capacity // len(tables)
             for client, info in zip(self.clients, tables, strict=True):
+                agree_on_rows(client, table, self.layout, sequence_length)
                 self._check_table(client.address, info, each)
         except Exception:
             self._close_clients()

@@ -187,10 +187,11 @@ def _rewrite(file: Path, settings: dict[str, Any]) -> None:
     tables = []
     for record in tf.data.TFRecordDataset(str(file), compression_type="ZLIB"):
         table = checkpoint_pb2.PriorityTableCheckpoint.FromString(record.numpy())
-        table.max_size = settings["max_items"]
-        table.rate_limiter.min_size_to_sample = settings["min_size"]
-        if settings["priority_exponent"] is not None:
-            table.sampler.prioritized.priority_exponent = settings["priority_exponent"]
+        if table.table_name == settings["table"]:  # and not that of its layout
+            table.max_size = settings["max_items"]
+            table.rate_limiter.min_size_to_sample = settings["min_size"]
+            if settings["priority_exponent"] is not None:
+                table.sampler.prioritized.priority_exponent = settings["priority_exponent"]
         tables.append(table)
     file.unlink()  # it may be a link to the saved file
     with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(compression_type="ZLIB")) as writer:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..packing import RowLayout
+from ..tables.layout import MAX_ENTRIES, check_layout, encode_layout, layout_table
 from .runtime import import_reverb, quiet
 
 
@@ -74,7 +76,7 @@ def connect(address: str) -> Connection:
 
 
 def start(table: Any, folder: Path) -> Connection:
-    """Starts a server with one table on a free port of this process.
+    """Starts a server with one table, and that of its layout, on a free port of this process.
 
     Args:
       table: Reverb's table.
@@ -83,7 +85,8 @@ def start(table: Any, folder: Path) -> Connection:
     reverb, _ = import_reverb()
     with quiet():
         server = reverb.Server(
-            [table], checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder))
+            [table, make_layout_table(table.name)],
+            checkpointer=reverb.checkpointers.DefaultCheckpointer(str(folder)),
         )
     # Under this name readers notice that they share the process, and bypass gRPC.
     client = reverb.Client(f"localhost:{server.port}")
@@ -119,6 +122,47 @@ def make_table(
         reverb.rate_limiters.MinSize(min_size),
         signature=signature,
     )
+
+
+def make_layout_table(name: str) -> Any:
+    """Returns Reverb's table of the layouts of a table's rows (`tables.layout`)."""
+    reverb, _ = import_reverb()
+    fifo = reverb.selectors.Fifo
+    limiter = reverb.rate_limiters.MinSize(1)
+    return reverb.Table(layout_table(name), fifo(), fifo(), MAX_ENTRIES, limiter)
+
+
+def agree_on_rows(
+    connection: Connection, table: str, timeout: float, layout: RowLayout, rows: int
+) -> None:
+    """Compares the rows of this client with those of a table; the first client defines them.
+
+    A server of another program, which has no table for it, is left alone.
+
+    Args:
+      connection: Connection to the table's server.
+      table: Name of the table.
+      timeout: Seconds to wait for an answer.
+      layout: Layout of this client's rows.
+      rows: Number of rows in an item.
+
+    Raises:
+      ValueError: The rows differ; the message names each leaf.
+    """
+    name = layout_table(table)
+    try:
+        info = connection.table_info(name, timeout)
+    except ValueError:
+        return
+    client = connection.client
+    with quiet():
+        if not info.current_size:
+            with client.trajectory_writer(1) as writer:
+                writer.append([encode_layout(layout, rows)])
+                writer.create_item(name, 1.0, [writer.history[0][-1:]])
+                writer.flush(timeout_ms=round(1000 * timeout))
+        (entry,) = next(iter(client.sample(name, 1, emit_timesteps=False))).data
+    check_layout(table, connection.address, entry, layout, rows)
 
 
 def make_signature(columns: Mapping[str, tuple[tuple[int, ...], np.dtype]], rows: int) -> Any:

@@ -12,7 +12,7 @@ from ..closing import close_at_exit
 from ..queues.assembler import item_rows
 from ..queues.queue import ExperienceQueue
 from .checkpoint import private_folder
-from .connection import connect, make_signature, read_table, start
+from .connection import agree_on_rows, connect, make_signature, read_table, start
 from .runtime import import_reverb, quiet
 
 SLICE_MS = 200  # the time a call may wait inside Reverb before it looks if the queue was closed
@@ -70,6 +70,10 @@ class ReverbQueue(ExperienceQueue):
             self._connection = start(queue, private_folder(None))
         else:
             self._connection = connect(address)
+        agree_on_rows(
+            self._connection, table, timeout, self.layout, item_rows(self.num_rows, episodes)
+        )
+        if address is not None:
             self._check()
         self.address = self._connection.address
         self.client = self._connection.client

@@ -12,7 +12,7 @@ from ..closing import close_at_exit
 from ..tables.replay import TableReplay
 from ..tables.state import TableState
 from . import checkpoint
-from .connection import Connection, connect, make_signature, make_table, start
+from .connection import Connection, agree_on_rows, connect, make_signature, make_table, start
 from .dataset import ReverbDataset
 from .runtime import quiet
 from .writer import ReverbStream, make_writer
@@ -90,6 +90,7 @@ class ReverbReplay(TableReplay):
             else connect(address)
         )
         if address is not None:
+            self._agree(self._connection)
             checkpoint.check_table(self._info(), self._signature, self._settings())
         close_at_exit(self)
 
@@ -169,7 +170,12 @@ class ReverbReplay(TableReplay):
         table = make_table(
             self.table, self.max_items, self.min_size, self.priority_exponent, self._signature
         )
-        return start(table, folder)
+        connection = start(table, folder)
+        self._agree(connection)
+        return connection
+
+    def _agree(self, connection: Connection) -> None:
+        agree_on_rows(connection, self.table, self.timeout, self.layout, self.sequence_length)
 
     def _settings(self) -> dict[str, Any]:
         specs = {

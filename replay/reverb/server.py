@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..buffer import BufferSettings
-from .connection import make_table
+from ..tables.layout import is_layout_table
+from .connection import make_layout_table, make_table
 from .runtime import has_reverb, import_reverb, quiet
 
 # Names in a checkpoint folder; Reverb deletes all else in its own, DATA.
@@ -141,11 +142,12 @@ class ReplayServer:
                 str(Path(checkpoint_dir) / DATA)
             )
         with quiet():
+            made = [
+                make_table(table.name, table.max_items, table.min_size, table.priority_exponent)
+                for table in tables
+            ]
             self._server = reverb.Server(
-                [
-                    make_table(table.name, table.max_items, table.min_size, table.priority_exponent)
-                    for table in tables
-                ],
+                made + [make_layout_table(name) for name in names],
                 port=port,
                 checkpointer=checkpointer,
             )
@@ -161,8 +163,9 @@ class ReplayServer:
 
     def sizes(self) -> dict[str, int]:
         """Returns the number of items in each table."""
+        tables = self._client.server_info(timeout=30)
         return {
-            name: info.current_size for name, info in self._client.server_info(timeout=30).items()
+            name: info.current_size for name, info in tables.items() if not is_layout_table(name)
         }
 
     def checkpoint(self) -> str:
@@ -269,9 +272,14 @@ def _limit_to_loopback(port: int) -> None:
     limited = 0
     for name in os.listdir("/proc/self/fd"):
         try:
-            found = socket.socket(fileno=os.dup(int(name)))
+            copy = os.dup(int(name))
         except OSError:
-            continue  # no socket, or closed meanwhile
+            continue  # closed meanwhile
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:  # no socket
+            os.close(copy)
+            continue
         with found:
             if (
                 found.family not in (socket.AF_INET, socket.AF_INET6)

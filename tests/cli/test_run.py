@@ -15,6 +15,7 @@ import pytest
 
 from jax_agents import cli
 from jax_agents.cli import run
+from jax_agents.experiments import runners
 from jax_agents.experiments.trained import run_folder
 
 FILES = {
@@ -171,26 +172,56 @@ def test_killed_ten_times(kill_and_resume):
     kill_and_resume(num_kills=10, seed=time.time_ns())
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM]
-)
-def test_an_interrupted_run_saves_exits_130_and_can_go_on(tmp_path, number, train, only_run):
-    config = {"steps_per_report": 100_000, "warmup_steps": 100_000}
-    process = start(*train("--steps", "1000000", "--checkpoint-freq", "0", config=config))
-    deadline = time.monotonic() + 120
-    while (
-        not list(tmp_path.glob("runs/*/events*"))
-        and time.monotonic() < deadline
-        and process.poll() is None
-    ):
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, output
+# every runner at each signal; one quick case daily
+INTERRUPTED = [
+    pytest.param(
+        runner,
+        number,
+        marks=[] if (runner, number) == ("loop", signal.SIGTERM) else pytest.mark.nightly,
+        id=f"{runner}-{number.name}",
+    )
+    for runner in ("loop", "vector", "device", "ray")
+    for number in (signal.SIGINT, signal.SIGTERM)
+]
+
+
+@pytest.mark.parametrize(("runner", "number"), INTERRUPTED)
+def test_an_interrupted_run_saves_exits_with_the_signals_status_and_can_go_on(
+    tmp_path, runner, number, train, only_run
+):
+    argv = train("--steps", "100000000", "--checkpoint-freq", "0", "--runner", runner)
+    if runner == "device":
+        del argv[argv.index("--replay") : argv.index("--replay") + 2]
+    process = start(*argv)
+    try:
+        wait_for_reports(tmp_path, process, 1)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], output
     assert "Traceback" not in output
     folder = only_run()
     assert f"jax-agents train --resume {folder}" in output
-    (result,) = run_folder.read_results(folder)
-    assert (folder / "checkpoints" / "checkpoint_00000001").is_dir()
-    assert 0 < result["num_env_steps_sampled_lifetime"] < 100_000
+    last = run_folder.read_results(folder)[-1]
+    (checkpoint,) = (folder / "checkpoints").glob("checkpoint_*")
+    assert checkpoint.name == f"checkpoint_{last['training_iteration']:08}"
+    assert 0 < last["num_env_steps_sampled_lifetime"] < 100_000_000
+    more = str(last["num_env_steps_sampled_lifetime"] + 1)
+    process = start("train", "--resume", str(folder), "--no-video", "--steps", more)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert f"resumed after {last['num_env_steps_sampled_lifetime']:,} steps" in output
+
+
+def test_a_second_signal_ends_a_run_at_once_with_that_signals_status(train, monkeypatch):
+    """Each is sent within a report, in which nothing looks at the first."""
+
+    def advance(self, num_steps):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        raise AssertionError("the second signal did not end the report")
+
+    monkeypatch.setattr(runners.LoopRunner, "advance", advance)
+    assert cli.main(train("--steps", "100")) == 143

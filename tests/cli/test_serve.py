@@ -1,8 +1,12 @@
 """`jax-agents serve` and `rollout --address`: as processes, with signals, and what they refuse."""
 
+import contextlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from jax_agents import cli, envs
 from jax_agents.experiments import DqnConfig, Trainer
 from jax_agents.experiments.trained import run_folder
+from jax_agents.learners.checkpoints import Checkpointer
 from jax_agents.serving import PolicyClient, PolicyService, serve_in_background
 from jax_agents.serving.rollout import remote_returns
 
@@ -66,34 +71,42 @@ def test_serve_and_rollout_act_as_the_training_process_did(trained, capsys):
     assert served == [trainer.compute_action(observation) for observation in observations]
 
 
-def test_a_process_that_learns_and_saves_at_sigterm(trained):
-    folder, trainer = trained
-    before = trainer.checkpointer.latest()
-    command = [
-        sys.executable,
-        "-m",
-        "jax_agents",
-        "serve",
-        str(folder),
-        "--port",
-        "0",
-        "--train",
-        "--token",
-        "sesame",
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def serving(*argv):
+    """A process that serves, with its address; killed at the end."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jax_agents", "serve", "--port", "0", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         lines = iter(server.stdout.readline, "")
-        address = (
-            next(line for line in lines if line.startswith("serving at ")).split()[2].rstrip(",")
-        )
-        returns = remote_returns(envs.gym.make("CartPole-v1"), PolicyClient(address, "sesame"), 6)
-        health = PolicyClient(address, "sesame").health()
-        server.send_signal(signal.SIGTERM)
-        out, err = server.communicate(timeout=60)
+        address = next(line for line in lines if line.startswith("serving at ")).split()[2]
+        yield server, address.rstrip(",")
     finally:
         server.kill()
+        server.communicate()
+
+
+def test_a_process_that_learns_saves_at_sigterm_within_ten_seconds(trained):
+    """Half a request is open then, whose rest never comes."""
+    folder, trainer = trained
+    before = trainer.checkpointer.latest()
+    half = b"POST /v1/episodes HTTP/1.1\r\nauthorization: Bearer sesame\r\ncontent-length: 9\r\n"
+    with serving(str(folder), "--train", "--token", "sesame") as (server, address):
+        returns = remote_returns(envs.gym.make("CartPole-v1"), PolicyClient(address, "sesame"), 6)
+        health = PolicyClient(address, "sesame").health()
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(half + b"content-type: application/json\r\n\r\n{")
+            time.sleep(0.2)
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            out, err = server.communicate(timeout=60)
+            seconds = time.monotonic() - began
     assert server.returncode == 0, err
+    assert seconds < 10
     assert health["num_steps"] == returns.sum() and health["learning"]
     assert trainer.checkpointer.latest() == before + 1 and f"checkpoint_{before + 1:08d}" in out
     restored = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
@@ -107,11 +120,36 @@ def test_a_process_that_learns_and_saves_at_sigterm(trained):
     restored.close()
 
 
+def test_a_process_that_is_killed_loses_no_more_than_the_seconds_that_are_said(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    kept = Checkpointer(folder / "checkpoints")
+    before = kept.latest()
+    updates = kept.read_manifest(before)["metadata"]["num_updates"]
+    with serving(str(folder), "--train", "--checkpoint-seconds", "0.5") as (server, address):
+        client = PolicyClient(address)
+        remote_returns(envs.gym.make("CartPole-v1"), client, 6)
+        deadline = time.monotonic() + 60
+        while client.health()["updates_owed"] > 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        learned = client.health()["num_updates"]
+        time.sleep(2.0)
+        server.kill()
+        server.communicate()
+    restored = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
+    restored.restore()
+    assert learned > 0 and int(restored.train_state.step) == updates + learned
+    assert before in kept.steps() and kept.latest() > before
+    restored.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["serve", "{}", "--host", "0.0.0.0", "--port", "0"], "serving at 0.0.0.0 without a token"),
         (["serve", "/nowhere"], "nowhere"),
+        (["serve", "{}", "--checkpoint-seconds", "5"], "expected more than 0 seconds, and --train"),
+        (["serve", "{}", "--train", "--checkpoint-seconds", "0"], "expected more than 0 seconds"),
         (
             ["rollout", "{}", "--address", "nowhere"],
             "address: expected one such as http://127.0.0.1:8000",
@@ -126,6 +164,16 @@ def test_mistakes_are_one_line(trained, arguments, message, capsys):
     assert cli.main([argument.format(trained[0]) for argument in arguments]) == 2
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", [[], ["--token", ""]])
+def test_an_empty_token_lets_nobody_in(trained, option, monkeypatch, capsys):
+    """As a variable it is none, which is refused where others can reach; as an option a mistake."""
+    monkeypatch.setenv("JAX_AGENTS_TOKEN", "")
+    argv = ["serve", str(trained[0]), "--host", "0.0.0.0", "--port", "0"]
+    assert cli.main([*argv, *option]) == 2
+    expected = "token: expected a secret, got an empty text" if option else "without a token"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_run_that_is_trained_elsewhere_keeps_its_checkpoints(trained, capsys):

@@ -1,7 +1,5 @@
 """The parameter server in this process; as an actor it is tested with drivers."""
 
-import pickle
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +61,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeyp
     def full(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr(pickle, "dump", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     with pytest.raises(OSError, match="no space"):
         server.push(2, params(2))
     assert ParameterServer(path).version == 1

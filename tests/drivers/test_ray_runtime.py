@@ -1,10 +1,16 @@
 """Ray starts its processes in this environment, unless it is told otherwise."""
 
 import os
+import signal
 
 import pytest
 
-from jax_agents.drivers.ray_runtime import cpu_environment, import_ray, learner_environment
+from jax_agents.drivers.ray_runtime import (
+    cpu_environment,
+    import_ray,
+    learner_environment,
+    start_ray,
+)
 
 NAME = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 
@@ -34,3 +40,24 @@ def test_learners_without_a_gpu_see_none_and_those_that_share_one_share_its_memo
         "XLA_FLAGS": "--xla_dump_to=there",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450",
     }
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_ray_takes_the_place_of_no_handler_that_the_program_has_set(monkeypatch, own):
+    """`ray.init` sets one that ends the process; it is kept where the program has none."""
+
+    def theirs(number, frame):
+        raise AssertionError
+
+    def ours(number, frame):
+        pass
+
+    ray = import_ray()
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda: signal.signal(signal.SIGTERM, theirs))
+    before = signal.signal(signal.SIGTERM, ours if own else signal.SIG_DFL)
+    try:
+        assert start_ray() is ray
+        assert signal.getsignal(signal.SIGTERM) is (ours if own else theirs)
+    finally:
+        signal.signal(signal.SIGTERM, before)

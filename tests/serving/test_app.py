@@ -4,10 +4,12 @@ it.
 
 import collections
 import concurrent.futures
+import hmac
 import http.client
 import json
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -109,7 +111,10 @@ def test_an_episode_by_hand(raw):
     assert status == 200 and arrays[:2] == b"PK"
     assert raw("GET", "/v1/parameters?newer_than=0") == (204, b"")
     raw.connection.request("GET", "/docs")
-    assert b"swagger" in raw.connection.getresponse().read()
+    page = raw.connection.getresponse().read().decode()
+    assert "/v1/episodes/{episode_id}/action" in page
+    # it loads nothing, least of all scripts from elsewhere
+    assert not re.search(r"(?i)<script|<link|<img|<iframe|src=|https?://|@import", page)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +194,22 @@ def test_a_batch_of_logged_actions_counts_as_a_whole(raw, episode, served):
     assert served[1].num_steps == before
 
 
+def test_tokens_are_compared_in_a_time_that_tells_nothing(raw, monkeypatch):
+    compared = []
+    same = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda *both: compared.append(both) or same(*both))
+    for given, status in (("sesam", 401), (TOKEN, 200)):
+        assert raw("GET", "/v1/health", Authorization=f"Bearer {given}")[0] == status
+    assert compared == [(b"sesam", b"sesame"), (b"sesame", b"sesame")]
+
+
 def test_who_may_ask(raw, episode):
     for header in (None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", "Bearer séame"):
         header = header and header.encode("latin-1")
         status, answer = raw("POST", "/v1/episodes", "{}", Authorization=header)
         assert status == 401 and b"Authorization: Bearer" in answer
+    for scheme in ("bearer", "BEARER", "Bearer "):  # RFC 7235: of any case
+        assert raw("GET", "/v1/health", Authorization=f"{scheme} {TOKEN}")[0] == 200
     assert raw("POST", f"{episode}/action", "{}", Authorization=None)[0] == 401
     assert raw("GET", "/v1/health", Authorization=None)[0] == 401
     assert raw("GET", "/openapi.json", Authorization=None)[0] == 200

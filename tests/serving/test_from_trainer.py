@@ -3,6 +3,7 @@
 import json
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from jax_agents.serving import (
     ReplayLearning,
     serve_in_background,
 )
-from jax_agents.serving.from_trainer import make_learning, make_service, save_learned
+from jax_agents.serving.from_trainer import LearnedCheckpoints, make_learning, make_service
 
 CONFIG = DqnConfig(
     num_steps=400, warmup_steps=100, steps_per_report=200, hidden=(16,), steps_per_iteration=4
@@ -104,25 +105,79 @@ def test_how_each_kind_learns():
         make_learning(Es())
 
 
-def test_the_learned_state_is_saved_in_the_trainers_folder(tmp_path):
-    folder = run_folder.create_run_folder(tmp_path, "DQN", "CartPole-v1")
-    trainer = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
-    learning = make_learning(trainer)
-    assert save_learned(trainer, learning) is None  # nothing was learned
+def learned(trainer, learning, steps):
+    """Has a learning take steps of a random client, and learn from all."""
     rng = np.random.default_rng(0)
     with serve_in_background(make_service(trainer, learning, max_batch_size=1)) as address:
         client = PolicyClient(address)
         episode = client.start_episode()
-        for _ in range(120):
+        for _ in range(steps):
             client.get_action(episode, rng.normal(size=4))
             client.log_returns(episode, 1.0)
         client.end_episode(episode, np.zeros(4), truncated=True)
         while client.health()["updates_owed"] > 0:
             time.sleep(0.01)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    folder = run_folder.create_run_folder(tmp_path, "DQN", "CartPole-v1")
+    trainer = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
+    yield trainer
+    trainer.close()
+
+
+def test_the_learned_state_is_saved_in_the_trainers_folder(trainer):
+    learning = make_learning(trainer)
+    checkpoints = LearnedCheckpoints(trainer, learning)
+    assert checkpoints.save() is None  # nothing was learned
+    learned(trainer, learning, 120)
     assert learning.num_updates == (120 - 100) // 4
-    assert save_learned(trainer, learning) == trainer.checkpointer.path(1)
-    restored = Trainer(CONFIG, "CartPole-v1", run_folder=folder, replay="host")
+    assert checkpoints.save() == trainer.checkpointer.path(1)
+    restored = Trainer(CONFIG, "CartPole-v1", run_folder=trainer.run_folder, replay="host")
     restored.restore()
     assert int(restored.train_state.step) == restored.num_updates == learning.num_updates
-    for each in (restored, trainer):
-        each.close()
+    restored.close()
+
+
+def test_saving_again_and_again_keeps_what_the_training_saved(trainer):
+    for _ in range(3):  # as many as are kept
+        trainer.training_iteration += 1
+        trainer.save()
+    learning = make_learning(trainer)
+    checkpoints = LearnedCheckpoints(trainer, learning)
+    learned(trainer, learning, 120)
+    assert checkpoints.save() == trainer.checkpointer.path(4)
+    assert checkpoints.save() == trainer.checkpointer.path(4)  # nothing is new
+    for step in (5, 6):
+        learning._attempts += 1  # stands for an update
+        assert checkpoints.save() == trainer.checkpointer.path(step)
+        assert trainer.checkpointer.steps() == [2, 3, step]
+    assert trainer.checkpointer.keep == 3 and trainer.num_updates == learning.num_updates
+
+
+def test_a_checkpoint_that_cannot_be_written_counts_for_nothing(trainer, monkeypatch):
+    learning = make_learning(trainer)
+    checkpoints = LearnedCheckpoints(trainer, learning)
+    learned(trainer, learning, 120)
+
+    def full():
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "save", full)
+        with pytest.raises(OSError, match="no space"):
+            checkpoints.save()
+    assert trainer.num_updates == 0
+    assert checkpoints.save() == trainer.checkpointer.path(1)
+    assert trainer.num_updates == learning.num_updates > 0
+
+
+def test_what_is_not_finite_is_not_saved(trainer):
+    learning = make_learning(trainer)
+    learned(trainer, learning, 120)
+    params = jax.tree.map(lambda x: x * np.nan, learning.state.params)
+    learning.state = learning.state.replace(params=params)
+    with pytest.raises(ValueError, match="not finite, and were not saved"):
+        LearnedCheckpoints(trainer, learning).save()
+    assert not trainer.checkpointer.steps()

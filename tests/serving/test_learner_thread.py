@@ -86,5 +86,51 @@ def test_a_call_waits_for_the_learner_and_not_for_ever(dqn, rows, monkeypatch):
     assert thread.health() == {
         "learning": True,
         "num_updates": learning.num_updates,
+        "num_updates_skipped": 0,
         "updates_owed": 0,
     }
+
+
+def test_what_is_learned_is_saved_in_the_seconds_that_are_said_and_once(dqn, rows):
+    saved = []
+    learning = replay_learning(dqn, updates_per_step=1.0, warmup_steps=1)
+    thread = LearnerThread(
+        learning,
+        lambda version, params: None,
+        lambda: saved.append(learning.num_updates),
+        save_seconds=0.3,
+    )
+    thread.start()
+    time.sleep(0.5)
+    assert not saved  # nothing was learned
+    thread.add(0, rows[:20], 0)
+    wait_for(lambda: saved)
+    wait_for(lambda: learning.backlog() == 0)
+    time.sleep(0.7)  # what came after the first is saved too, and nothing twice
+    thread.stop()
+    assert saved[-1] == learning.num_updates > 0 and len(set(saved)) == len(saved)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_tried_again(dqn, rows):
+    calls = []
+
+    def save():
+        calls.append(None)
+        if len(calls) == 1:
+            raise OSError("no space left")
+
+    learning = replay_learning(dqn, updates_per_step=1.0, warmup_steps=1)
+    thread = LearnerThread(learning, lambda version, params: None, save, save_seconds=0.2)
+    thread.start()
+    thread.add(0, rows[:20], 0)
+    wait_for(lambda: thread.save_error is not None)
+    assert "no space" in thread.health()["save_error"] and thread.health()["learning"]
+    wait_for(lambda: thread.save_error is None)
+    thread.stop()
+    assert len(calls) >= 2 and "save_error" not in thread.health()
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_seconds_between_saves(dqn, seconds):
+    with pytest.raises(ValueError, match="save_seconds: expected more than 0"):
+        LearnerThread(replay_learning(dqn), lambda version, params: None, print, seconds)

@@ -61,6 +61,13 @@ def test_others_are_let_in_with_a_token_only(dqn):
         run_server(PolicyService(*dqn), host="0.0.0.0")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("token", ["", " ", "se same", "s\u00e9same", "sesame\n"])
+def test_a_token_that_protects_nothing_or_that_no_header_carries(dqn, host, token):
+    with pytest.raises(ValueError, match=r"token: expected .*; give (another|one)"):
+        run_server(PolicyService(*dqn), host=host, port=0, token=token)
+
+
 def test_a_port_that_is_taken(dqn):
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         run_server(PolicyService(*dqn), port=taken.getsockname()[1])

@@ -1,6 +1,7 @@
 """The description of a server's tables, and what it listens on; tests/replay/remote runs one."""
 
 import json
+import os
 import socket
 
 import pytest
@@ -53,6 +54,16 @@ def test_tables_that_cannot_be(config, told):
 def test_without_reverb_it_says_where_to_run():
     with pytest.raises(ImportError, match="RemoteReplay reaches it from any Python"):
         server.ReplayServer([server.TableDescription()])
+
+
+@needs_reverb
+def test_servers_that_have_stopped_leave_no_files_open():
+    """To find its socket, a server looks at all files of the process."""
+    counts = []
+    for _ in range(3):
+        server.ReplayServer([server.TableDescription(capacity=10)]).stop()
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[2] - counts[1] < 10
 
 
 @needs_reverb
