@@ -30,8 +30,8 @@ _LARGEST = 16_384  # elements of a leaf that is packed
 class OffPolicyLoop:
     """An off-policy agent in a Python loop over a host environment.
 
-    One iteration is `driver.run(num_steps=...)`, `next(dataset)`, `agent.train(...)`, and computes
-    exactly what these would: it only hands over fewer, larger pieces. The state travels as a few
+    One iteration is `driver.run(num_steps=...)` up to the steps that are due, `next(dataset)`,
+    `agent.train(...)`, and computes exactly what these would: it only hands over fewer, larger pieces. The state travels as a few
     vectors, and one call trains and chooses the next action.
 
     Args:

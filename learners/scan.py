@@ -85,8 +85,8 @@ class Scan(abc.ABC, Generic[State]):
 
         Returns:
           The state, and metrics `[num_reports]`, each over its part of the iterations: means of the
-          agent's metrics over its updates (0 if there was none), `updates` (their number), `steps`
-          (environment steps), and where episodes are played `episodes`
+          agent's metrics over its updates (0 if there was none), `steps` (environment steps), and
+          where episodes are played `episodes`
           (the number of those that ended) and `episode_return` (their mean return; NaN if none
           ended).
 
@@ -112,7 +112,7 @@ class Scan(abc.ABC, Generic[State]):
             steps, updates = state.num_steps, state.train.step
             state, total = jax.lax.fori_loop(0, length, add_up, (state, zeros))
             updates = state.train.step - updates
-            metrics = {"steps": state.num_steps - steps, "updates": updates}
+            metrics = {"steps": state.num_steps - steps}
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
                 metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]

@@ -73,8 +73,10 @@ class CompiledRunner:
         # Boundary rows are no steps, so that an iteration may make fewer than it has rows.
         while (left := goal - self._count()) > 0:
             iterations = math.ceil(left / most_steps(self._config))
+            before = int(self._state.train.step)
             self._state, metrics = self._run(self._state, iterations)
-            parts.append(progress_of(self._config, jax.device_get(metrics)))
+            updates = int(self._state.train.step) - before
+            parts.append(progress_of(self._config, jax.device_get(metrics), updates))
         return merge(parts)
 
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
@@ -129,13 +131,12 @@ def most_steps(config: Config) -> int:
     return max(config.steps_per_iteration, config.num_envs)
 
 
-def progress_of(config: Config, metrics: Mapping[str, Any]) -> Progress:
+def progress_of(config: Config, metrics: Mapping[str, Any], num_updates: int) -> Progress:
     """The progress that the metrics `[1]` of a loop's `run` tell of."""
     means = {name: float(value[0]) for name, value in metrics.items()}
     steps = means.pop("steps")
-    updates = round(means.pop("updates"))
     count = round(means.pop("episodes", 0))
     mean = means.pop("episode_return", math.nan)
     length = steps / count if count and config.whole_episodes else None
     episodes: list[Episodes] = [(mean, length, count)] if count else []
-    return Progress(updates, means if updates else {}, episodes)
+    return Progress(num_updates, means if num_updates else {}, episodes)

@@ -105,13 +105,15 @@ class VmappedRuns:
         while (pending := self._counts() < goals).any():
             least = int((goals - self._counts())[pending].min())
             iterations = math.ceil(least / most_steps(self._config))
+            before = np.asarray(self._state.train.step)
             self._state, metrics = self._run(
                 self._state, jnp.asarray(pending), jnp.int32(iterations)
             )
             metrics = jax.device_get(metrics)
+            updates = np.asarray(self._state.train.step) - before
             for index in np.flatnonzero(pending):
                 own = {name: value[index] for name, value in metrics.items()}
-                parts[index].append(progress_of(self._config, own))
+                parts[index].append(progress_of(self._config, own, int(updates[index])))
         seconds = time.perf_counter() - begin
         for member, count, made in zip(self.members, self._counts(), parts, strict=True):
             if active[member.index]:
