@@ -18,15 +18,17 @@ from .reductions import split_bootstrap
 class ReinforceAgent(OnPolicyAgent):
     """Raises the log-probability of actions by the return that followed them.
 
-    The loss of the policy and that of the values are those of `OnPolicyAgent`, summed over the steps
-    of an episode and averaged over episodes, with the return in place of the advantage. The entropy
-    is a mean over steps, so that a coefficient means the same as in other agents, in papers and in
-    TF-Agents, whose sums these are. Metrics are means over steps. If the network gives values (`networks.ActorValueNetwork`),
-    they are the baseline, are fitted to the returns, and stand for the rest of an episode at a time
-    limit or at the end of the rows. If it gives a distribution only (`networks.ActorNetwork`),
-    returns end with the episode, at a time limit too, and the rows of an episode that does not end
-    among the given rows are left out; so give enough rows for whole episodes. The arguments of
-    `OnPolicyAgent` come first.
+    The losses of the policy and of the values are those of `OnPolicyAgent`, with the return in
+    place of the advantage, summed over the steps of an episode and averaged over episodes, as
+    TF-Agents has them. The entropy bonus is no such sum but a mean over steps, so that a
+    coefficient means the same as in other agents, in papers and in TF-Agents. Metrics are means
+    over steps.
+
+    If the network gives values (`networks.ActorValueNetwork`), they are the baseline, are fitted to
+    the returns, and stand for the rest of an episode at a time limit or at the end of the rows. If
+    it gives a distribution only (`networks.ActorNetwork`), returns end with the episode, at a time
+    limit too, and the rows of an episode that does not end among the given rows are left out; so
+    give enough rows for whole episodes. The arguments of `OnPolicyAgent` come first.
 
     Args:
       normalize_returns: True to standardise the returns, less the baseline, over each batch.

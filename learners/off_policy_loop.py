@@ -31,8 +31,8 @@ class OffPolicyLoop:
     """An off-policy agent in a Python loop over a host environment.
 
     One iteration is `driver.run(num_steps=...)` up to the steps that are due, `next(dataset)`,
-    `agent.train(...)`, and computes exactly what these would: it only hands over fewer, larger pieces. The state travels as a few
-    vectors, and one call trains and chooses the next action.
+    `agent.train(...)`, and computes exactly what these would: it only hands over fewer, larger
+    pieces. The state travels as a few vectors, and one call trains and chooses the next action.
 
     Args:
       agent: Off-policy agent.

@@ -68,8 +68,8 @@ class Scan(abc.ABC, Generic[State]):
 
         Returns:
           The new state, and metrics, which are scalars: means of the agent's over the iteration's
-          updates, whatever they are if there was none; where episodes are played also `episodes`, the number of those that ended, and `episode_return`, the sum of their
-          returns.
+          updates, and any numbers where there was none; where episodes are played also `episodes`,
+          the number of those that ended, and `episode_return`, the sum of their returns.
         """
 
     def run(

@@ -26,7 +26,7 @@ class OffPolicyConfig(Config):
     num_steps: Count = 150_000
     learning_rate: Positive = 1e-3
     learning_rate_end: NotNegative | None = None  # reached linearly; None: constant
-    learning_rate_steps: Count | None = None  # falls from the warm-up until then; None: num_steps
+    learning_rate_steps: Count | None = None  # after the warm-up; None: from it to num_steps
     optimizer_eps: Positive = 1e-8
     max_grad_norm: Positive | None = None  # None: gradients are not clipped
     gamma: Fraction = 0.99
@@ -61,9 +61,18 @@ class OffPolicyConfig(Config):
 
     def learning_rate_schedule(self) -> Any:
         """The learning rate as an optax schedule of the update count; a number if constant."""
-        steps = self.num_steps if self.learning_rate_steps is None else self.learning_rate_steps
-        num_updates = self.updates(steps - self.warmup_steps)
-        return linear(self.learning_rate, self.learning_rate_end, num_updates)
+        steps = self.learning_rate_steps
+        if steps is None:
+            steps = self.num_steps - self.warmup_steps
+        return linear(self.learning_rate, self.learning_rate_end, self.updates(steps))
+
+    @property
+    def learns_until(self) -> int | None:
+        """The number of steps at which the learning rate has fallen to 0; None if it does not."""
+        steps = self.learning_rate_steps
+        if self.learning_rate_end != 0 or steps is None:
+            return super().learns_until
+        return self.warmup_steps + steps
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam, with the schedule of the learning rate."""

@@ -13,8 +13,8 @@ from ...metrics import EpisodeLog
 from ...replay.replay import ReplayBuffer
 from .protocol import Episodes, Progress
 
-
-_COUNTER = ("num_iterations", "steps_ahead")  # of a loop that learns from fresh rows, from replay
+# of a loop that learns from fresh rows, and of one that learns from replay
+_COUNTER = ("num_iterations", "steps_ahead")
 
 
 class LoopRunner:
