@@ -38,6 +38,7 @@ from .rainbow import rainbow
 from .recurrent_dqn import RecurrentDqnAgent
 from .reinforce import ReinforceAgent
 from .sac import SacAgent
+from .step_schedules import OfSteps, scale_by_steps
 from .targets import TargetUpdate, delayed, periodic, polyak
 from .td3 import DdpgAgent, Td3Agent
 from .value_based import ValueBasedAgent, ValueExample
@@ -55,6 +56,7 @@ __all__ = [
     "Examples",
     "ImpalaAgent",
     "LossInfo",
+    "OfSteps",
     "OffPolicyAgent",
     "OnPolicyAgent",
     "PpoAgent",
@@ -81,5 +83,6 @@ __all__ = [
     "reductions",
     "returns",
     "sample_and_log_prob",
+    "scale_by_steps",
     "weighted_mean",
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from .step_schedules import NUM_STEPS
 from .targets import TargetUpdate
 
+_SHARE = "share of the batch"  # beside the metrics of a part
 Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
 
 
@@ -44,13 +46,16 @@ class LossInfo(NamedTuple):
 
     Attributes:
       loss: Scalar.
-      metrics: Scalars by name.
+      metrics: Scalars by name: means over the steps of a batch, boundary rows left out.
       per_example: Arrays `[B]` by name; `"td_error"` sets priorities in replay.
+      share: Share of the batch that the metrics are over: the sum of weight x mask, divided by the
+        size of the batch. Parts of a batch are averaged in this proportion.
     """
 
     loss: Array
     metrics: dict[str, Array]
     per_example: dict[str, Array]
+    share: Array | float = 1.0
 
 
 class Shard(NamedTuple):
@@ -167,7 +172,9 @@ def init_state(
     )
 
 
-def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientTransformation:
+def by_role(
+    optimizer: Optimizer, params: Mapping[str, Tree]
+) -> optax.GradientTransformationExtraArgs:
     """Returns one optimizer for a dict of parameters by role.
 
     Each role is transformed on its own, so that clipping by the global norm is by a role's norm.
@@ -193,15 +200,20 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
             "name each role once"
         )
     if len(params) > 1:
-        return optax.multi_transform(dict(optimizer), {role: role for role in params})
+        roles = {role: role for role in params}
+        return optax.with_extra_args_support(optax.multi_transform(dict(optimizer), roles))
     # For one role the same without a mask, whose fewer leaves make each call cheaper.
-    ((role, only),) = optimizer.items()
+    ((role, given),) = optimizer.items()
+    only = optax.with_extra_args_support(given)
 
-    def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
-        updates, state = only.update(grads[role], state, None if params is None else params[role])
+    def update(
+        grads: Tree, state: Tree, params: Tree = None, **extra_args: Any
+    ) -> tuple[Tree, Tree]:
+        own = None if params is None else params[role]
+        updates, state = only.update(grads[role], state, own, **extra_args)
         return {role: updates}, state
 
-    return optax.GradientTransformation(lambda params: only.init(params[role]), update)
+    return optax.GradientTransformationExtraArgs(lambda params: only.init(params[role]), update)
 
 
 def apply_loss(
@@ -239,10 +251,17 @@ def apply_loss(
         mean = (
             shards.mean if isinstance(shards, Shard) else partial(jax.lax.pmean, axis_name=shards)
         )
-        grads, mean_loss, metrics = mean((grads, info.loss, info.metrics))
-        info = info._replace(loss=mean_loss, metrics=metrics)
+        metrics = info.metrics
+        if not isinstance(info.share, float):  # parts weigh as much as they hold
+            metrics = {name: metric * info.share for name, metric in metrics.items()}
+            metrics[_SHARE] = info.share
+        grads, mean_loss, metrics = mean((grads, info.loss, metrics))
+        metrics = dict(metrics)
+        share = metrics.pop(_SHARE, info.share)
+        info = info._replace(loss=mean_loss, metrics=over_share(metrics, share), share=share)
     transformation = by_role(optimizer, state.params)
-    updates, opt_state = transformation.update(grads, state.opt_state, state.params)
+    extra_args = {NUM_STEPS: state.extra[NUM_STEPS]} if NUM_STEPS in state.extra else {}
+    updates, opt_state = transformation.update(grads, state.opt_state, state.params, **extra_args)
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
     targets = state.target_params
@@ -287,6 +306,17 @@ def weighted_mean(values: Array, weights: Array | None = None, mask: Array | Non
     if mask is not None:
         values = jnp.where(mask > 0, values, 0.0)
     return jnp.mean(values if weights is None else values * weights)
+
+
+def over_share(means: Tree, share: Array | float) -> Tree:
+    """Returns means over the steps of a batch, of means over all of it where the rest counts as 0.
+
+    Args:
+      means: Scalars, as from `weighted_mean`.
+      share: The same mean of ones; where it is 0, so are the results.
+    """
+    share = jnp.where(jnp.asarray(share) > 0, share, 1.0)
+    return jax.tree.map(lambda mean: mean / share, means)
 
 
 def _norm(tree: Tree) -> Array:

@@ -101,8 +101,10 @@ class BehavioralCloningAgent(OffPolicyAgent):
         """
         policy = self.network.apply(params["actor"], experience.observation)
         nll = losses.policy_gradient(policy.log_prob(experience.action), 1.0)
-        nll = jnp.mean(jnp.where(learnable(experience) > 0, nll, 0.0), axis=1)
-        return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll})
+        mask = learnable(experience)
+        nll = jnp.mean(jnp.where(mask > 0, nll, 0.0), axis=1)
+        share = weighted_mean(jnp.mean(mask, axis=1), weights)
+        return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll}, share)
 
     def train(
         self,

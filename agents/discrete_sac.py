@@ -12,7 +12,7 @@ from ..envs.specs import EnvironmentSpecs, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from . import losses
 from .actor_critic import ActorCriticAgent
-from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
+from .agent import LossInfo, Optimizer, Shards, TrainState, over_share, weighted_mean
 from .checks import check_discrete, check_network, check_temperature, check_values_network
 from .reductions import to_transition
 from .sac import first_temperature
@@ -149,6 +149,10 @@ class DiscreteSacAgent(ActorCriticAgent):
             target = self.target_entropy_ratio * jnp.log(allowed)
             alpha_loss = mean(losses.sac_temperature(params["alpha"], -entropy, target))
             loss += alpha_loss
-            metrics |= {"alpha_loss": alpha_loss, "alpha": alpha}
+            metrics["alpha_loss"] = alpha_loss
+        share = weighted_mean(rows.mask, weights)
+        metrics = over_share(metrics, share)
+        if self.learn_temperature:
+            metrics["alpha"] = alpha
         priority = jnp.abs(td_error).mean(axis=0)
-        return LossInfo(loss, metrics, {"td_error": jnp.where(rows.mask > 0, priority, 0.0)})
+        return LossInfo(loss, metrics, {"td_error": jnp.where(rows.mask > 0, priority, 0.0)}, share)

@@ -22,6 +22,8 @@ class Examples(NamedTuple):
       weight: Weights; 0 for boundary rows.
       distribution: The policy's distributions before the updates, for agents that need them.
       memory: Inputs of a recurrent network other than observations; see `OnPolicyAgent.memory`.
+      episode_length: Mean number of steps of the batch's episodes `[N]`, where the weights make
+        sums over an episode; else ().
     """
 
     observation: Tree
@@ -33,6 +35,7 @@ class Examples(NamedTuple):
     weight: Array
     distribution: Any = ()
     memory: Tree = ()
+    episode_length: Any = ()
 
     def mean(self, x: Array, weights: Array | None = None) -> Array:
         """The mean over examples of weight x `x`, which has the shape of `weight`.

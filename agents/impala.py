@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Trajectory, Tree
-from ..policies.schedule import Schedule, value_at
+from ..policies.schedule import Schedule
 from . import losses, returns
 from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .on_policy import OnPolicyAgent
 from .reductions import split_bootstrap, trace_lambda
+from .step_schedules import OfSteps, scheduled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,14 +34,14 @@ class ImpalaAgent(OnPolicyAgent):
       lambda_: Decay of the trace; 1 is the paper's.
       clip_rho: The paper's rho-bar, for targets and for advantages.
       clip_c: The paper's c-bar.
-      clip_ratio: Greatest profitable change of the probability ratio; a float, or a schedule of the
-        update count; None for IMPALA.
+      clip_ratio: Greatest profitable change of the probability ratio; a float, a schedule of the
+        update count, or one of environment steps (`OfSteps`); None for IMPALA.
     """
 
     lambda_: float | Array = 1.0
     clip_rho: float = 1.0
     clip_c: float = 1.0
-    clip_ratio: float | Array | Schedule | None = None
+    clip_ratio: float | Array | Schedule | OfSteps | None = None
 
     prepared: ClassVar[type] = Trajectory
 
@@ -85,10 +86,11 @@ class ImpalaAgent(OnPolicyAgent):
         if self.clip_ratio is None:
             surrogate = losses.policy_gradient(log_prob, estimates.advantages)
         else:
-            epsilon = value_at(self.clip_ratio, state.step)
+            epsilon = scheduled(self.clip_ratio, state)
             advantage = estimates.q_estimate - held_values[:, :-1]
             surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
             metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
         value_loss = mean(losses.squared(values[:, :-1] - estimates.targets))
         entropy = mean(distribution.entropy())
-        return self.total_loss(state, mean(surrogate), value_loss, entropy, metrics)
+        share = mean(mask)
+        return self.total_loss(state, mean(surrogate), value_loss, entropy, metrics, share)

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from ..envs.specs import EnvironmentSpecs, trajectory_spec
 from ..envs.types import Array, Trajectory, Tree
@@ -14,14 +15,15 @@ from ..networks.normalizer import normalize_observation
 from ..policies.actor_policy import ActorPolicy, ReturnTrackingPolicy, drawn_actions
 from ..policies.greedy import GreedyPolicy
 from ..policies.policy import Policy
-from ..policies.schedule import Schedule, value_at
+from ..policies.schedule import Schedule
 from . import losses, returns
-from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state
+from .agent import LossInfo, Optimizer, Shards, TrainState, apply_loss, init_state, over_share
 from .checks import check_actor_value, check_experience, check_parts, check_weights
 from .describe import describe
-from .examples import Examples
+from .examples import Examples, total
 from .normalizing import OBSERVATIONS, first_statistics, normalize_rows
 from .reductions import resets, split_bootstrap, trace_lambda
+from .step_schedules import OfSteps, count_batch, first_counts, scheduled
 
 ROLE = "actor_value"
 
@@ -47,7 +49,8 @@ class OnPolicyAgent(abc.ABC):
       optimizer: An optax transformation.
       gamma: Discount factor per step; may be traced.
       value_coefficient: Weight of the values' squared error, which has no half.
-      entropy_coefficient: Weight of the entropy bonus; a float, or a schedule of the update count.
+      entropy_coefficient: Weight of the entropy bonus; a float, a schedule of the update count, or
+        one of environment steps (`OfSteps`).
       normalize_observations: True to normalise observations by their running mean and variance,
         and to clip them to +-10.
       normalize_rewards: True to divide rewards by the running standard deviation of their
@@ -64,7 +67,7 @@ class OnPolicyAgent(abc.ABC):
     _: dataclasses.KW_ONLY
     gamma: float | Array = 0.99
     value_coefficient: float | Array = 0.5
-    entropy_coefficient: float | Array | Schedule = 0.0
+    entropy_coefficient: float | Array | Schedule | OfSteps = 0.0
     normalize_observations: bool = False
     normalize_rewards: bool = False
 
@@ -119,7 +122,11 @@ class OnPolicyAgent(abc.ABC):
         value_loss = None
         if value is not None:
             value_loss = mean(losses.squared(value - experience.target))
-        return self.total_loss(state, policy_loss, value_loss, mean(distribution.entropy()), {})
+        entropy = mean(distribution.entropy())
+        share = mean(jnp.ones_like(log_prob))
+        length = experience.episode_length
+        scale = 1.0 if isinstance(length, tuple) else 1.0 / length.mean()
+        return self.total_loss(state, policy_loss, value_loss, entropy, {}, share, scale)
 
     def initial_extra(self) -> dict[str, Tree]:
         """Other entries of `state.extra` that the algorithm keeps; by default none."""
@@ -158,7 +165,8 @@ class OnPolicyAgent(abc.ABC):
         network_key, key = jax.random.split(key)
         params = {ROLE: recurrent.init(self.network, network_key, self.specs.observation)}
         extra = first_statistics(self.specs, self.normalize_observations, self.normalize_rewards)
-        return init_state(params, self.optimizer, key, extra=extra | self.initial_extra())
+        extra |= first_counts() | self.initial_extra()
+        return init_state(params, self.optimizer, key, extra=extra)
 
     def policy_params(self, state: TrainState) -> Tree:
         """The parameters that the policies need; see `policies.PolicyParams`."""
@@ -237,7 +245,7 @@ class OnPolicyAgent(abc.ABC):
     def normalized(
         self, state: TrainState, experience: Trajectory, shards: str | None = None
     ) -> tuple[TrainState, Trajectory]:
-        """Normalises rows `[B, T + 1, ...]` and updates the state's normalisers.
+        """Normalises rows `[B, T + 1, ...]`, and updates the state's normalisers and its count.
 
         Actions become those that were drawn. Observations and rewards are normalised, if the agent
         normalises them, by statistics that count these rows.
@@ -247,6 +255,8 @@ class OnPolicyAgent(abc.ABC):
         """
         check_experience(experience, self.collect_data_spec, None)
         rows = experience._replace(action=drawn_actions(experience))
+        num_steps = total((split_bootstrap(rows)[1] > 0).astype(jnp.int32), shards)
+        state = dataclasses.replace(state, extra=count_batch(state.extra, num_steps))
         return normalize_rows(state, rows, shards)
 
     def gae_examples(
@@ -291,23 +301,31 @@ class OnPolicyAgent(abc.ABC):
         value_loss: Array | None,
         entropy: Array,
         metrics: dict[str, Array],
+        share: Array | float = 1.0,
+        entropy_scale: Array | float = 1.0,
     ) -> LossInfo:
         """Returns policy_loss + value_coefficient x value_loss - entropy_coefficient x entropy.
 
+        The numbers are means over examples, where those of weight 0 count as 0. The metrics are
+        these, divided by the share of the others: means over steps.
+
         Args:
-          state: State of the agent; a schedule of the coefficient is evaluated at its `step`.
+          state: State of the agent, at which a schedule of the coefficient is evaluated.
           policy_loss: Loss of the policy, a scalar.
           value_loss: Loss of the values, a scalar, or None for a network without values.
           entropy: Mean entropy of the policy, a scalar.
           metrics: Further metrics by name.
+          share: The same mean of ones.
+          entropy_scale: Factor of the entropy in the loss, but not in the metrics.
         """
         metrics = metrics | {"policy_loss": policy_loss, "entropy": entropy}
         loss = policy_loss
         if value_loss is not None:
             metrics["value_loss"] = value_loss
             loss = loss + self.value_coefficient * value_loss
-        loss = loss - value_at(self.entropy_coefficient, state.step) * entropy
-        return LossInfo(loss, metrics, {})
+        coefficient = scheduled(self.entropy_coefficient, state)
+        loss = loss - coefficient * (entropy_scale * entropy)
+        return LossInfo(loss, over_share(metrics, share), {}, share)
 
     def _actor(self, info: bool) -> ActorPolicy:
         return ActorPolicy(self.network, self.specs.action, ROLE, info)

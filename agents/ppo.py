@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array, Trajectory, Tree
-from ..policies.schedule import Schedule, value_at
+from ..policies.schedule import Schedule
 from . import losses
 from .agent import LossInfo, Shards, TrainState
 from .examples import Examples, standardize, total
 from .on_policy import OnPolicyAgent
 from .reductions import split_bootstrap
+from .step_schedules import OfSteps, scheduled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +30,8 @@ class PpoAgent(OnPolicyAgent):
 
     Args:
       lambda_: Decay of the trace of the advantage estimates.
-      clip_ratio: Greatest profitable change of the probability ratio; a float, or a schedule of the
-        update count; None for no clipping.
+      clip_ratio: Greatest profitable change of the probability ratio; a float, a schedule of the
+        update count, or one of environment steps (`OfSteps`); None for no clipping.
       kl_target: KL divergence in nats that beta steers a batch's updates to; None for no penalty.
         The divergence is KL(policy before them || policy after them), measured when the next batch
         comes, over its steps.
@@ -42,7 +43,7 @@ class PpoAgent(OnPolicyAgent):
     """
 
     lambda_: float | Array = 0.95
-    clip_ratio: float | Array | Schedule | None = 0.2
+    clip_ratio: float | Array | Schedule | OfSteps | None = 0.2
     kl_target: float | None = None
     initial_kl_beta: float = 1.0
     value_clip: float | Array | None = None
@@ -107,7 +108,7 @@ class PpoAgent(OnPolicyAgent):
         if self.clip_ratio is None:
             surrogate = -ratio * advantage
         else:
-            epsilon = value_at(self.clip_ratio, state.step)
+            epsilon = scheduled(self.clip_ratio, state)
             surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
             metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
         if self.value_clip is None:
@@ -116,15 +117,18 @@ class PpoAgent(OnPolicyAgent):
             value_error = losses.clipped_value(
                 value, experience.value, experience.target, self.value_clip
             )
-        entropy = mean(distribution.entropy())
-        info = self.total_loss(state, mean(surrogate), mean(value_error), entropy, metrics)
         if self.kl_target is None:
             kl = mean(ratio - 1 - log_ratio)  # an estimate that is never negative (Schulman 2020)
-            return info._replace(metrics=info.metrics | {"kl": kl})
-        kl = mean(experience.distribution.kl_divergence(distribution))
+        else:
+            kl = mean(experience.distribution.kl_divergence(distribution))
+        metrics["kl"] = kl
+        entropy = mean(distribution.entropy())
+        share = mean(jnp.ones_like(ratio))
+        info = self.total_loss(state, mean(surrogate), mean(value_error), entropy, metrics, share)
+        if self.kl_target is None:
+            return info
         beta = state.extra["kl_beta"]
-        metrics = info.metrics | {"kl": kl, "kl_beta": beta}
-        return info._replace(loss=info.loss + beta * kl, metrics=metrics)
+        return info._replace(loss=info.loss + beta * kl, metrics=info.metrics | {"kl_beta": beta})
 
     def _adapt_beta(self, state: TrainState, rows: Trajectory, shards: str | None) -> TrainState:
         """Adapts beta to the KL divergence that the last updates made on normalised rows."""

@@ -12,7 +12,7 @@ from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
 from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
-from .agent import LossInfo, Shards, TrainState, weighted_mean
+from .agent import LossInfo, Shards, TrainState, over_share, weighted_mean
 from .dqn import DqnAgent
 from .reductions import resets, to_transition
 from .value_based import ValueExample
@@ -133,8 +133,10 @@ class RecurrentDqnAgent(DqnAgent):
         loss, td_error, q = (by_sequence(x) for x in self.example_losses(example))
         td_error = jnp.abs(td_error)
         priority = 0.9 * td_error.max(axis=1) + 0.1 * td_error.mean(axis=1)
-        metrics = {"q": weighted_mean(q.mean(axis=1), weights)}
-        return LossInfo(weighted_mean(loss.mean(axis=1), weights), metrics, {"td_error": priority})
+        share = weighted_mean(by_sequence(steps.mask).mean(axis=1), weights)
+        metrics = over_share({"q": weighted_mean(q.mean(axis=1), weights)}, share)
+        loss = weighted_mean(loss.mean(axis=1), weights)
+        return LossInfo(loss, metrics, {"td_error": priority}, share)
 
     def _unroll(self, variables: Tree, rows: Trajectory) -> Array:
         """The outputs `[B, T - burn_in, A]` at the rows after the burn-in."""

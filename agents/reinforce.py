@@ -18,13 +18,17 @@ from .reductions import split_bootstrap
 class ReinforceAgent(OnPolicyAgent):
     """Raises the log-probability of actions by the return that followed them.
 
-    The loss is the one of `OnPolicyAgent`, summed over steps and averaged over episodes, with the
-    return in place of the advantage. If the network gives values (`networks.ActorValueNetwork`),
-    they are the baseline, are fitted to the returns, and stand for the rest of an episode at a time
-    limit or at the end of the rows. If it gives a distribution only (`networks.ActorNetwork`),
-    returns end with the episode, at a time limit too, and the rows of an episode that does not end
-    among the given rows are left out; so give enough rows for whole episodes. The arguments of
-    `OnPolicyAgent` come first.
+    The losses of the policy and of the values are those of `OnPolicyAgent`, with the return in
+    place of the advantage, summed over the steps of an episode and averaged over episodes, as
+    TF-Agents has them. The entropy bonus is no such sum but a mean over steps, so that a
+    coefficient means the same as in other agents, in papers and in TF-Agents. Metrics are means
+    over steps.
+
+    If the network gives values (`networks.ActorValueNetwork`), they are the baseline, are fitted to
+    the returns, and stand for the rest of an episode at a time limit or at the end of the rows. If
+    it gives a distribution only (`networks.ActorNetwork`), returns end with the episode, at a time
+    limit too, and the rows of an episode that does not end among the given rows are left out; so
+    give enough rows for whole episodes. The arguments of `OnPolicyAgent` come first.
 
     Args:
       normalize_returns: True to standardise the returns, less the baseline, over each batch.
@@ -69,4 +73,6 @@ class ReinforceAgent(OnPolicyAgent):
         # The loss divides by the number of examples; the weights make it a mean over episodes.
         num_episodes = jnp.maximum(total(episodes.astype(jnp.float32), shards), 1.0)
         scale = total(jnp.ones_like(mask), shards) / num_episodes
-        return state, batch._replace(weight=batch.weight * scale)
+        num_steps = total(jnp.where(batch.weight > 0, 1.0, 0.0), shards)
+        length = jnp.full(batch.weight.shape[0], jnp.maximum(num_steps / num_episodes, 1.0))
+        return state, batch._replace(weight=batch.weight * scale, episode_length=length)

@@ -14,7 +14,7 @@ from ..envs.types import Array, Trajectory, Tree
 from ..networks.continuous import half_range
 from . import losses
 from .actor_critic import ActorCriticAgent, sample_and_log_prob
-from .agent import LossInfo, Optimizer, Shards, TrainState, example_keys, weighted_mean
+from .agent import LossInfo, Optimizer, Shards, TrainState, example_keys, over_share, weighted_mean
 from .checks import check_temperature
 from .reductions import to_transition
 from .targets import TargetUpdate, polyak
@@ -125,9 +125,13 @@ class SacAgent(ActorCriticAgent):
             target = self._target_entropy
             alpha_loss = mean(losses.sac_temperature(params["alpha"], log_prob_tm1, target))
             loss += alpha_loss
-            metrics |= {"alpha_loss": alpha_loss, "alpha": alpha}
+            metrics["alpha_loss"] = alpha_loss
+        share = weighted_mean(rows.mask, weights)
+        metrics = over_share(metrics, share)
+        if self.learn_temperature:
+            metrics["alpha"] = alpha
         priority = jnp.abs(td_error).mean(axis=0)
-        return LossInfo(loss, metrics, {"td_error": jnp.where(rows.mask > 0, priority, 0.0)})
+        return LossInfo(loss, metrics, {"td_error": jnp.where(rows.mask > 0, priority, 0.0)}, share)
 
     @property
     def _target_entropy(self) -> Array | float:

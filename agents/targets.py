@@ -1,5 +1,6 @@
 """Functions that move the parameters of target networks after those that are trained."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -38,11 +39,24 @@ def periodic(period: int) -> TargetUpdate:
     """
     if isinstance(period, int | float) and period < 1:
         raise ValueError(f"periodic: expected a period of at least 1 update, got {period}")
-    return lambda params, targets, step: optax.periodic_update(params, targets, step, period)
+    return _Periodic(period)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Periodic:
+    """The result of `periodic`, which `delayed` can tell from other functions."""
+
+    period: int
+
+    def __call__(self, params: Tree, targets: Tree, step: Array) -> Tree:
+        return optax.periodic_update(params, targets, step, self.period)
 
 
 def delayed(target_update: TargetUpdate, period: int) -> TargetUpdate:
     """Returns a target update that takes effect after every `period` updates, not after others.
+
+    What `periodic` returns says itself after which updates it copies, and stays as it is: of two
+    periods only their common multiples would be left.
 
     Args:
       target_update: Target update to delay.
@@ -54,4 +68,5 @@ def delayed(target_update: TargetUpdate, period: int) -> TargetUpdate:
         due = step % period == 0
         return jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, targets)
 
-    return target_update if period == 1 else update
+    as_it_is = period == 1 or isinstance(target_update, _Periodic)
+    return target_update if as_it_is else update

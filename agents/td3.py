@@ -19,7 +19,7 @@ from ..policies.policy import Policy
 from ..policies.schedule import Schedule
 from . import losses
 from .actor_critic import ActorCriticAgent, unit_noise
-from .agent import LossInfo, Optimizer, Shards, TrainState, example_keys, weighted_mean
+from .agent import LossInfo, Optimizer, Shards, TrainState, example_keys, over_share, weighted_mean
 from .reductions import to_transition
 from .targets import TargetUpdate, delayed, polyak
 
@@ -29,9 +29,10 @@ class Td3Agent(ActorCriticAgent):
     """Learns a deterministic policy by the gradient of a learned critic, from replayed windows.
 
     The critics learn R + discount x min_i Q_target_i(o', a'), where a' is the target actor's action
-    plus clipped noise, within the bounds. The actor climbs the first critic. It, and all target
-    networks, move after every `actor_delay` updates only. Noise is in units of half the range of
-    each action, so its scale means the same whatever the bounds.
+    plus clipped noise, within the bounds. The actor climbs the first critic. It moves after every
+    `actor_delay` updates only, and so do all target networks, unless they are copied by
+    `periodic(n)`, which is after every n updates of the critics. Noise is in units of half the
+    range of each action, so its scale means the same whatever the bounds.
 
     Args:
       specs: Specs of the environment; the action must be one `BoundedSpec` with finite bounds.
@@ -52,7 +53,8 @@ class Td3Agent(ActorCriticAgent):
         independent noise.
       td_loss: Function from TD errors to losses, elementwise: `losses.squared` or `losses.huber`;
         the losses are summed over critics.
-      target_update: Function that moves the targets: `polyak(tau)` or `periodic(n)`.
+      target_update: Function that moves the targets: `polyak(tau)`, after every `actor_delay`
+        updates, as another function of your own; or `periodic(n)`, after every n updates.
 
     Raises:
       TypeError: if `specs`, the optimizer or a function is of another kind.
@@ -106,7 +108,7 @@ class Td3Agent(ActorCriticAgent):
 
     @cached_property
     def follow_targets(self) -> TargetUpdate:
-        """The target update, which acts after every `actor_delay` updates only."""
+        """The target update, with the delay; see `targets.delayed`."""
         return delayed(self.target_update, self.actor_delay)
 
     def loss(
@@ -152,9 +154,10 @@ class Td3Agent(ActorCriticAgent):
             "actor_loss": actor_loss,
             "q": mean(q_tm1.mean(axis=0)),
         }
+        share = weighted_mean(rows.mask, weights)
         priority = jnp.abs(td_error).mean(axis=0)
         per_example = {"td_error": jnp.where(rows.mask > 0, priority, 0.0)}
-        return LossInfo(critic_loss + actor_loss, metrics, per_example)
+        return LossInfo(critic_loss + actor_loss, over_share(metrics, share), per_example, share)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

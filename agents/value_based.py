@@ -19,7 +19,7 @@ from ..policies.policy import Policy
 from ..policies.q_policy import QPolicy
 from ..policies.schedule import Schedule
 from . import losses
-from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
+from .agent import LossInfo, Optimizer, Shards, TrainState, over_share, weighted_mean
 from .checks import check_discrete, check_values_network
 from .off_policy import OffPolicyAgent
 from .reductions import to_transition
@@ -186,10 +186,12 @@ class ValueBasedAgent(OffPolicyAgent):
             mask_tm1=mask,
         )
         loss, td_error, q = self.example_losses(example)
+        share = weighted_mean(rows.mask, weights)
         return LossInfo(
             weighted_mean(loss, weights, rows.mask),
-            {"q": weighted_mean(q, weights, rows.mask)},
+            over_share({"q": weighted_mean(q, weights, rows.mask)}, share),
             {"td_error": jnp.where(rows.mask > 0, td_error, 0.0)},
+            share,
         )
 
     def example_losses(self, example: ValueExample) -> tuple[Array, Array, Array]:

@@ -1,6 +1,7 @@
 """A run that the command line describes, and its form in `params.json`."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,17 @@ class Job:
         names = {field.name for field in dataclasses.fields(cls)} - {"config"}
         given = {name: params[name] for name in names if params.get(name) is not None}
         return cls(config, **({"stop": {STEPS: config.num_steps}} | given))
+
+    def planned(self) -> "Job":
+        """Returns the job with a configuration for at least the steps of its stop.
+
+        Schedules follow `num_steps`; where `learning_rate_steps` is given, it stays.
+        """
+        steps = self.stop.get(STEPS, 0)
+        if not self.config.num_steps < steps < float("inf"):
+            return self
+        config = dataclasses.replace(self.config, num_steps=math.ceil(steps))
+        return dataclasses.replace(self, config=config)
 
     def params(self) -> dict[str, Any]:
         """Returns the contents of `params.json`, from which `from_params` makes the job again."""

@@ -289,7 +289,7 @@ def _new_job(
     num_workers = experiment.num_workers if arguments.num_workers is None else arguments.num_workers
     if runner == "vector":
         config = config.vectorized()
-    return Job(
+    job = Job(
         config,
         experiment.env,
         seed,
@@ -300,6 +300,7 @@ def _new_job(
         bool(arguments.monitor or experiment.monitor),
         (2 if num_workers is None else num_workers) if runner == "ray" else None,
     )
+    return job.planned()
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Job, Path, int | None]:
@@ -318,7 +319,13 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Job, Path, int | None]:
         changes["stop"] = checked(reports.check_stop, read_json(arguments.stop, "--stop"))
     if arguments.checkpoint_freq is not None:
         changes["checkpoint_freq"] = arguments.checkpoint_freq
-    return dataclasses.replace(job, **changes), folder, step
+    longer = dataclasses.replace(job, **changes).planned()
+    if longer.config.num_steps != job.config.num_steps:
+        print(
+            f"its schedules end at {longer.config.num_steps:,} steps from now on, no longer at "
+            f"{job.config.num_steps:,}"
+        )
+    return longer, folder, step
 
 
 def _refuse(arguments: argparse.Namespace, names: Sequence[str], holds: Path) -> None:

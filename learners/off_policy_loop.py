@@ -31,9 +31,9 @@ _LARGEST = 16_384  # elements of a leaf that is packed
 class OffPolicyLoop:
     """An off-policy agent in a Python loop over a host environment.
 
-    One iteration is `driver.run(num_steps=...)`, `next(dataset)`, `agent.train(...)`, and computes
-    exactly what these would: it only hands over fewer, larger pieces. The state travels as a few
-    vectors, and one call trains and chooses the next action.
+    One iteration is `driver.run(num_steps=...)` up to the steps that are due, `next(dataset)`,
+    `agent.train(...)`, and computes exactly what these would: it only hands over fewer, larger
+    pieces. The state travels as a few vectors, and one call trains and chooses the next action.
 
     Args:
       agent: Off-policy agent.
@@ -41,7 +41,8 @@ class OffPolicyLoop:
       buffer: Replay of `agent.train_sequence_length` rows, which gets the driver's rows.
       batch_size: Number of windows in a batch.
       steps_per_iteration: Number of environment steps, summed over environments, before the updates
-        of an iteration.
+        of an iteration. What several environments make beyond it counts for the next iteration,
+        which may need no row then.
       updates_per_iteration: Number of updates of an iteration, each on a batch of its own; all are
         drawn before the first.
       importance_exponent: Exponent beta of the importance weights where the buffer is prioritised;
@@ -58,6 +59,8 @@ class OffPolicyLoop:
       agent: The agent.
       buffer: The replay buffer.
       driver: The driver, which steps the environment and counts.
+      steps_ahead: Number of steps that were made beyond those of the iterations, and of the
+        warm-up.
 
     Raises:
       TypeError: if another loop is for this agent or environment.
@@ -92,6 +95,7 @@ class OffPolicyLoop:
         self.buffer = buffer
         observers = (buffer.add, *observers)
         self.driver = Driver(env, agent.collect_policy, observers, key=self._act_key, seed=seed)
+        self.steps_ahead = 0
         self._batch_size = batch_size
         self._steps = steps_per_iteration
         self._updates = updates_per_iteration
@@ -123,7 +127,9 @@ class OffPolicyLoop:
           num_steps: Number of environment steps, summed over environments.
         """
         self.driver.set_policy(self._random_policy, self._warm_up_key)
+        stop = self.driver.num_steps + num_steps
         self.driver.run(num_steps=num_steps)
+        self.steps_ahead = self.driver.num_steps - stop
 
     def run(self, num_iterations: int) -> dict[str, float]:
         """Runs iterations, and returns the means of the agent's metrics over them.
@@ -146,10 +152,12 @@ class OffPolicyLoop:
         policy_step = self._act(self._packed[0], *self._place())
         self._compiling.join()
         for _ in range(num_iterations):
-            stop = driver.num_steps + self._steps
-            driver.take(policy_step)
+            stop = driver.num_steps + self._steps - self.steps_ahead
+            if driver.num_steps < stop:
+                driver.take(policy_step)
             while driver.num_steps < stop:
                 driver.take(self._act(self._packed[0], *self._place()))
+            self.steps_ahead = driver.num_steps - stop
             experience, info = next(self._dataset)
             draws = (info.probability, info.table_size) if self._prioritised is not None else None
             self._packed, policy_step, priorities = self._train_and_act(

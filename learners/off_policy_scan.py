@@ -1,6 +1,7 @@
 """The loop of an off-policy agent on device."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 
 import jax
@@ -31,11 +32,15 @@ class OffPolicyState(ScanState):
       rollout: Where the environments stand.
       replay: State of the replay buffer.
       episode_return: Returns so far of the unfinished episodes, float32 `[num_envs]`.
+      credit: Number of environment steps that no update was made for, times
+        `updates_per_iteration`, int32; negative while the warm-up lasts. It stays 0 where
+        `steps_per_iteration` is None.
     """
 
     rollout: RolloutState
     replay: Tree
     episode_return: Array
+    credit: Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +48,8 @@ class OffPolicyScan(Scan[OffPolicyState]):
     """An off-policy agent, a JAX environment and a replay buffer in one scan.
 
     One iteration makes `rows_per_iteration` rows in each environment, then draws
-    `updates_per_iteration` batches and trains on each.
+    `updates_per_iteration` batches and trains on each. With `steps_per_iteration` the number of
+    updates follows the number of rows that are steps, as in `OffPolicyLoop`.
 
     Args:
       agent: Off-policy agent; its collect policy acts.
@@ -51,7 +57,11 @@ class OffPolicyScan(Scan[OffPolicyState]):
       num_envs: Number of copies of the environment.
       rows_per_iteration: Number of rows that an iteration makes in each environment before its
         updates.
-      updates_per_iteration: Number of updates of an iteration.
+      updates_per_iteration: Number of updates of an iteration, or of `steps_per_iteration` steps.
+      steps_per_iteration: Number of environment steps, summed over environments, that bring
+        `updates_per_iteration` updates; what is left over counts for the next iteration. The first
+        come when there were `warmup_rows` x `num_envs` steps. None for the updates after every
+        iteration, however many of its rows are boundary rows.
       batch_size: Number of windows in a batch.
       capacity: Number of rows that the replay buffer holds, of all environments together.
       warmup_rows: Number of rows that are made in each environment before the first iteration.
@@ -72,6 +82,7 @@ class OffPolicyScan(Scan[OffPolicyState]):
     num_envs: int = 1
     rows_per_iteration: int = 1
     updates_per_iteration: int = 1
+    steps_per_iteration: int | None = None
     batch_size: int = 64
     capacity: int = 100_000
     warmup_rows: int = 1_000
@@ -84,6 +95,8 @@ class OffPolicyScan(Scan[OffPolicyState]):
         self._check_at_least(
             1, "num_envs", "rows_per_iteration", "updates_per_iteration", "batch_size"
         )
+        if self.steps_per_iteration is not None:
+            self._check_at_least(1, "steps_per_iteration")
         if self.warmup_rows < self.buffer.sequence_length:
             raise ValueError(
                 f"OffPolicyScan: warmup_rows={self.warmup_rows} hold no window of "
@@ -118,6 +131,7 @@ class OffPolicyScan(Scan[OffPolicyState]):
             rollout=start,
             replay=self.buffer.init(),
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
+            credit=zero,
         )
         block = min(self.warmup_rows, self.capacity // self.num_envs, _WARMUP_BLOCK)
         state, _ = jax.lax.scan(
@@ -129,12 +143,17 @@ class OffPolicyScan(Scan[OffPolicyState]):
             state, _ = self._act(state, policy, params, self.warmup_rows % block)
         policy_state = self.agent.collect_policy.initial_state((self.num_envs,))
         acting = dataclasses.replace(state.rollout, policy_state=policy_state, key=act_key)
-        return dataclasses.replace(state, rollout=acting)
+        credit = zero
+        if self.steps_per_iteration is not None:
+            ahead = state.num_steps - self.warmup_rows * self.num_envs
+            credit = ahead * self.updates_per_iteration
+        return dataclasses.replace(state, rollout=acting, credit=credit)
 
     def iteration(self, state: OffPolicyState) -> tuple[OffPolicyState, dict[str, Array]]:
         """Makes rows with the collect policy, then trains on batches from replay."""
         params = self.agent.policy_params(state.train)
         policy = self.agent.collect_policy
+        steps_before = state.num_steps
         state, counts = self._act(state, policy, params, self.rows_per_iteration)
         key = jax.random.fold_in(state.key, state.iteration)
 
@@ -143,15 +162,22 @@ class OffPolicyScan(Scan[OffPolicyState]):
             return self._update(train, replay, jax.random.fold_in(key, index))
 
         carry = (state.train, state.replay)
-        if self.updates_per_iteration == 1:
+        credit = state.credit
+        if self.steps_per_iteration is not None:
+            credit += (state.num_steps - steps_before) * self.updates_per_iteration
+            due = jnp.maximum(credit // self.steps_per_iteration, 0)
+            credit -= due * self.steps_per_iteration
+            (train, replay), metrics = _repeat(update, carry, due)
+        elif self.updates_per_iteration == 1:
             (train, replay), metrics = update(carry, jnp.zeros((), jnp.int32))
         else:
             (train, replay), metrics = jax.lax.scan(
                 update, carry, jnp.arange(self.updates_per_iteration)
             )
             metrics = jax.tree.map(lambda x: x.mean(axis=0), metrics)
+        iteration = state.iteration + 1
         state = dataclasses.replace(
-            state, train=train, replay=replay, iteration=state.iteration + 1
+            state, train=train, replay=replay, iteration=iteration, credit=credit
         )
         return state, metrics | counts
 
@@ -184,3 +210,20 @@ class OffPolicyScan(Scan[OffPolicyState]):
         if priorities is not None:
             replay = self.buffer.update_priorities(replay, info.key, priorities)
         return (train, replay), loss.metrics
+
+
+def _repeat(
+    update: Callable[[tuple, Array], tuple[tuple, dict[str, Array]]], carry: tuple, count: Array
+) -> tuple[tuple, dict[str, Array]]:
+    """Makes a number of updates that is known only when they are due; also returns mean metrics."""
+    update = jax.jit(update, inline=True)  # what is traced here is not traced again
+    shapes = jax.eval_shape(update, carry, count)[1]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def add_up(index: Array, sums: tuple) -> tuple:
+        carry, total = sums
+        carry, metrics = update(carry, index)
+        return carry, jax.tree.map(jnp.add, total, metrics)
+
+    carry, total = jax.lax.fori_loop(0, count, add_up, (carry, zeros))
+    return carry, jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)

@@ -34,6 +34,7 @@ class ScanState:
 
 
 State = TypeVar("State", bound=ScanState)
+_COUNTS = {"episodes", "episode_return"}  # what an iteration adds up; its other metrics are means
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,9 +67,9 @@ class Scan(abc.ABC, Generic[State]):
         """Runs one iteration.
 
         Returns:
-          The new state, and metrics, which are scalars: the agent's; where episodes are played
-          also `episodes`, the number of those that ended, and `episode_return`, the sum of their
-          returns.
+          The new state, and metrics, which are scalars: means of the agent's over the iteration's
+          updates, and any numbers where there was none; where episodes are played also `episodes`,
+          the number of those that ended, and `episode_return`, the sum of their returns.
         """
 
     def run(
@@ -84,7 +85,8 @@ class Scan(abc.ABC, Generic[State]):
 
         Returns:
           The state, and metrics `[num_reports]`, each over its part of the iterations: means of the
-          agent's metrics, `steps` (environment steps), and where episodes are played `episodes`
+          agent's metrics over its updates (0 if there was none), `steps` (environment steps), and
+          where episodes are played `episodes`
           (the number of those that ended) and `episode_return` (their mean return; NaN if none
           ended).
 
@@ -99,17 +101,23 @@ class Scan(abc.ABC, Generic[State]):
 
         def add_up(_: Array, carry: tuple) -> tuple:
             state, total = carry
+            before = state.train.step
             state, metrics = iteration(state)
+            updates = state.train.step - before
+            for name in metrics.keys() - _COUNTS:
+                metrics[name] = jnp.where(updates > 0, metrics[name] * updates, 0)
             return state, jax.tree.map(jnp.add, total, metrics)
 
         def report(state: State, _: None) -> tuple[State, dict[str, Array]]:
-            before = state.num_steps
+            steps, updates = state.num_steps, state.train.step
             state, total = jax.lax.fori_loop(0, length, add_up, (state, zeros))
-            metrics = {"steps": state.num_steps - before}
+            updates = state.train.step - updates
+            metrics = {"steps": state.num_steps - steps}
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
                 metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]
-            return state, {name: value / length for name, value in total.items()} | metrics
+            means = {name: value / jnp.maximum(updates, 1) for name, value in total.items()}
+            return state, means | metrics
 
         return jax.lax.scan(report, state, length=num_reports)
 

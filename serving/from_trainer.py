@@ -10,6 +10,7 @@ from ..experiments.configs.off_policy import OffPolicyConfig
 from ..experiments.configs.on_policy import OnPolicyConfig
 from ..experiments.runners import make_replay
 from ..experiments.trained.agent import TrainedAgent
+from ..experiments.training.reports import warn_of_end
 from ..experiments.training.trainer import Trainer
 from .finite import all_finite
 from .learner_thread import SAVE_SECONDS
@@ -95,6 +96,7 @@ def make_learning(trainer: Trainer) -> Learning:
     """
     config = trainer.config
     agent = trainer.agent
+    warn_of_end(config, trainer.num_steps + 1)
     if isinstance(agent, OnPolicyAgent) and isinstance(config, OnPolicyConfig):
         return OnPolicyLearning(
             agent,
@@ -111,14 +113,14 @@ def make_learning(trainer: Trainer) -> Learning:
             "--train"
         )
     buffer = trainer.runner.replay
-    num_rows = 0 if buffer is None else len(buffer)
+    num_steps = 0 if buffer is None else min(trainer.num_steps, len(buffer))
     return ReplayLearning(
         agent,
         trainer.train_state,
         make_replay("host", config, agent, trainer.seed) if buffer is None else buffer,
         batch_size=config.batch_size,
         updates_per_step=config.updates_per_iteration / config.steps_per_iteration,
-        warmup_steps=max(1, config.warmup_steps - num_rows),
+        warmup_steps=max(1, config.warmup_steps - num_steps),
         importance_exponent=config.importance_exponent,
         max_backlog=max(16, config.updates_per_iteration),
     )

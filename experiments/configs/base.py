@@ -15,6 +15,7 @@ from .checking import Count, Limit, check_values
 
 Activation = Literal["relu", "tanh", "swish"]
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": nn.relu, "tanh": nn.tanh, "swish": nn.swish}
+_RATE_ENDS = ("learning_rate_end", "clip_ratio_end")
 Observers = Sequence[Callable[[Trajectory], Any]]
 
 
@@ -67,6 +68,16 @@ class Config(abc.ABC):
     @abc.abstractmethod
     def num_iterations(self) -> int:
         """The number of iterations of the loop in a run of `num_steps`."""
+
+    @property
+    def learns_until(self) -> int | None:
+        """The number of steps at which a rate has fallen to 0; None if none does.
+
+        A learning rate of 0 learns nothing, and a clip ratio of 0 leaves the policy as it is.
+        """
+        if 0.0 not in (getattr(self, name, None) for name in _RATE_ENDS):
+            return None
+        return getattr(self, "learning_rate_steps", None) or self.num_steps
 
     @property
     def learns_from(self) -> str | None:

@@ -19,14 +19,14 @@ from .checking import Count, Fraction, NotNegative, Positive
 class OffPolicyConfig(Config):
     """The settings that agents share which learn from replay.
 
-    Steps are environment steps, of all environments together. Updates happen
-    `updates_per_iteration` at a time, every `steps_per_iteration` steps.
+    Steps are environment steps, of all environments together. Every `steps_per_iteration` steps
+    after the warm-up bring `updates_per_iteration` updates, with every runner.
     """
 
     num_steps: Count = 150_000
     learning_rate: Positive = 1e-3
     learning_rate_end: NotNegative | None = None  # reached linearly; None: constant
-    learning_rate_steps: Count | None = None  # until then; None: from the warm-up to num_steps
+    learning_rate_steps: Count | None = None  # after the warm-up; None: from it to num_steps
     optimizer_eps: Positive = 1e-8
     max_grad_norm: Positive | None = None  # None: gradients are not clipped
     gamma: Fraction = 0.99
@@ -43,8 +43,17 @@ class OffPolicyConfig(Config):
 
     @property
     def num_iterations(self) -> int:
-        """The number of iterations of the loop after the warm-up, in a run of `num_steps`."""
-        return max(1, (self.num_steps - self.warmup_steps) // self.steps_per_iteration)
+        """The number of iterations of the loop on device after the warm-up, if all rows are steps.
+
+        It is for a run of `num_steps`.
+        """
+        rows = self.num_envs * self._rows_per_iteration
+        return max(1, (self.num_steps - self.warmup_steps) // rows)
+
+    @property
+    def _rows_per_iteration(self) -> int:
+        """The number of rows of an iteration on device, in each environment."""
+        return max(1, self.steps_per_iteration // self.num_envs)
 
     def updates(self, num_steps: int) -> int:
         """The number of updates in this many environment steps, at least 1."""
@@ -56,6 +65,14 @@ class OffPolicyConfig(Config):
         if steps is None:
             steps = self.num_steps - self.warmup_steps
         return linear(self.learning_rate, self.learning_rate_end, self.updates(steps))
+
+    @property
+    def learns_until(self) -> int | None:
+        """The number of steps at which the learning rate has fallen to 0; None if it does not."""
+        steps = self.learning_rate_steps
+        if self.learning_rate_end != 0 or steps is None:
+            return super().learns_until
+        return self.warmup_steps + steps
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam, with the schedule of the learning rate."""
@@ -81,21 +98,17 @@ class OffPolicyConfig(Config):
         """The loop on device, with its replay buffer.
 
         Raises:
-          ValueError: if steps do not divide among environments, or the warm-up holds no window.
+          ValueError: if the warm-up holds no window.
         """
-        if self.steps_per_iteration % self.num_envs:
-            raise ValueError(
-                "config steps_per_iteration: on device, expected a multiple of "
-                f"num_envs={self.num_envs}, got {self.steps_per_iteration}"
-            )
         # A random policy would not give the info that some agents store.
         warmup_policy = agent.collect_policy if agent.collect_data_spec.policy_info else None
         return OffPolicyScan(
             agent,
             env,
             num_envs=self.num_envs,
-            rows_per_iteration=self.steps_per_iteration // self.num_envs,
+            rows_per_iteration=self._rows_per_iteration,
             updates_per_iteration=self.updates_per_iteration,
+            steps_per_iteration=self.steps_per_iteration,
             batch_size=self.batch_size,
             capacity=self.replay_capacity,
             warmup_rows=math.ceil(self.warmup_steps / self.num_envs),

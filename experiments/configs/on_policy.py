@@ -1,11 +1,14 @@
 """The base of the configurations of agents that learn from their own recent rows."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import jax
 import optax
 
+from ...agents import OfSteps, scale_by_steps
 from ...agents.on_policy import OnPolicyAgent
 from ...envs.environment import Environment, JaxEnvironment
 from ...learners import OnPolicyLoop, OnPolicyScan
@@ -75,18 +78,30 @@ class OnPolicyConfig(Config):
         return max(1, self.num_steps // self.steps_per_iteration)
 
     def schedule(self, start: float, end: float | None) -> Any:
-        """From `start` to `end` as the learning rate falls: an optax schedule of updates.
+        """From `start` to `end` as the learning rate falls: a schedule of environment steps.
 
         It is just `start` if `end` is None.
         """
         steps = self.num_steps if self.learning_rate_steps is None else self.learning_rate_steps
-        num_updates = steps // self.steps_per_iteration * self.updates_per_iteration
-        return linear(start, end, max(1, num_updates))
+        return start if end is None else OfSteps(linear(start, end, steps))
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam, with the schedule of the learning rate."""
+        return self.with_rate(partial(optax.adam, eps=self.optimizer_eps))
+
+    def with_rate(
+        self, make: Callable[[Any], optax.GradientTransformation]
+    ) -> optax.GradientTransformation:
+        """An optimizer with the schedule of the learning rate, of gradients that are clipped first.
+
+        Args:
+          make: Function that makes the optimizer of a rate, such as `optax.adam`.
+        """
         rate = self.schedule(self.learning_rate, self.learning_rate_end)
-        return clipped(self.max_grad_norm, optax.adam(rate, eps=self.optimizer_eps))
+        if isinstance(rate, OfSteps):
+            falling = optax.chain(make(1.0), scale_by_steps(rate.schedule))
+            return clipped(self.max_grad_norm, falling)
+        return clipped(self.max_grad_norm, make(rate))
 
     def vectorized(self, num_envs: int = 8) -> Self:
         """The configuration with `num_envs` environments at once, if it has only one."""

@@ -15,7 +15,7 @@ from ...networks import (
     ValueNetwork,
     default_encoder,
 )
-from .base import ACTIVATIONS, Activation, clipped
+from .base import ACTIVATIONS, Activation
 from .checking import Count, Fraction, NotNegative, Positive
 from .on_policy import OnPolicyConfig
 
@@ -88,11 +88,11 @@ class A2cConfig(OnPolicyConfig):
 
     def agent(self, specs: EnvironmentSpecs) -> A2cAgent:
         """The agent, for an environment's specs; see `Config.agent`."""
-        rate = self.schedule(self.learning_rate, self.learning_rate_end)
-        rmsprop = optax.rmsprop(
-            rate, decay=self.rmsprop_decay, eps=self.optimizer_eps, eps_in_sqrt=False
+        optimizer = self.with_rate(
+            lambda rate: optax.rmsprop(
+                rate, decay=self.rmsprop_decay, eps=self.optimizer_eps, eps_in_sqrt=False
+            )
         )
-        optimizer = clipped(self.max_grad_norm, rmsprop)
         network = _actor_value(self, specs)
         return A2cAgent(specs, network, optimizer, lambda_=self.lambda_, **_agent_options(self))
 

@@ -68,7 +68,6 @@ _APEX = DqnConfig(
     algorithm="APEX",
     num_steps=200_000,
     learning_rate_end=0.0,
-    learning_rate_steps=200_000,
     n_step=3,
     batch_size=32,
     replay_capacity=50_000,

@@ -35,7 +35,7 @@ class ValueBasedConfig(OffPolicyConfig):
     target_update_period: Count = 50  # updates
     epsilon_start: Fraction = 1.0
     epsilon_end: Fraction = 0.05
-    epsilon_decay_steps: Count = 40_000  # environment steps
+    epsilon_decay_steps: Count = 40_000  # environment steps after the warm-up
 
     def _agent_options(self) -> dict[str, Any]:
         """The arguments that all agents of the family take."""

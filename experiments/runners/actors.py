@@ -121,6 +121,8 @@ class ActorsRunner:
                 made = self.driver.gather()
                 blocks += made
                 self._learn(made, metrics)
+        while owed := self._owed():
+            self._train(owed, metrics)
         means = {
             name: float(np.mean([float(m[name]) for m in metrics]))
             for name in (metrics[0] if metrics else {})
@@ -177,11 +179,23 @@ class ActorsRunner:
             self.replay.close()
 
     def _act_and_train(self, metrics: list[dict[str, Any]]) -> list[Block]:
-        owed = self._balance.owed(self.num_steps, self._updates)
+        owed = self._owed()
         may_act = self._balance.may_act(self.num_steps, self._updates)
         blocks = self.driver.poll(0.0 if owed else 0.1, start=may_act)
         for block in blocks:
             self._write(block)
+        self._train(owed, metrics)
+        self._publish(wait=False)
+        return blocks
+
+    def _owed(self) -> int:
+        """The number of updates that the steps so far have brought and that were not made yet."""
+        if self.replay is None:
+            return 0
+        return self._balance.owed(self.num_steps, self._updates)
+
+    def _train(self, owed: int, metrics: list[dict[str, Any]]) -> None:
+        """Makes updates from replay, so few at a time that actors need not wait for long."""
         for _ in range(min(owed, 32)):
             experience, info = next(self._dataset)
             draws = None
@@ -198,8 +212,6 @@ class ActorsRunner:
                 self.replay.update_priorities(info.key, np.asarray(priorities))
             metrics.append(losses.metrics)
             self._updates += 1
-        self._publish(wait=False)
-        return blocks
 
     def _learn_as_they_come(self, metrics: list[dict[str, Any]]) -> list[Block]:
         blocks = self.driver.poll(timeout=1.0)

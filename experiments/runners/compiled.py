@@ -72,9 +72,11 @@ class CompiledRunner:
         parts: list[Progress] = []
         # Boundary rows are no steps, so that an iteration may make fewer than it has rows.
         while (left := goal - self._count()) > 0:
-            iterations = math.ceil(left / self._config.steps_per_iteration)
+            iterations = math.ceil(left / most_steps(self._config))
+            before = int(self._state.train.step)
             self._state, metrics = self._run(self._state, iterations)
-            parts.append(progress_of(self._config, jax.device_get(metrics), iterations))
+            updates = int(self._state.train.step) - before
+            parts.append(progress_of(self._config, jax.device_get(metrics), updates))
         return merge(parts)
 
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
@@ -124,7 +126,12 @@ def go_on_counting(before: Any, count: Any) -> Any:
     return before + (count - before) % 2**32
 
 
-def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) -> Progress:
+def most_steps(config: Config) -> int:
+    """The number of steps of an iteration on device that has no boundary row, at most."""
+    return max(config.steps_per_iteration, config.num_envs)
+
+
+def progress_of(config: Config, metrics: Mapping[str, Any], num_updates: int) -> Progress:
     """The progress that the metrics `[1]` of a loop's `run` tell of."""
     means = {name: float(value[0]) for name, value in metrics.items()}
     steps = means.pop("steps")
@@ -132,4 +139,4 @@ def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) ->
     mean = means.pop("episode_return", math.nan)
     length = steps / count if count and config.whole_episodes else None
     episodes: list[Episodes] = [(mean, length, count)] if count else []
-    return Progress(num_iterations * config.updates_per_iteration, means, episodes)
+    return Progress(num_updates, means if num_updates else {}, episodes)

@@ -13,6 +13,9 @@ from ...metrics import EpisodeLog
 from ...replay.replay import ReplayBuffer
 from .protocol import Episodes, Progress
 
+# of a loop that learns from fresh rows, and of one that learns from replay
+_COUNTER = ("num_iterations", "steps_ahead")
+
 
 class LoopRunner:
     """The Python loop: off-policy with a buffer (Reverb or in-process), on-policy without one.
@@ -63,7 +66,8 @@ class LoopRunner:
             self._warm_up(warm_up)
             num_steps -= warm_up
         if num_steps > 0:
-            iterations = math.ceil(num_steps / self._config.steps_per_iteration)
+            ahead = 0 if self.replay is None else self._loop.steps_ahead  # they wait for updates
+            iterations = math.ceil((num_steps + ahead) / self._config.steps_per_iteration)
             metrics = self._loop.run(iterations)
             updates = iterations * self._config.updates_per_iteration
         returns, lengths = self._episodes.take()
@@ -75,9 +79,11 @@ class LoopRunner:
     def _warm_up(self, num_steps: int) -> None:
         if self._agent.collect_data_spec.policy_info:
             # A random policy would not give what the agent stores.
+            stop = self.num_steps + num_steps
             self._loop.driver.run(
                 num_steps=num_steps, params=self._agent.policy_params(self._loop.state)
             )
+            self._loop.steps_ahead = self.num_steps - stop
         else:
             self._loop.warm_up(num_steps)
 
@@ -89,8 +95,8 @@ class LoopRunner:
             "num_steps": driver.num_steps,
             "num_episodes": driver.num_episodes,
         }
-        if self.replay is None:
-            counters["num_iterations"] = self._loop.num_iterations
+        name = _COUNTER[self.replay is not None]
+        counters[name] = getattr(self._loop, name)
         return {"agent": self._loop.state}, counters
 
     def set_state(self, state: Mapping[str, Tree], counters: Mapping[str, Any], seed: int) -> None:
@@ -98,7 +104,7 @@ class LoopRunner:
         driver = self._loop.driver
         self._loop.state = state["agent"]
         for name, value in counters.items():
-            setattr(self._loop if name == "num_iterations" else driver, name, value)
+            setattr(self._loop if name in _COUNTER else driver, name, value)
         driver.time_step = self._env.reset(seed)
         shape = () if self._env.num_envs is None else (self._env.num_envs,)
         driver.policy_state = driver.policy.initial_state(shape)

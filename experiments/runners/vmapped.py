@@ -14,7 +14,7 @@ from ...agents.agent import TrainState
 from ...envs.environment import JaxEnvironment
 from ...envs.types import Array, Tree
 from ..configs.base import Config
-from .compiled import go_on_counting, make_loop, progress_of
+from .compiled import go_on_counting, make_loop, most_steps, progress_of
 from .protocol import Progress, merge
 
 
@@ -104,14 +104,16 @@ class VmappedRuns:
         # Episodes end at other times in each run, so that some need more iterations than others.
         while (pending := self._counts() < goals).any():
             least = int((goals - self._counts())[pending].min())
-            iterations = math.ceil(least / self._config.steps_per_iteration)
+            iterations = math.ceil(least / most_steps(self._config))
+            before = np.asarray(self._state.train.step)
             self._state, metrics = self._run(
                 self._state, jnp.asarray(pending), jnp.int32(iterations)
             )
             metrics = jax.device_get(metrics)
+            updates = np.asarray(self._state.train.step) - before
             for index in np.flatnonzero(pending):
                 own = {name: value[index] for name, value in metrics.items()}
-                parts[index].append(progress_of(self._config, own, iterations))
+                parts[index].append(progress_of(self._config, own, int(updates[index])))
         seconds = time.perf_counter() - begin
         for member, count, made in zip(self.members, self._counts(), parts, strict=True):
             if active[member.index]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..configs.base import Config
 from ..configs.checking import nearest
 from ..runners import Episodes
 
@@ -80,6 +81,26 @@ def stop_of(stop: Mapping[str, float] | None, num_steps: int) -> dict[str, float
       ValueError: As from `check_stop`.
     """
     return {STEPS: num_steps} if stop is None else check_stop(stop)
+
+
+def warn_of_end(config: Config, num_steps: float) -> None:
+    """Warns if training for this many steps goes on after a rate has fallen to 0.
+
+    Args:
+      config: Configuration of the run.
+      num_steps: Number of environment steps to train for, all in all.
+    """
+    end = config.learns_until
+    if end is not None and num_steps > end:
+        goal = "on and on" if np.isinf(num_steps) else f"for {num_steps:,.0f} steps"
+        warnings.warn(
+            f"training {goal}, but with this configuration a rate falls to 0 at {end:,} steps, "
+            "after which nothing is learned: set num_steps (and learning_rate_steps, if it is "
+            "given) to the length of the training, or let the rate end above 0 "
+            "(learning_rate_end, clip_ratio_end)",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def check_stop(stop: Mapping[str, float]) -> dict[str, float]:

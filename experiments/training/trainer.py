@@ -26,7 +26,15 @@ from ..trained.agent import EVALUATION_SEED, EnvironmentLike, TrainedAgent
 from ..trained.environments import host_environment, jax_environment
 from . import checkpoints
 from .callbacks import Callback
-from .reports import make_report, metrics_to_report, newest, reached, stop_of
+from .reports import (
+    STEPS,
+    make_report,
+    metrics_to_report,
+    newest,
+    reached,
+    stop_of,
+    warn_of_end,
+)
 
 
 class Trainer(TrainedAgent):
@@ -101,6 +109,7 @@ class Trainer(TrainedAgent):
         self.interrupted = False
         self.recent: list[Episodes] = []  # the newest, of which a report has the average return
         self._started = False
+        self._warned_of_end = False
         config.check_source()
         self.replay_name, self.replay_reason = resolve_replay(runner, config, replay)
         self._env: Any
@@ -175,6 +184,7 @@ class Trainer(TrainedAgent):
             callback.on_train_begin(self)
         begin = time.perf_counter()
         start = self.num_steps
+        self._warn_of_end(start + 1)
         parts: list[Progress] = []
         end = (start // self.config.steps_per_report + 1) * self.config.steps_per_report
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
@@ -236,6 +246,9 @@ class Trainer(TrainedAgent):
         A checkpoint of a result is saved before the result is given.
         """
         stop = stop_of(stop, self.config.num_steps)
+        if not reached(stop, self.result):
+            # without a number of steps it is not known how far it goes
+            self._warn_of_end(stop.get(STEPS, 0))
         last_saved = self.training_iteration
         while not self.interrupted and not reached(stop, self.result):
             result = self.train()
@@ -246,6 +259,13 @@ class Trainer(TrainedAgent):
             yield result
         if self.checkpointer and checkpoint_at_end and last_saved != self.training_iteration:
             self.save()
+
+    def _warn_of_end(self, num_steps: float) -> None:
+        """Warns, once, if training this far goes on after a rate has fallen to 0."""
+        until = self.config.learns_until
+        if not self._warned_of_end and until is not None and num_steps > until:
+            self._warned_of_end = True
+            warn_of_end(self.config, num_steps)
 
     def params(self) -> dict[str, Any]:
         """The description of the run, from which it can be made again, as `params.json` has it."""

@@ -148,6 +148,10 @@ def test_examples_of_weight_0_do_not_count_for_the_advantages():
 
 
 def test_weights_and_rows_of_weight_0():
-    """Denominators are fixed: half of the loss of the first row alone."""
-    assert run(weight=(1.0, 0.0)).metrics["value_loss"] == pytest.approx(7.1**2 / 2)
-    assert run(weights=jnp.array([0.0, 3.0])).metrics["value_loss"] == pytest.approx(3 * 14**2 / 2)
+    """Denominators of the loss are fixed: half of the first row's alone. Metrics are means."""
+    rows = {"weight": (1.0, 0.0)}, {"weights": jnp.array([0.0, 3.0])}
+    for options, loss, mean in zip(rows, (7.1**2 / 2, 3 * 14**2 / 2), (7.1**2, 14**2), strict=True):
+        info = run(**options, value_coefficient=1.0)
+        without = run(**options, value_coefficient=0.0)
+        assert info.loss - without.loss == pytest.approx(loss, rel=1e-5)
+        assert info.metrics["value_loss"] == pytest.approx(mean)

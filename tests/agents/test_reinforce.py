@@ -67,7 +67,7 @@ def test_boundary_return_counts_nothing():
 
 
 def test_baseline_loss():
-    """Case 3.9: 0.5 x (7.1^2 + 14^2), on top of case 3.1."""
+    """Case 3.9: 0.5 x (7.1^2 + 14^2), on top of case 3.1. The metric is the mean over steps."""
     info = loss(
         [[1.0, 2.0], [3.0, 4.0]],
         [0, 1],
@@ -76,7 +76,7 @@ def test_baseline_loss():
         baseline=True,
         value_coefficient=0.5,
     )
-    assert 0.5 * info.metrics["value_loss"] == pytest.approx(123.205, rel=1e-6)
+    assert info.metrics["value_loss"] == pytest.approx((7.1**2 + 14**2) / 2, rel=1e-6)
     assert info.loss == pytest.approx(123.205 + 10.983667, rel=1e-6)
 
 

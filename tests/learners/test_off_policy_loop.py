@@ -37,12 +37,15 @@ def plain_loop(agent, env, buffer, num_iterations, batch_size, steps, updates):
         key=warm_up_key,
         seed=5,
     )
-    driver.run(num_steps=40)
+    due = 40
+    driver.run(num_steps=due)
     driver.set_policy(agent.collect_policy, act_key)
     train = jax.jit(agent.train)
     dataset = buffer.as_dataset(batch_size * updates)
     for _ in range(num_iterations):
-        driver.run(num_steps=steps, params=agent.policy_params(state))
+        due += steps  # what several environments make too much counts for the next iteration
+        if driver.num_steps < due:
+            driver.run(num_steps=due - driver.num_steps, params=agent.policy_params(state))
         experience, _ = next(dataset)
         for i in range(updates):
             part = jax.tree.map(lambda x, i=i: x[i * batch_size : (i + 1) * batch_size], experience)

@@ -42,9 +42,10 @@ def test_a_configuration_makes_its_loop_on_device():
     # 50 steps of the warm-up in 4 environments are 13 rows in each.
     assert (loop.num_envs, loop.rows_per_iteration, loop.warmup_rows) == (4, 2, 13)
     assert int(config.steps_done(jax.jit(loop.init)(jax.random.key(0)))) <= 52
-    uneven = DqnConfig(num_envs=2, steps_per_iteration=1)
-    with pytest.raises(ValueError, match="expected a multiple of num_envs=2, got 1"):
-        uneven.loop(uneven.agent(env.specs), env)
+    uneven = DqnConfig(hidden=(4,), num_envs=2, steps_per_iteration=1)
+    loop = uneven.loop(uneven.agent(env.specs), env)
+    assert (loop.rows_per_iteration, loop.steps_per_iteration) == (1, 1)
+    assert uneven.num_iterations == (150_000 - 1_000) // 2
 
 
 def test_a_configuration_makes_its_loop_on_the_host():

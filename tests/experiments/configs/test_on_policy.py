@@ -22,9 +22,10 @@ def test_iterations_and_updates_follow_from_rows():
 
 
 def test_schedules_end_with_the_run():
-    rate = SMALL.schedule(1.0, 0.0)
-    assert [float(rate(step)) for step in (0, 150, 300)] == [1.0, 0.5, 0.0]
-    assert float(dataclasses.replace(SMALL, learning_rate_steps=500).schedule(1.0, 0.0)(75)) == 0.5
+    rate = SMALL.schedule(1.0, 0.0).schedule
+    assert [float(rate(step)) for step in (0, 500, 1_000)] == [1.0, 0.5, 0.0]
+    shorter = dataclasses.replace(SMALL, learning_rate_steps=500)
+    assert float(shorter.schedule(1.0, 0.0).schedule(250)) == 0.5
     assert SMALL.schedule(0.2, None) == 0.2
 
 

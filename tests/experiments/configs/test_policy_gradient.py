@@ -26,8 +26,10 @@ def test_ppo_is_what_the_configuration_says():
         0.02,
         "minibatch",
     )
-    # one iteration, 16 updates
-    assert [float(agent.clip_ratio(step)) for step in (0, 8, 16)] == pytest.approx([0.3, 0.2, 0.1])
+    clip_ratio = agent.clip_ratio.schedule  # of environment steps
+    assert [float(clip_ratio(config.num_steps * i / 2)) for i in range(3)] == pytest.approx(
+        [0.3, 0.2, 0.1]
+    )
     assert PpoConfig(clip_ratio=None).agent(SPECS).clip_ratio is None
     shapes = sorted(leaf.shape for leaf in jax.tree.leaves(agent.init(jax.random.key(0)).params))
     tower = [(4, 7), (5,), (7,), (7, 5)]

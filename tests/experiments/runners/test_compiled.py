@@ -30,18 +30,20 @@ def test_the_device_reports_the_warm_up_before_updates():
     assert runner.num_steps == 40
     progress = runner.advance(40)
     # 60 rows of the warm-up have two boundary rows, which are no steps; so have those after it.
-    assert (runner.num_steps, progress.num_updates) == (82, 6)
-    assert int(runner.train_state.step) == 6
+    # The steps from 60 on bring updates, one for every 4.
+    assert (runner.num_steps, progress.num_updates) == (82, 5)
+    assert int(runner.train_state.step) == 5
     state = runner.train_state  # still there after the next run has donated the loop's
     runner.advance(20)
-    assert int(state.step) == 6
+    assert int(state.step) == 5
 
 
 def test_steps_that_do_not_divide_among_environments():
     env = envs.classic.CartPole()
-    config = DqnConfig(num_envs=2, steps_per_iteration=1)
-    with pytest.raises(ValueError, match="expected a multiple of num_envs=2, got 1"):
-        CompiledRunner(config, config.agent(env.specs), env, 0)
+    config = DqnConfig(num_envs=3, steps_per_iteration=4, warmup_steps=30, hidden=(4,))
+    runner = CompiledRunner(config, config.agent(env.specs), env, 0)
+    runner.advance(30)
+    assert runner.advance(60).num_updates == (runner.num_steps - 30) // 4
 
 
 def test_it_goes_on_exactly_from_what_it_gave():

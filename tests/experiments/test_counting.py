@@ -1,0 +1,161 @@
+"""One rule of counting for every algorithm and every runner: updates and schedules follow steps.
+
+A step is a row that is no boundary row. With episodes of one step every second row is one; with
+long episodes hardly any.
+"""
+
+import dataclasses
+import math
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_agents.envs.episodic import EpisodicEnvironment
+from jax_agents.envs.specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs
+from jax_agents.experiments import PRESETS, Trainer
+
+SMALL = {
+    "hidden": (4,),
+    "head_hidden": (),
+    "batch_size": 4,
+    "warmup_steps": 48,
+    "replay_capacity": 400,
+    "steps_per_report": 32,
+    "num_rows": 8,
+    "iterations_per_report": 1,
+    "max_episode_steps": None,
+    "core_size": 4,
+    "num_atoms": 5,
+    "sequence_length": 4,
+    "burn_in": 1,
+    "population_size": 4,
+    "max_steps": 8,
+}
+CONTINUOUS = ("SAC", "TD3", "DDPG", "APEX_DDPG")
+LENGTHS = (1, 40)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fixed(EpisodicEnvironment):
+    """Episodes of a fixed number of steps, in which actions change nothing but the reward."""
+
+    max_episode_steps: int | None = 1
+    continuous: bool = False
+
+    @property
+    def specs(self):
+        action = BoundedSpec((1,), np.float32, -1.0, 1.0) if self.continuous else DiscreteSpec(4)
+        return EnvironmentSpecs(BoundedSpec((2,), np.float32, -1.0, 1.0), action)
+
+    def initial_physics(self, key):
+        return jax.random.uniform(key, (2,), jnp.float32, -1.0, 1.0)
+
+    def dynamics(self, physics, action):
+        return -physics, jnp.float32(jnp.sum(action)), jnp.asarray(False)
+
+
+def small(name, **changes):
+    config = PRESETS[name].config
+    known = {field.name for field in dataclasses.fields(config)}
+    values = {key: value for key, value in SMALL.items() if key in known}
+    if getattr(config, "lstm_size", None):
+        values["lstm_size"] = 4
+    if getattr(config, "num_minibatches", 1) > 1:
+        values["num_minibatches"] = 2
+    if name == "PG":  # which learns from whole episodes
+        values["num_rows"] = 48
+    if getattr(config, "steps_per_iteration", 1) == 256:  # QR-DQN's
+        values |= {"steps_per_iteration": 16, "updates_per_iteration": 16}
+    if hasattr(config, "burn_in") or name == "DISCRETE_SAC":
+        values["steps_per_iteration"] = 8
+    return dataclasses.replace(config, **values | changes)
+
+
+def make(config, length, runner):
+    if runner == "vector" and config.num_envs == 1:
+        config = config.vectorized(3)
+    env = Fixed(length, config.algorithm in CONTINUOUS)
+    workers = {"num_workers": 0} if runner == "ray" else {}
+    return Trainer(config, env, runner=runner, replay="host", seed=1, **workers)
+
+
+def promised(config, num_steps, length):
+    """The number of updates in so many steps, and the number that one iteration makes."""
+    if not hasattr(config, "warmup_steps"):
+        rows = num_steps * (length + 1) / length
+        per_iteration = config.updates_per_iteration
+        return rows / config.steps_per_iteration * per_iteration, per_iteration
+    ratio = config.updates_per_iteration / config.steps_per_iteration
+    most = max(config.steps_per_iteration, config.num_envs)
+    return max(0, num_steps - config.warmup_steps) * ratio, math.ceil(most * ratio)
+
+
+# Each kind of loop, with one and with several environments; the other algorithms run the same code.
+DAILY = {
+    ("DQN", "loop"),
+    ("SAC", "vector"),
+    ("DISCRETE_SAC", "device"),
+    ("APEX", "ray"),
+    ("PPO", "loop"),
+    ("A2C", "device"),
+    ("PG", "vector"),
+    ("IMPALA", "ray"),
+}
+CASES = [
+    pytest.param(name, runner, marks=() if (name, runner) in DAILY else pytest.mark.nightly)
+    for name, preset in PRESETS.items()
+    if name not in ("BC", "ES")  # rows of a data set; generations, which end with their episodes
+    for runner in preset.config.runners
+]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name, runner", CASES)
+def test_updates_follow_steps(name, runner, length):
+    trainer = make(small(name), length, runner)
+    result = trainer.train()
+    for _ in range(7):
+        result = trainer.train()
+        steps, updates = (
+            result["num_env_steps_sampled_lifetime"],
+            result["num_updates_lifetime"],
+        )
+        expected, tolerance = promised(trainer.config, steps, length)
+        if trainer.config.learns_from is not None:  # the rows of an iteration end within an episode
+            tolerance *= 2
+        assert abs(updates - expected) <= tolerance, (steps, updates, expected)
+        assert updates == int(trainer.train_state.step)
+    assert updates > 0
+    trainer.close()
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name, runner", CASES)
+def test_rates_end_with_the_run_and_not_before(name, runner, length):
+    """A rate that falls to 0: parameters move up to the last iteration, and then never again."""
+    config = small(name, learning_rate_end=0.0)
+    first = make(dataclasses.replace(config, num_steps=10), length, runner).config
+    report = first.steps_per_report
+    num_steps = 4 * report if hasattr(config, "num_rows") else 48 + 4 * report
+    trainer = make(dataclasses.replace(config, num_steps=num_steps), length, runner)
+    moved_at, steps = 0, 0
+
+    def parameters():
+        return [np.asarray(x) for x in jax.tree.leaves(trainer.train_state.params)]
+
+    before = parameters()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it is trained for longer, on purpose
+        while steps < num_steps + 2 * report:
+            begin = steps
+            steps = trainer.train()["num_env_steps_sampled_lifetime"]
+            after = parameters()
+            if any((a != b).any() for a, b in zip(before, after, strict=True)):
+                moved_at = begin
+            before = after
+    most = max(trainer.config.steps_per_iteration, trainer.config.num_envs)
+    assert num_steps - report - 2 * most <= moved_at < num_steps + most
+    trainer.close()
