@@ -5,6 +5,7 @@ It works on any Python, and takes a second to start.
 
 from collections.abc import Iterable
 
+from ..tables.layout import known_tables
 from . import wire
 from .connection import Connection
 from .inserts import InsertStream
@@ -41,8 +42,8 @@ class ReverbClient(Connection):
         tables = self.server_info(timeout)
         if table not in tables:
             raise ValueError(
-                f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; "
-                "pass table=..."
+                f"the server at {self.address} has no table {table!r}, only "
+                f"{known_tables(tables)}; pass table=..."
             )
         return tables[table]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..packing import RowLayout
-from ..tables.layout import MAX_ENTRIES, check_layout, encode_layout, layout_table
+from ..tables.layout import MAX_ENTRIES, check_layout, encode_layout, known_tables, layout_table
 from .runtime import import_reverb, quiet
 
 
@@ -51,8 +51,8 @@ class Connection:
             ) from error
         if table not in tables:
             raise ValueError(
-                f"the server at {self.address} has no table {table!r}, only {sorted(tables)}; "
-                "pass table=..."
+                f"the server at {self.address} has no table {table!r}, only "
+                f"{known_tables(tables)}; pass table=..."
             )
         return tables[table]
 

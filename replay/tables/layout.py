@@ -7,6 +7,7 @@ first too, compares its own with the oldest entry. Two that are first at a time 
 """
 
 import json
+from collections.abc import Iterable
 from itertools import zip_longest
 
 import numpy as np
@@ -25,6 +26,11 @@ def layout_table(table: str) -> str:
 def is_layout_table(table: str) -> bool:
     """Returns True for the name of such a small table."""
     return table.endswith(SUFFIX)
+
+
+def known_tables(names: Iterable[str]) -> list[str]:
+    """Returns the names of a server's tables, sorted, without those of the small ones."""
+    return sorted(name for name in names if not is_layout_table(name))
 
 
 def encode_layout(layout: RowLayout, rows: int) -> np.ndarray:

@@ -40,7 +40,7 @@ def test_a_writer_at_the_servers_address():
         with pytest.raises(RuntimeError, match="read in the process that has the server"):
             next(writer.as_dataset(1))
         writer.close()
-        with pytest.raises(ValueError, match="is not the queue described here"):
+        with pytest.raises(ValueError, match="sequence_length: the table has 3, got 4"):
             replay.ReverbQueue(SPEC, num_rows=3, capacity=4, address=queue.address)
         with pytest.raises(ValueError, match="has no table 'other'"):
             replay.ReverbQueue(SPEC, num_rows=2, capacity=4, address=queue.address, table="other")

@@ -67,7 +67,10 @@ def test_an_address_that_cannot_serve(make_reverb):
             {"min_size": 3, "priority_exponent": 0.5},
             "priority_exponent: the server has None, got 0.5",
         ),
-        ({"min_size": 3, "capacity": 1001, "sequence_length": 3}, "rows: the server has"),
+        (
+            {"min_size": 3, "capacity": 1001, "sequence_length": 3},
+            "sequence_length: the table has 2, got 3",
+        ),
         ({"min_size": 3, "table": "other"}, r"no table 'other', only \['experience'\]"),
     ):
         with pytest.raises(ValueError, match=told):

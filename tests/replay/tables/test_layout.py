@@ -9,6 +9,7 @@ from jax_agents.replay.tables.layout import (
     check_layout,
     encode_layout,
     is_layout_table,
+    known_tables,
     layout_table,
 )
 
@@ -20,6 +21,7 @@ def layout(*shape, dtype=np.float32, action=2):
 
 def test_names():
     assert is_layout_table(layout_table("experience")) and not is_layout_table("experience")
+    assert known_tables(["b", "a.layout", "a", "b.layout"]) == ["a", "b"]
 
 
 def test_equal_rows_agree_whatever_shape_the_entry_has():
