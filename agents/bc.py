@@ -17,7 +17,7 @@ from ..policies.policy import Policy
 from . import losses
 from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
 from .off_policy import OffPolicyAgent
-from .reductions import learnable
+from .reductions import learnable, select
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,9 +99,11 @@ class BehavioralCloningAgent(OffPolicyAgent):
 
         `per_example["nll"]` is `[B]`.
         """
-        policy = self.network.apply(params["actor"], experience.observation)
-        nll = losses.policy_gradient(policy.log_prob(experience.action), 1.0)
-        nll = jnp.mean(jnp.where(learnable(experience) > 0, nll, 0.0), axis=1)
+        counts = learnable(experience, weights) > 0
+        observation, action = select(counts, (experience.observation, experience.action))
+        policy = self.network.apply(params["actor"], observation)
+        nll = losses.policy_gradient(policy.log_prob(action), 1.0)
+        nll = jnp.mean(jnp.where(counts, nll, 0.0), axis=1)
         return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll})
 
     def train(

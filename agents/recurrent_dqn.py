@@ -14,7 +14,7 @@ from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
 from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .dqn import DqnAgent
-from .reductions import resets, to_transition
+from .reductions import resets, select, to_transition
 from .value_based import ValueExample
 
 
@@ -101,6 +101,8 @@ class RecurrentDqnAgent(DqnAgent):
 
         `per_example["td_error"]` is `[B]`.
         """
+        if weights is not None:
+            experience = select(weights != 0, experience)
         online = self._unroll(params["q"], experience)
         target = self._unroll(state.target_params["q"], experience)
         # From here on a row's observation consists of the two networks' outputs for it and of its

@@ -59,6 +59,7 @@ def update_statistics(
         if not _is_float(x):
             return mean, jnp.ones_like(mean)
         weight = weights.reshape(shape + (1,) * mean.ndim)
+        x = jnp.where(weight > 0, x, 0.0)  # what is left out may be anything
         batch_mean = _all_devices(jnp.sum(weight * x, axes), axis_name) / jnp.maximum(count, 1.0)
         squares = _all_devices(jnp.sum(weight * jnp.square(x - batch_mean), axes), axis_name)
         return batch_mean, squares / jnp.maximum(count, 1.0)
@@ -81,14 +82,17 @@ def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
     shares = statistics.count / jnp.maximum(total, 1.0)
     average = lambda x: jnp.tensordot(shares, x, axes=1)
 
+    def selected(x: Array) -> Array:
+        """What statistics of no values say does not count, whatever it is."""
+        return jnp.where((shares > 0).reshape(shares.shape + (1,) * (x.ndim - 1)), x, 0.0)
+
     def variance(means: Array, variances: Array) -> Array:
         merged = average(variances + jnp.square(means - average(means)))
         return jnp.where(total > 0, merged, 1.0)
 
+    means, variances = jax.tree.map(selected, (statistics.mean, statistics.variance))
     return RunningStatistics(
-        total,
-        jax.tree.map(average, statistics.mean),
-        jax.tree.map(variance, statistics.mean, statistics.variance),
+        total, jax.tree.map(average, means), jax.tree.map(variance, means, variances)
     )
 
 
