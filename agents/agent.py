@@ -13,6 +13,7 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from .checks import check_variables
 from .targets import TargetUpdate
 
 Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
@@ -155,8 +156,12 @@ def init_state(
 
     Raises:
       TypeError: if the parameters are not a dict.
-      ValueError: if a dict of optimizers does not name exactly the roles.
+      ValueError: if a dict of optimizers does not name exactly the roles, or variables other than
+        parameters are among them.
     """
+    if isinstance(params, Mapping):
+        for variables in params.values():
+            check_variables(variables)
     return TrainState(
         params=params,
         target_params=jax.tree.map(jnp.copy, {} if target_params is None else target_params),

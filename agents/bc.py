@@ -16,6 +16,7 @@ from ..policies.actor_policy import ActorPolicy
 from ..policies.policy import Policy
 from . import losses
 from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
+from .checks import MISFITS, check_variables, hint
 from .off_policy import OffPolicyAgent
 from .reductions import learnable, select
 
@@ -53,12 +54,14 @@ class BehavioralCloningAgent(OffPolicyAgent):
         advice = "networks.ActorNetwork(env.specs.action) gives one"
         try:
             variables = jax.eval_shape(self._init_network, jax.random.key(0))
+            check_variables(variables)
             distribution = jax.eval_shape(self.network.apply, variables, observation)
             got = jax.eval_shape(lambda d, a: d.log_prob(a), distribution, action).shape
-        except (TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
             raise ValueError(
                 f"network: expected a distribution over actions {self.specs.action} for "
-                f"observations {jax.tree.map(str, self.specs.observation)}: {error}; {advice}"
+                f"observations {jax.tree.map(str, self.specs.observation)}: {error}; "
+                f"{hint(error, advice)}"
             ) from error
         if got != (2, 3):
             raise ValueError(
