@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..envs.checks import check_specs
 from ..envs.specs import EnvironmentSpecs, SpecError, trajectory_spec, validate, zeros
 from ..envs.types import Array, StepType, Trajectory, Tree, split_action_mask
 from ..networks.distributions import Deterministic
@@ -136,6 +137,7 @@ def check_dataset(rows: Trajectory, specs: EnvironmentSpecs) -> None:
     Raises:
       SpecError: if a row does not fit; the message names the part and the offending numbers.
     """
+    check_specs(specs)
     rows = jax.tree.map(np.asarray, rows._replace(policy_info=()))
     validate(rows, trajectory_spec(specs), batch_ndim=rows.step_type.ndim, values=True)
     _, mask = split_action_mask(rows.observation)

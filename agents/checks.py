@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax.errors import FlaxError
 
+from ..envs.checks import check_specs
 from ..envs.specs import DiscreteSpec, EnvironmentSpecs, Spec, validate, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
@@ -31,12 +32,14 @@ def check_parts(agent: Any) -> None:
     Raises:
       TypeError: if a part is of another kind.
       ValueError: if a number is out of its range.
+      SpecError: if the specs are not in order, such as an action mask that is not boolean.
     """
     name = type(agent).__name__
     if not isinstance(agent.specs, EnvironmentSpecs):
         raise TypeError(
             f"{name}: expected the specs of an environment, env.specs, got {_format(agent.specs)}"
         )
+    check_specs(agent.specs)
     optimizer = agent.optimizer
     for one in optimizer.values() if isinstance(optimizer, Mapping) else (optimizer,):
         if inspect.isclass(one) or not (hasattr(one, "init") and hasattr(one, "update")):
