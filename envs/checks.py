@@ -218,7 +218,7 @@ def _check_leaf(name: str, leaf: Any) -> None:
     dtype = leaf.dtype
     if dtype != np.bool_ and not jnp.issubdtype(dtype, jnp.number):
         raise SpecError(f"{name}: expected numbers or booleans, got {leaf}")
-    if dtype.itemsize > 4 and not jax.config.jax_enable_x64:
+    if dtype.itemsize > 4 and jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise SpecError(
             f"{name}: expected at most 32 bits, to which JAX cuts all numbers, got {leaf}; make "
             f"spec and arrays {_NARROWER.get(dtype.kind, 'float32')}"
