@@ -56,8 +56,11 @@ def test_64_bits_are_for_those_who_have_them():
     specs = EnvironmentSpecs(ArraySpec((2,), np.float64), DiscreteSpec(2))
     with pytest.raises(SpecError, match=r"observation: expected at most 32 bits.*float64\[2\]"):
         check_specs(specs)
-    with jax.experimental.enable_x64():
+    jax.config.update("jax_enable_x64", True)
+    try:
         check_specs(specs)
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
 
 def test_what_is_no_row_has_no_row_spec():
