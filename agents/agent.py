@@ -13,6 +13,7 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from .checks import check_variables
 from .step_schedules import NUM_STEPS
 from .targets import TargetUpdate
 
@@ -160,8 +161,12 @@ def init_state(
 
     Raises:
       TypeError: if the parameters are not a dict.
-      ValueError: if a dict of optimizers does not name exactly the roles.
+      ValueError: if a dict of optimizers does not name exactly the roles, or variables other than
+        parameters are among them.
     """
+    if isinstance(params, Mapping):
+        for variables in params.values():
+            check_variables(variables)
     return TrainState(
         params=params,
         target_params=jax.tree.map(jnp.copy, {} if target_params is None else target_params),
@@ -299,13 +304,14 @@ def weighted_mean(values: Array, weights: Array | None = None, mask: Array | Non
     The denominator is fixed, so that means over equal shards average to the mean over the batch.
 
     Args:
-      values: Numbers `[B]`.
+      values: Numbers `[B]`; one whose weight or mask is 0 counts as 0, whatever it is.
       weights: Weights `[B]`; None for 1.
-      mask: Mask `[B]`; where it is 0, a value counts as 0, whatever it is.
+      mask: Mask `[B]`; None for 1.
     """
-    if mask is not None:
-        values = jnp.where(mask > 0, values, 0.0)
-    return jnp.mean(values if weights is None else values * weights)
+    if weights is not None:
+        counts = weights != 0 if mask is None else (weights != 0) & (mask > 0)
+        return jnp.mean(jnp.where(counts, values, 0.0) * jnp.where(counts, weights, 0.0))
+    return jnp.mean(values if mask is None else jnp.where(mask > 0, values, 0.0))
 
 
 def over_share(means: Tree, share: Array | float) -> Tree:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..envs.checks import check_specs
 from ..envs.specs import EnvironmentSpecs, SpecError, trajectory_spec, validate, zeros
 from ..envs.types import Array, StepType, Trajectory, Tree, split_action_mask
 from ..networks.distributions import Deterministic
@@ -16,8 +17,9 @@ from ..policies.actor_policy import ActorPolicy
 from ..policies.policy import Policy
 from . import losses
 from .agent import LossInfo, Optimizer, Shards, TrainState, weighted_mean
+from .checks import MISFITS, check_variables, hint
 from .off_policy import OffPolicyAgent
-from .reductions import learnable
+from .reductions import learnable, select
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,12 +55,14 @@ class BehavioralCloningAgent(OffPolicyAgent):
         advice = "networks.ActorNetwork(env.specs.action) gives one"
         try:
             variables = jax.eval_shape(self._init_network, jax.random.key(0))
+            check_variables(variables)
             distribution = jax.eval_shape(self.network.apply, variables, observation)
             got = jax.eval_shape(lambda d, a: d.log_prob(a), distribution, action).shape
-        except (TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
             raise ValueError(
                 f"network: expected a distribution over actions {self.specs.action} for "
-                f"observations {jax.tree.map(str, self.specs.observation)}: {error}; {advice}"
+                f"observations {jax.tree.map(str, self.specs.observation)}: {error}; "
+                f"{hint(error, advice)}"
             ) from error
         if got != (2, 3):
             raise ValueError(
@@ -99,11 +103,12 @@ class BehavioralCloningAgent(OffPolicyAgent):
 
         `per_example["nll"]` is `[B]`.
         """
-        policy = self.network.apply(params["actor"], experience.observation)
-        nll = losses.policy_gradient(policy.log_prob(experience.action), 1.0)
-        mask = learnable(experience)
-        nll = jnp.mean(jnp.where(mask > 0, nll, 0.0), axis=1)
-        share = weighted_mean(jnp.mean(mask, axis=1), weights)
+        counts = learnable(experience, weights) > 0
+        observation, action = select(counts, (experience.observation, experience.action))
+        policy = self.network.apply(params["actor"], observation)
+        nll = losses.policy_gradient(policy.log_prob(action), 1.0)
+        nll = jnp.mean(jnp.where(counts, nll, 0.0), axis=1)
+        share = weighted_mean(jnp.mean(learnable(experience), axis=1), weights)
         return LossInfo(weighted_mean(nll, weights), {}, {"nll": nll}, share)
 
     def train(
@@ -133,6 +138,7 @@ def check_dataset(rows: Trajectory, specs: EnvironmentSpecs) -> None:
     Raises:
       SpecError: if a row does not fit; the message names the part and the offending numbers.
     """
+    check_specs(specs)
     rows = jax.tree.map(np.asarray, rows._replace(policy_info=()))
     validate(rows, trajectory_spec(specs), batch_ndim=rows.step_type.ndim, values=True)
     _, mask = split_action_mask(rows.observation)

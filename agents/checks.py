@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.errors import FlaxError
 
+from ..envs.checks import check_specs
 from ..envs.specs import DiscreteSpec, EnvironmentSpecs, Spec, validate, zeros
 from ..envs.types import Array, Trajectory, Tree, split_action_mask
 from ..networks import recurrent
@@ -15,6 +17,8 @@ _FUNCTIONS = {
     "target_update": "agents.polyak(0.005) or agents.periodic(200)",
     "td_loss": "losses.huber or losses.squared",
 }
+# What a network may raise that does not fit; flax's errors are those of a layer that needs a key.
+MISFITS = (TypeError, ValueError, AttributeError, FlaxError)
 _AT_LEAST_ONE = ("n_step", "num_critics", "actor_delay")
 _FRACTIONS = ("gamma", "lambda_", "epsilon")
 
@@ -28,12 +32,14 @@ def check_parts(agent: Any) -> None:
     Raises:
       TypeError: if a part is of another kind.
       ValueError: if a number is out of its range.
+      SpecError: if the specs are not in order, such as an action mask that is not boolean.
     """
     name = type(agent).__name__
     if not isinstance(agent.specs, EnvironmentSpecs):
         raise TypeError(
             f"{name}: expected the specs of an environment, env.specs, got {_format(agent.specs)}"
         )
+    check_specs(agent.specs)
     optimizer = agent.optimizer
     for one in optimizer.values() if isinstance(optimizer, Mapping) else (optimizer,):
         if inspect.isclass(one) or not (hasattr(one, "init") and hasattr(one, "update")):
@@ -127,6 +133,35 @@ def check_weights(weights: Array | None, number: int) -> None:
         )
 
 
+def check_variables(variables: Tree) -> None:
+    """Checks that a network's variables are parameters alone.
+
+    Raises:
+      ValueError: for other collections, such as the statistics of `nn.BatchNorm`.
+    """
+    # A network that is no flax module may have any tree of parameters.
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        return
+    others = sorted(set(variables) - {"params"})
+    if others:
+        raise ValueError(
+            f"it has variables {others} beside its parameters, which an update would take for "
+            "parameters; a network of parameters alone is supported: use nn.LayerNorm or "
+            "nn.GroupNorm in place of nn.BatchNorm, and normalize_observations=True, where an "
+            "agent has it, to normalise inputs"
+        )
+
+
+def hint(error: Exception, advice: str) -> str:
+    """The end of a message about a network that raised `error`: by default `advice`."""
+    if isinstance(error, FlaxError):
+        return (
+            "a network that needs no key and changes no variables when it is applied is supported: "
+            "leave nn.Dropout out, or make it deterministic"
+        )
+    return advice
+
+
 def check_values_network(
     network: Any, specs: EnvironmentSpecs, output_shape: tuple[int | None, ...] | None = None
 ) -> None:
@@ -145,11 +180,12 @@ def check_values_network(
     advice = "networks.default_encoder(env.specs.observation) gives QNetwork an encoder that fits"
     try:
         variables = jax.eval_shape(network.init, jax.random.key(0), observation)
+        check_variables(variables)
         got = jax.eval_shape(network.apply, variables, batch).shape
-    except (TypeError, ValueError, AttributeError) as error:
+    except MISFITS as error:
         described = jax.tree.map(str, specs.observation)
         raise ValueError(
-            f"network: cannot take observations {described}: {error}; {advice}"
+            f"network: cannot take observations {described}: {error}; {hint(error, advice)}"
         ) from error
     expected = (2, 3, *((specs.action.num_values,) if output_shape is None else output_shape))
     if len(got) == len(expected) and all(
@@ -184,11 +220,13 @@ def check_network(name: str, network: Any, spec: Tree, expected: tuple[int, ...]
     advice = "networks.default_encoder(env.specs.observation) gives it an encoder that fits"
     try:
         variables = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+        check_variables(variables)
         apply = lambda variables, batch: _mode(network.apply(variables, *batch))
         got = jax.eval_shape(apply, variables, zeros(spec, (2, 3))).shape
-    except (TypeError, ValueError, AttributeError) as error:
+    except MISFITS as error:
         raise ValueError(
-            f"{name}: cannot take {jax.tree.map(lambda x: x.shape, inputs)}: {error}; {advice}"
+            f"{name}: cannot take {jax.tree.map(lambda x: x.shape, inputs)}: {error}; "
+            f"{hint(error, advice)}"
         ) from error
     if got != (2, 3, *expected):
         raise ValueError(
@@ -221,16 +259,17 @@ def check_actor_value(
 
     def call(key: Array) -> Any:
         variables = recurrent.init(network, key, spec)
+        check_variables(variables)
         return recurrent.first_step(network, variables, batch, spec)
 
     try:
         outputs = jax.eval_shape(call, jax.random.key(0))
         distribution, values = outputs if isinstance(outputs, tuple) else (outputs, None)
         action = jax.eval_shape(lambda d: d.mode(), distribution)
-    except (TypeError, ValueError, AttributeError) as error:
+    except MISFITS as error:
         raise ValueError(
             f"{owner}: network cannot take observations {jax.tree.map(str, spec)}: {error}; "
-            f"{advice}"
+            f"{hint(error, advice)}"
         ) from error
     expected = (2, 3, *specs.action.shape)
     got = None if values is None else list(values.shape)

@@ -113,7 +113,7 @@ class DiscreteSacAgent(ActorCriticAgent):
         It draws nothing. `per_example["td_error"]` `[B]` is the mean of the critics' absolute TD
         errors.
         """
-        rows = to_transition(experience, self.gamma)
+        rows = to_transition(experience, self.gamma, weights)
         mean = partial(weighted_mean, weights=weights, mask=rows.mask)
         held = jax.lax.stop_gradient(params)
         alpha = jnp.exp(held["alpha"]) if self.learn_temperature else self.temperature

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from ..envs.types import Array, Tree
 from .agent import Shard, Shards, weighted_mean
+from .losses import scaled
+from .reductions import select
 
 
 class Examples(NamedTuple):
@@ -42,12 +44,33 @@ class Examples(NamedTuple):
 
         Further `weights` `[N]` multiply too.
         """
-        x = jnp.where(self.weight > 0, x, 0.0) * self.weight
+        x = scaled(self.weight, x)
         return weighted_mean(x if x.ndim == 1 else x.mean(axis=1), weights)
+
+    def selected(self, weights: Array | None = None) -> "Examples":
+        """The examples with floats of 0 where `weight` is 0, whatever stands there.
+
+        So a loss that masks them is finite there, and so is its gradient. Weights above 0, the
+        memory and the old distributions stay as they are.
+
+        Args:
+          weights: Further weights `[N]`; an example counts for nothing where its own is 0.
+        """
+        weight = self.weight
+        memory = self.memory
+        if weights is not None:
+            counted = weights != 0
+            weight = jnp.where(counted.reshape((-1,) + (1,) * (weight.ndim - 1)), weight, 0.0)
+            memory = select(counted, memory)
+        kept = select(weight > 0, self._replace(distribution=(), memory=()))
+        return kept._replace(weight=weight, distribution=self.distribution, memory=memory)
 
 
 def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
     """Returns (x - mean) / standard deviation, both over the elements with a weight above 0.
+
+    An element of weight 0 gets 0, whatever it is. A single element has no deviation, and is
+    returned as it is: 0 would mean that nothing is learned from it.
 
     Args:
       x: Numbers of any shape.
@@ -55,10 +78,13 @@ def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
       shards: Name of the mapped axis of devices to count elements on, or None.
     """
     counts = weight > 0
+    x = jnp.where(counts, x, 0.0)
     count = jnp.maximum(total(jnp.where(counts, 1.0, 0.0), shards), 1.0)
-    mean = total(jnp.where(counts, x, 0.0), shards) / count
+    mean = total(x, shards) / count
     variance = total(jnp.where(counts, jnp.square(x - mean), 0.0), shards) / count
-    return (x - mean) / (jnp.sqrt(variance) + 1e-8)
+    # The gradient of a square root is infinite at 0.
+    deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
+    return jnp.where(counts & (count > 1), (x - mean) / (deviation + 1e-8), x)
 
 
 def total(x: Array, shards: Shards | None = None) -> Array:

@@ -12,7 +12,7 @@ from ..policies.schedule import Schedule
 from . import losses, returns
 from .agent import LossInfo, Shards, TrainState, weighted_mean
 from .on_policy import OnPolicyAgent
-from .reductions import split_bootstrap, trace_lambda
+from .reductions import select, split_bootstrap, trace_lambda
 from .step_schedules import OfSteps, scheduled
 
 
@@ -62,11 +62,14 @@ class ImpalaAgent(OnPolicyAgent):
         shards: Shards | None = None,
     ) -> LossInfo:
         """The loss on rows `[B, T + 1, ...]` from `prepare`, with `weights` `[B]`."""
+        if weights is not None:
+            experience = select(weights != 0, experience)
         distribution, values = self.apply(params, experience.observation, self.memory(experience))
         distribution = jax.tree.map(lambda x: x[:, :-1], distribution)
-        steps, mask = split_bootstrap(experience)
+        # On a boundary row only the observation means something; its action may be forbidden.
+        steps, mask = split_bootstrap(experience._replace(observation=()))
+        steps = select(mask > 0, steps)
         log_prob = distribution.log_prob(steps.action)
-        # An action on a boundary row means nothing, and may be a forbidden one.
         ratio = jnp.exp(jnp.where(mask > 0, log_prob - steps.policy_info["log_prob"], 0.0))
         held_values, held_ratio = jax.lax.stop_gradient((values, ratio))
         vtrace = partial(

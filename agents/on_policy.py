@@ -115,6 +115,7 @@ class OnPolicyAgent(abc.ABC):
         Unless a subclass defines another, it is the policy gradient's: -log pi(a) x advantage +
         value_coefficient x (V - target)^2 - entropy_coefficient x entropy.
         """
+        experience = experience.selected(weights)
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         log_prob = distribution.log_prob(experience.action)

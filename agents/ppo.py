@@ -13,7 +13,7 @@ from . import losses
 from .agent import LossInfo, Shards, TrainState
 from .examples import Examples, standardize, total
 from .on_policy import OnPolicyAgent
-from .reductions import split_bootstrap
+from .reductions import select, split_bootstrap
 from .step_schedules import OfSteps, scheduled
 
 
@@ -93,14 +93,12 @@ class PpoAgent(OnPolicyAgent):
         shards: Shards | None = None,
     ) -> LossInfo:
         """The loss on examples `[N, ...]`, all or some from `prepare`, with `weights` `[N]`."""
+        experience = experience.selected(weights)
         distribution, value = self.apply(params, experience.observation, experience.memory)
         mean = partial(experience.mean, weights=weights)
         advantage = experience.advantage
         if self.advantages == "minibatch":
-            weight = experience.weight
-            if weights is not None:
-                weight = weight * jnp.reshape(weights, (-1,) + (1,) * (weight.ndim - 1))
-            advantage = standardize(advantage, weight, shards)
+            advantage = standardize(advantage, experience.weight, shards)
         log_ratio = distribution.log_prob(experience.action) - experience.log_prob
         log_ratio = jnp.where(experience.weight > 0, log_ratio, 0.0)
         ratio = jnp.exp(log_ratio)
@@ -120,7 +118,10 @@ class PpoAgent(OnPolicyAgent):
         if self.kl_target is None:
             kl = mean(ratio - 1 - log_ratio)  # an estimate that is never negative (Schulman 2020)
         else:
-            kl = mean(experience.distribution.kl_divergence(distribution))
+            # Where nothing counts, the old distribution may be anything: the new one replaces it.
+            new = jax.lax.stop_gradient(distribution)
+            old = select(experience.weight > 0, experience.distribution, new)
+            kl = mean(old.kl_divergence(distribution))
         metrics["kl"] = kl
         entropy = mean(distribution.entropy())
         share = mean(jnp.ones_like(ratio))

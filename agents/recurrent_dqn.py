@@ -13,8 +13,9 @@ from ..networks import recurrent
 from ..policies.greedy import EpsilonGreedyPolicy
 from ..policies.policy import Policy
 from .agent import LossInfo, Shards, TrainState, over_share, weighted_mean
+from .checks import MISFITS, check_variables, hint
 from .dqn import DqnAgent
-from .reductions import resets, to_transition
+from .reductions import resets, select, to_transition
 from .value_based import ValueExample
 
 
@@ -101,6 +102,8 @@ class RecurrentDqnAgent(DqnAgent):
 
         `per_example["td_error"]` is `[B]`.
         """
+        if weights is not None:
+            experience = select(weights != 0, experience)
         online = self._unroll(params["q"], experience)
         target = self._unroll(state.target_params["q"], experience)
         # From here on a row's observation consists of the two networks' outputs for it and of its
@@ -162,15 +165,18 @@ class RecurrentDqnAgent(DqnAgent):
         def call(key: Array) -> Array:
             self.network.initial_carry(())  # a network without one has no memory
             variables = recurrent.init(self.network, key, spec)
+            check_variables(variables)
             return recurrent.first_step(self.network, variables, zeros(spec, (2, 3)), spec)
 
         try:
             got = jax.eval_shape(call, jax.random.key(0)).shape
-        except (TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
+            advice = (
+                "networks.RecurrentQNetwork can, with an encoder where observations are not vectors"
+            )
             raise ValueError(
                 "network: cannot take (observations, resets, carry) for observations "
-                f"{self.specs.observation}: {error}; networks.RecurrentQNetwork can, with an "
-                "encoder where observations are not vectors"
+                f"{self.specs.observation}: {error}; {hint(error, advice)}"
             ) from error
         expected = (2, 3, *self.output_shape)
         if got != expected:

@@ -10,10 +10,34 @@ observation and nothing of the row itself flows back. Its own loss is masked.
 import jax
 import jax.numpy as jnp
 
-from ..envs.types import Array, StepType, Trajectory, Transition
+from ..envs.types import Array, StepType, Trajectory, Transition, Tree
 
 
-def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
+def select(keep: Array, tree: Tree, other: Tree = None) -> Tree:
+    """Returns a tree whose floats are those of another where `keep` is False.
+
+    What a loss masks out must be taken out of what it reads as well: 0 times the gradient of an
+    infinite loss is NaN. Integers are finite anyway and stay as they are.
+
+    Args:
+      keep: Boolean `[...]`.
+      tree: Arrays `[..., *shape]`, each with the axes of `keep` first.
+      other: Tree of the same structure and shapes; None for zeros.
+    """
+
+    def each(x: Array, other: Array) -> Array:
+        if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+            return x
+        return jnp.where(keep.reshape(keep.shape + (1,) * (jnp.ndim(x) - keep.ndim)), x, other)
+
+    if other is None:
+        return jax.tree.map(lambda x: each(x, 0.0), tree)
+    return jax.tree.map(each, tree, other)
+
+
+def to_transition(
+    rows: Trajectory, gamma: Array | float, weights: Array | None = None
+) -> Transition:
     """Reduces windows of rows to n-step transitions, n = T - 1 (Sutton and Barto 2018, eq. 7.1).
 
     A window is followed for k <= n steps, until a row that is LAST. With g_j = gamma x discount_j
@@ -29,10 +53,12 @@ def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
     Args:
       rows: Rows `[B, T, ...]` with T >= 2, from any stream: windows may span episodes.
       gamma: Discount factor per step; a float, traced or not.
+      weights: Weights `[B]` of the windows' losses; None for 1.
 
     Returns:
-      A `Transition` of arrays `[B, ...]`. Its `mask` is 0 for a window whose row 0 is LAST, whose
-      other entries have no meaning.
+      A `Transition` of arrays `[B, ...]`. Its `mask` is 0 for a window whose row 0 is LAST or whose
+      weight is 0. The other floats of such a window are 0, whatever its rows hold, so that a loss
+      and its gradient are finite there.
 
     Raises:
       ValueError: if the rows have no batch and time axes, or T < 2.
@@ -56,22 +82,29 @@ def to_transition(rows: Trajectory, gamma: Array | float) -> Transition:
         next_observation = jax.tree.map(
             lambda x: jax.vmap(lambda window, k: window[k])(x, steps), rows.observation
         )
-    return Transition(
+    counts = running & (before != 0)
+    transition = Transition(
         observation=first.observation,
         action=first.action,
-        reward=jnp.sum(jnp.where(running, before * rows.reward[:, :-1], 0.0), axis=1),
+        reward=jnp.sum(jnp.where(counts, before * rows.reward[:, :-1], 0.0), axis=1),
         discount=growth[:, -1],
         next_observation=next_observation,
-        mask=learnable(first),
+        mask=learnable(first, weights),
     )
+    return select(transition.mask > 0, transition)
 
 
-def learnable(rows: Trajectory) -> Array:
+def learnable(rows: Trajectory, weights: Array | None = None) -> Array:
     """Returns the loss mask of rows: 0.0 on boundary rows (`step_type == LAST`), 1.0 elsewhere.
 
-    The rows may have any leading axes, which the mask has too.
+    Args:
+      rows: Rows with any leading axes, which the mask has too.
+      weights: Weights of the first axis, `[B]`; where one is 0, so is the mask. None for 1.
     """
-    return jnp.where(rows.step_type == StepType.LAST, 0.0, 1.0)
+    boundary = rows.step_type == StepType.LAST
+    if weights is not None:
+        boundary |= (weights == 0).reshape(weights.shape + (1,) * (boundary.ndim - 1))
+    return jnp.where(boundary, 0.0, 1.0)
 
 
 def padding(rows: Trajectory) -> Array:

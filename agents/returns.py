@@ -9,6 +9,7 @@ The last row of an episode is a boundary row, which only holds the final observa
 estimate of that step is then r_t + discount_t V_{t+1}, with the value of the final observation if
 the episode was truncated, and nothing of the next episode is in it. Results are targets and carry
 no gradient.
+Where a discount or a lambda is 0, what it would multiply does not count, whatever it is.
 """
 
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.types import Array
+from .losses import scaled
 
 
 class VTrace(NamedTuple):
@@ -72,8 +74,8 @@ def n_step_returns(
         raise ValueError(f"n_step_returns: expected n >= 1, got {n}")
     returns = values
     for _ in range(n):  # after k passes these are k-step returns; V_T stays at the end
-        mixed = (1 - lambda_) * values[1:] + lambda_ * returns[1:]
-        returns = jnp.concatenate([r_t + discount_t * mixed, values[-1:]])
+        mixed = scaled(1 - lambda_, values[1:]) + scaled(lambda_, returns[1:])
+        returns = jnp.concatenate([r_t + scaled(discount_t, mixed), values[-1:]])
     return jax.lax.stop_gradient(returns[:-1])
 
 
@@ -88,7 +90,7 @@ def lambda_returns(r_t: Array, discount_t: Array, lambda_: Array | float, values
       lambda_: Decay of the trace, a scalar or `[T]`, 0 before boundary rows.
       values: Values `[T + 1]`.
     """
-    bootstrapped = r_t + discount_t * (1 - lambda_) * values[1:]
+    bootstrapped = r_t + scaled(discount_t * (1 - lambda_), values[1:])
     return jax.lax.stop_gradient(_backward(bootstrapped, discount_t * lambda_, values[-1]))
 
 
@@ -110,7 +112,7 @@ def gae(r_t: Array, discount_t: Array, lambda_: Array | float, values: Array) ->
     >>> gae(jnp.ones(2), jnp.full(2, 0.5), 0.8, jnp.array([0.0, 2.0, 4.0])).tolist()
     [2.4000000953674316, 1.0]
     """
-    delta = r_t + discount_t * values[1:] - values[:-1]
+    delta = r_t + scaled(discount_t, values[1:]) - values[:-1]
     return jax.lax.stop_gradient(_backward(delta, discount_t * lambda_, 0.0))
 
 
@@ -146,12 +148,14 @@ def vtrace(
       clip_c: The paper's c-bar: how much of later errors reaches earlier targets.
       clip_pg_rho: Greatest ratio in the advantages.
     """
-    delta = jnp.minimum(clip_rho, rho_tm1) * (r_t + discount_t * values[1:] - values[:-1])
+    error = r_t + scaled(discount_t, values[1:]) - values[:-1]
+    delta = scaled(jnp.minimum(clip_rho, rho_tm1), error)
     errors = _backward(delta, discount_t * lambda_ * jnp.minimum(clip_c, rho_tm1), 0.0)
     targets = values[:-1] + errors
     following = jnp.append(targets[1:], values[-1])
-    q_estimate = r_t + discount_t * (lambda_ * following + (1 - lambda_) * values[1:])
-    advantages = jnp.minimum(clip_pg_rho, rho_tm1) * (q_estimate - values[:-1])
+    mixed = scaled(lambda_, following) + scaled(1 - lambda_, values[1:])
+    q_estimate = r_t + scaled(discount_t, mixed)
+    advantages = scaled(jnp.minimum(clip_pg_rho, rho_tm1), q_estimate - values[:-1])
     return jax.lax.stop_gradient(VTrace(targets, advantages, q_estimate))
 
 
@@ -159,7 +163,7 @@ def _backward(x: Array, weight: Array, final: Array | float) -> Array:
     """Returns y `[T]` with y_t = x_t + weight_t y_{t+1} and y_T = final."""
 
     def step(following, inputs):
-        y = inputs[0] + inputs[1] * following
+        y = inputs[0] + scaled(inputs[1], following)
         return y, y
 
     dtype = jnp.result_type(x, weight, final, jnp.float32)

@@ -162,7 +162,7 @@ class ValueBasedAgent(OffPolicyAgent):
 
         `per_example["td_error"]` is `[B]`.
         """
-        rows = to_transition(experience, self.gamma)
+        rows = to_transition(experience, self.gamma, weights)
         inputs, mask = split_action_mask(rows.observation)
         next_inputs, next_mask = split_action_mask(rows.next_observation)
         keys: list[Array | None] = [None] * 4

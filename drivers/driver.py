@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..envs.checks import check_mask, check_time_step
 from ..envs.environment import Environment
 from ..envs.types import (
     PolicyStep,
@@ -16,7 +17,6 @@ from ..envs.types import (
     make_row,
     split_action_mask,
 )
-from ..envs.validation import check_mask
 from ..policies.policy import Policy, act, check_acting, mismatch
 
 
@@ -47,6 +47,7 @@ class Driver:
 
     Raises:
       TypeError: if `env`, `policy` or `observers` is something else.
+      SpecError: if the environment's specs are not in order.
     """
 
     def __init__(
@@ -115,9 +116,14 @@ class Driver:
 
         Returns:
           The time step to act on, and the policy's state.
+
+        Raises:
+          SpecError: if the first time step does not meet the environment's specs.
         """
         if self.time_step is None:
-            self.time_step = self.env.reset(self._seed)
+            time_step = self.env.reset(self._seed)
+            check_time_step(time_step, self.env.specs, self._batch_shape, "reset")
+            self.time_step = time_step
             self.policy_state = self.policy.initial_state(self._batch_shape)
         return self.time_step, self.policy_state
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..envs.checks import check_specs, check_time_step
 from ..envs.environment import JaxEnvironment
 from ..envs.host import reset_batch, step_batch
+from ..envs.specs import validate
 from ..envs.types import Array, Tree
 from ..networks.normalizer import RunningStatistics, init_statistics, update_statistics
 from ..policies.policy import Policy, check_pure
@@ -55,14 +57,18 @@ def play_episodes(
     Raises:
       TypeError: if the policy is plain Python.
       ValueError: if a number is less than 1.
+      SpecError: if the environment's specs are not in order, or its time steps or the actions do
+        not meet them.
     """
     check_pure(policy)
     if num_episodes < 1 or max_steps < 1:
         raise ValueError(
             f"expected at least 1 episode and 1 step, got {num_episodes=}, {max_steps=}"
         )
+    check_specs(env.specs)
     reset_key, act_key = jax.random.split(key)
     env_state, time_step = reset_batch(env, reset_key, num_episodes)
+    check_time_step(time_step, env.specs, (num_episodes,), "reset")
     running = jnp.ones(num_episodes, bool)
     seen = init_statistics(env.specs.observation) if statistics else None
     episodes = Episodes(
@@ -78,7 +84,9 @@ def play_episodes(
         seen = episodes.statistics
         if seen is not None:
             seen = update_statistics(seen, time_step.observation, running.astype(jnp.float32))
+        validate({"action": decision.action}, {"action": env.specs.action}, batch_ndim=1)
         env_state, time_step = step_batch(env, env_state, decision.action, num_episodes)
+        check_time_step(time_step, env.specs, (num_episodes,), "step")
         returns = episodes.returns + jnp.where(running, time_step.reward, 0).astype(jnp.float32)
         episodes = Episodes(returns, episodes.lengths + running, seen)
         running &= ~time_step.is_last()

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ..envs.checks import check_at_least, check_specs, check_time_step
 from ..envs.environment import JaxEnvironment
 from ..envs.host import reset_batch, step_batch
+from ..envs.specs import validate
 from ..envs.types import Array, TimeStep, Trajectory, Tree, make_row
 from ..policies.policy import Policy, check_pure
 
@@ -46,9 +48,14 @@ def start_rollout(
 
     Raises:
       TypeError: if the policy is plain Python.
+      SpecError: if the environment's specs are not in order, or its time steps do not meet them.
+      ValueError: if num_envs < 1.
     """
     check_pure(policy)
+    check_at_least("start_rollout", 1, {"num_envs": num_envs})
+    check_specs(env.specs)
     env_state, time_step = reset_batch(env, reset_key, num_envs)
+    check_time_step(time_step, env.specs, (num_envs,), "reset")
     return RolloutState(
         env_state, time_step, policy.initial_state((num_envs,)), key, jnp.zeros((), jnp.int32)
     )
@@ -70,13 +77,20 @@ def rollout(
 
     Returns:
       The state to continue from, and rows `[num_envs, num_rows, ...]`.
+
+    Raises:
+      SpecError: if an action or a time step does not meet its spec.
+      ValueError: if num_rows < 1.
     """
+    check_at_least("rollout", 1, {"num_rows": num_rows})
     num_envs = state.time_step.step_type.shape[0]
 
     def one_row(carry: tuple, key: Array) -> tuple[tuple, Trajectory]:
         env_state, time_step, policy_state = carry
         step = policy.action(params, time_step, policy_state, key)
+        validate({"action": step.action}, {"action": env.specs.action}, batch_ndim=1)
         env_state, next_time_step = step_batch(env, env_state, step.action, num_envs)
+        check_time_step(next_time_step, env.specs, (num_envs,), "step")
         return (env_state, next_time_step, step.state), make_row(time_step, step, next_time_step)
 
     carry = (state.env_state, state.time_step, state.policy_state)

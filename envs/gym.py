@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .checks import check_discount, check_specs
 from .environment import Environment
 from .gym_registry import find_spec, installed, render_modes
 from .gym_rendering import picture
@@ -141,6 +142,7 @@ class GymEnvironment(_Adapter):
         observation, self._observation = observations(env.observation_space, None)
         action, self._action = actions(env.action_space, None)
         self.specs = EnvironmentSpecs(observation, action)
+        check_specs(self.specs)
         self._ended = True
 
     def reset(self, seed: int | None = None) -> TimeStep:
@@ -165,12 +167,15 @@ class GymEnvironment(_Adapter):
         discount = _ZERO if terminated else _ONE
         if "discount" in info:
             discount *= np.float32(info["discount"])
+            check_discount(discount, "step")
         if reward is None:  # NumPy would make NaN of it
             raise SpecError(
                 "reward: expected a number, but the environment's `step` returned None; "
                 "return the reward there"
             )
-        return TimeStep(step_type, np.float32(reward), discount, self._observation(observation))
+        number = np.float32(reward)
+        _check_rewards(number, ())
+        return TimeStep(step_type, number, discount, self._observation(observation))
 
 
 class GymVectorEnvironment(_Adapter):
@@ -192,6 +197,7 @@ class GymVectorEnvironment(_Adapter):
         )
         action, self._action = actions(env.single_action_space, self.num_envs)
         self.specs = EnvironmentSpecs(observation, action)
+        check_specs(self.specs)
         self._ended: np.ndarray | None = None
 
     def reset(self, seed: int | None = None) -> TimeStep:
@@ -225,8 +231,17 @@ class GymVectorEnvironment(_Adapter):
         discount = (~terminated).astype(np.float32)
         if "discount" in info:  # `_discount` marks the environments that gave one
             discount *= np.where(info["_discount"], info["discount"], _ONE)
-        return TimeStep(
-            step_type, reward.astype(np.float32), discount, self._observation(observation)
+            check_discount(discount, "step")
+        rewards = reward.astype(np.float32)
+        _check_rewards(rewards, (self.num_envs,))
+        return TimeStep(step_type, rewards, discount, self._observation(observation))
+
+
+def _check_rewards(reward: Any, shape: tuple[int, ...]) -> None:
+    if reward.shape != shape:
+        raise SpecError(
+            f"step: reward: expected one number for each environment, shape {list(shape)}, got "
+            f"shape {list(reward.shape)}; return one number, such as their sum"
         )
 
 

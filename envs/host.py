@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from . import specs as specs_lib
+from .checks import check_specs
 from .environment import JaxEnvironment, renderer
 from .specs import EnvironmentSpecs, SpecError
 from .types import Array, TimeStep, Tree
@@ -48,11 +49,13 @@ class HostEnvironment:
 
     Raises:
       ValueError: if num_envs < 1.
+      SpecError: if the environment's specs are not in order.
     """
 
     def __init__(self, env: JaxEnvironment, num_envs: int | None = None, seed: int = 0):
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs: expected None or at least 1, got {num_envs}")
+        check_specs(env.specs)
         self.env = env
         self.num_envs = num_envs
         self._seed: int | None = seed
@@ -121,6 +124,11 @@ def _check(action: Tree, spec: Tree, num_envs: int | None) -> Tree:
     """
     if isinstance(spec, specs_lib.DiscreteSpec) and np.asarray(action).dtype.kind in "iu":
         action = np.asarray(action, spec.dtype)
+        if np.any((action < 0) | (action >= np.asarray(spec.num_values))):
+            raise SpecError(
+                f"action: expected integers in 0..{np.subtract(spec.num_values, 1)}, got {action}; "
+                "count actions from 0"
+            )
     if getattr(action, "dtype", None) != getattr(spec, "dtype", 0) or action.shape != (
         spec.shape if num_envs is None else (num_envs, *spec.shape)
     ):

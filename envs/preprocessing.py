@@ -91,10 +91,11 @@ def get_preprocessor(space: Any) -> Preprocessor:
     """Returns the preprocessor of a gymnasium observation space.
 
     `Discrete` and `MultiDiscrete` become one-hot codes, `Tuple` and `Dict` one vector (their
-    discrete leaves as one-hot codes, all leaves in gymnasium's order), both float32 `[size]`. An
-    Atari image uint8 `[210, 160, 3]` (or 250 high) becomes uint8 `[84, 84, 3]`. Everything else
-    passes unchanged, also tuples and dicts with images in them, since a vector would not keep these
-    as images. The mask of a dict with an `"action_mask"` stays as it is, apart from the rest.
+    discrete leaves as one-hot codes, uint8 scaled from its bounds to 0..1, all leaves in
+    gymnasium's order), both float32 `[size]`. An Atari image uint8 `[210, 160, 3]` (or 250 high)
+    becomes uint8 `[84, 84, 3]`. Everything else passes unchanged, also tuples and dicts with images
+    in them (`image_axes`), since a vector would not keep these as images. The mask of a dict with
+    an `"action_mask"` stays as it is, apart from the rest.
 
     Example:
       >>> from gymnasium import spaces
@@ -121,12 +122,26 @@ def get_preprocessor(space: Any) -> Preprocessor:
     return _none(space)
 
 
-def is_image(shape: tuple[int, ...] | None) -> bool:
-    """True for the shape of an image: height, width and channels, large enough for convolutions.
+def image_axes(shape: tuple[int, ...] | None, dtype: Any) -> str | None:
+    """Returns the order of an image's axes, or None for an array that is no image.
 
-    At least 36 pixels on each side are enough for the usual kernels.
+    An image has at least 36 pixels on each side, which are enough for the usual kernels:
+
+    - "HWC", height, width and channels, with any dtype;
+    - "CHW", fewer than 36 channels or stacked frames first, with any dtype;
+    - "HW", grey, if it is uint8.
+
+    Args:
+      shape: Shape of the array; None for one of no fixed shape.
+      dtype: Its dtype.
     """
-    return shape is not None and len(shape) == 3 and min(shape[:2]) >= _MIN_SIDE
+    if shape is None or len(shape) not in (2, 3) or min(shape) < 1:
+        return None
+    if len(shape) == 2:
+        return "HW" if min(shape) >= _MIN_SIDE and dtype == np.uint8 else None
+    if min(shape[:2]) >= _MIN_SIDE:
+        return "HWC"
+    return "CHW" if shape[0] < _MIN_SIDE <= min(shape[1:]) else None
 
 
 def preprocess_observation(env: "gymnasium.Env") -> "gymnasium.Env":
@@ -167,7 +182,10 @@ def preprocessor_of(env: Environment) -> Preprocessor | None:
 def _has_image(space: Any) -> bool:
     parts = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
     return any(
-        _has_image(part) if hasattr(part, "spaces") else is_image(part.shape) for part in parts
+        _has_image(part)
+        if hasattr(part, "spaces")
+        else image_axes(part.shape, part.dtype) is not None
+        for part in parts
     )
 
 
@@ -201,13 +219,31 @@ def _flat(kind: str, space: Any) -> Preprocessor:
         )
     flat: Any = spaces.flatten_space(space)
     flatten: Any = spaces.flatten
+    low, width = _byte_ranges(space)
+    scale = lambda vector: (vector.astype(np.float32) - low) / width
     with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
-        vector = spaces.Box(
-            flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32
-        )
-    return Preprocessor(
-        kind, space, vector, lambda observation: flatten(space, observation).astype(np.float32)
-    )
+        vector = spaces.Box(scale(flat.low), scale(flat.high), dtype=np.float32)
+    return Preprocessor(kind, space, vector, lambda observation: scale(flatten(space, observation)))
+
+
+def _byte_ranges(space: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lower bounds and the widths, float32 `[size]`, that scale bytes to 0..1.
+
+    They are 0 and 1 for every other number of the flattened space.
+    """
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        pairs = [_byte_ranges(part) for part in parts]
+        lows, widths = zip(*pairs, strict=True) if pairs else ((), ())
+        empty = np.zeros(0, np.float32)
+        return np.concatenate([empty, *lows]), np.concatenate([empty, *widths])
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8:
+        low = space.low.astype(np.float32).ravel()
+        return low, np.maximum(space.high.astype(np.float32).ravel() - low, 1.0)
+    size = spaces.flatdim(space)
+    return np.zeros(size, np.float32), np.ones(size, np.float32)
 
 
 def _masked(space: Any) -> Preprocessor:

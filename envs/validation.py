@@ -6,7 +6,13 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from . import specs as specs_lib
+from .checks import (
+    check_jax_environment,
+    check_specs,
+    check_time_step,
+    leaf_pairs,
+    mask_factors,
+)
 from .environment import Environment, JaxEnvironment
 from .host import HostEnvironment
 from .specs import BoundedSpec, DiscreteSpec, EnvironmentSpecs, SpecError
@@ -51,8 +57,9 @@ def validate_environment(
             f"specs: expected EnvironmentSpecs, got {type(env.specs).__name__}; it holds "
             "observation and action specs"
         )
+    check_specs(env.specs)
     if not hasattr(env, "num_envs"):
-        _check_state(cast(JaxEnvironment, env))
+        check_jax_environment(cast(JaxEnvironment, env))
         env = HostEnvironment(cast(JaxEnvironment, env))
     _check_host(cast(Environment, env), num_steps, seed, allow_zero_discount)
 
@@ -61,7 +68,7 @@ def _check_host(env: Environment, num_steps: int, seed: int, allow_zero_discount
     batch = () if env.num_envs is None else (env.num_envs,)
     rng = np.random.default_rng(seed)
     time_step = env.reset(seed)
-    _check_time_step(time_step, env.specs, batch, "reset")
+    check_time_step(time_step, env.specs, batch, "reset", values=True)
     first = copy.deepcopy(time_step)
     last = np.full(batch, StepType.LAST)
     _check_order(last, time_step, "reset")
@@ -71,7 +78,7 @@ def _check_host(env: Environment, num_steps: int, seed: int, allow_zero_discount
         following = env.step(action)
         where = f"step {i}"
         _check_unchanged(before, time_step, where)
-        _check_time_step(following, env.specs, batch, where)
+        check_time_step(following, env.specs, batch, where, values=True)
         if not allow_zero_discount:
             _check_discount(following, where)
         _check_order(np.asarray(before.step_type), following, where)
@@ -79,110 +86,14 @@ def _check_host(env: Environment, num_steps: int, seed: int, allow_zero_discount
     before = copy.deepcopy(time_step)
     again = env.reset(seed)
     _check_unchanged(before, time_step, "second reset")
-    _check_time_step(again, env.specs, batch, "second reset")
+    check_time_step(again, env.specs, batch, "second reset", values=True)
     _check_order(last, again, "second reset")
-    for path, one, two in _leaf_pairs(first.observation, again.observation):
+    for path, one, two in leaf_pairs(first.observation, again.observation):
         if not np.array_equal(one, two):
             raise SpecError(
                 f"second reset: observation/{path} differs although the seed, {seed}, is the same; "
                 "draw every random number from a generator that reset(seed) makes"
             )
-
-
-def _check_state(env: JaxEnvironment) -> None:
-    state, time_step = jax.eval_shape(env.reset, jax.random.key(0))
-    action = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), env.specs.action)
-    try:
-        after = jax.eval_shape(env.step, state, action)
-    except TypeError as error:
-        raise SpecError(
-            f"step: tracing it failed ({error}); it has to be a pure function of JAX arrays"
-        ) from error
-    for name, one, two in (("state", state, after[0]), ("time step", time_step, after[1])):
-        structures: list[Any] = [jax.tree.structure(tree) for tree in (one, two)]
-        if structures[0] != structures[1]:
-            raise SpecError(
-                f"{name}: step returns the structure {structures[1]}, reset returned "
-                f"{structures[0]}; both have to be the same for lax.scan"
-            )
-        for path, a, b in _leaf_pairs(one, two):
-            if (a.shape, a.dtype) != (b.shape, b.dtype):
-                raise SpecError(
-                    f"{name}/{path}: step returns {b.dtype}{list(b.shape)}, reset returned "
-                    f"{a.dtype}{list(a.shape)}; both have to be the same for lax.scan"
-                )
-
-
-def _check_time_step(
-    time_step: TimeStep, specs: EnvironmentSpecs, batch: tuple[int, ...], where: str
-) -> None:
-    if not isinstance(time_step, TimeStep):
-        raise SpecError(
-            f"{where}: expected a TimeStep, got {type(time_step).__name__}; make one with "
-            "envs.restart, transition, termination or truncation"
-        )
-    want = TimeStep(
-        BoundedSpec((), np.int32, 0, 2), specs.reward, specs.discount, specs.observation
-    )
-    try:
-        specs_lib.validate(time_step, want, batch_ndim=len(batch), values=True)
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from None
-    for path, leaf in jax.tree_util.tree_flatten_with_path(time_step)[0]:
-        if np.shape(leaf)[: len(batch)] != batch:
-            raise SpecError(
-                f"{where}: {specs_lib.leaf_name(path)}: expected a leading axis of "
-                f"num_envs={batch[0]}, got shape {np.shape(leaf)}; "
-                "return one row for each environment"
-            )
-    discount = np.asarray(time_step.discount)
-    if np.any((discount < 0) | (discount > 1)):
-        raise SpecError(
-            f"{where}: discount: expected numbers in 0..1, got {discount}; "
-            "gamma belongs to the agent"
-        )
-    mask = split_action_mask(time_step.observation)[1]
-    if mask is not None:
-        acting = np.asarray(time_step.step_type) != StepType.LAST
-        check_mask(np.asarray(mask), specs.action, acting, where)
-
-
-def check_mask(mask: np.ndarray, action_spec: Tree, acting: np.ndarray, where: str) -> None:
-    """Checks that an action mask fits the action spec and allows an action where one is taken.
-
-    Args:
-      mask: Mask `[..., n]`, True where an action is allowed.
-      action_spec: Spec of the action.
-      acting: Boolean `[...]`, True where an action is taken.
-      where: Beginning of the message.
-
-    Raises:
-      SpecError: if the mask is of another shape or dtype, actions cannot be masked, or none is
-        allowed.
-    """
-    if not isinstance(action_spec, DiscreteSpec):
-        raise SpecError(
-            f"{where}: action_mask: only discrete actions can be masked, "
-            f"got the action spec {action_spec}"
-        )
-    total = int(np.sum(action_spec.num_values))
-    if mask.dtype != np.bool_ or mask.shape[-1:] != (total,):
-        raise SpecError(
-            f"{where}: action_mask: expected bool[{total}], True where allowed, got "
-            f"{mask.dtype}{list(mask.shape)}"
-        )
-    for i, part in enumerate(_factors(mask, action_spec)):
-        if np.any(stuck := ~part.any(-1) & acting):
-            which = f" in environments {np.flatnonzero(stuck).tolist()}" if np.ndim(stuck) else ""
-            raise SpecError(
-                f"{where}: action_mask forbids every action (factor {i}){which} before the LAST "
-                "time step; allow at least one"
-            )
-
-
-def _factors(mask: np.ndarray, spec: DiscreteSpec) -> list[np.ndarray]:
-    """Splits a mask into those of the action's factors."""
-    return np.split(mask, np.cumsum(spec.num_values)[:-1] if spec.shape else [], axis=-1)
 
 
 def _check_discount(time_step: TimeStep, where: str) -> None:
@@ -219,20 +130,12 @@ def _check_order(before: np.ndarray, time_step: TimeStep, where: str) -> None:
 
 
 def _check_unchanged(before: TimeStep, now: TimeStep, where: str) -> None:
-    for path, one, two in _leaf_pairs(before, now):
+    for path, one, two in leaf_pairs(before, now):
         if not np.array_equal(one, two):
             raise SpecError(
                 f"{where}: {path} of the previous time step has changed, since the environment "
                 "writes to it; return a copy"
             )
-
-
-def _leaf_pairs(one: Tree, two: Tree) -> list[tuple[str, Any, Any]]:
-    leaves = jax.tree_util.tree_flatten_with_path(one)[0]
-    return [
-        (specs_lib.leaf_name(path), a, b)
-        for (path, a), b in zip(leaves, jax.tree.leaves(two), strict=True)
-    ]
 
 
 def _draw_action(
@@ -243,7 +146,7 @@ def _draw_action(
         return jax.tree.map(lambda leaf: _draw_leaf(leaf, rng, batch), spec)
     draws = [
         np.argmax(rng.random(factor.shape) * factor, axis=-1)
-        for factor in _factors(np.asarray(mask), spec)
+        for factor in mask_factors(np.asarray(mask), spec)
     ]
     return np.asarray(np.stack(draws, -1) if spec.shape else draws[0], spec.dtype)
 

@@ -1,8 +1,8 @@
-"""Checks of what a loop is made of: its agent, its environment and its numbers."""
+"""Checks of what a loop is made of: its agent and its environment."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from ..envs.checks import check_specs
 from ..policies.policy import check_pure
 
 
@@ -22,6 +22,7 @@ def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> Non
       TypeError: if another of the four is for them; the message names it. If the collect policy
         is plain Python. On device also for what is no environment; on the host this is left to
         drivers, which explain what makes one.
+      SpecError: if the environment's specs are not in order.
     """
     if not hasattr(env, "specs"):
         if on_device:
@@ -42,21 +43,10 @@ def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> Non
             f"{given}: {type(agent).__name__} learns {learns}, and {type(env).__name__} {lives}; "
             f"learners.{wanted} is for them"
         )
+    if hasattr(env, "specs"):
+        check_specs(env.specs)
     check_pure(agent.collect_policy)  # it acts in one compiled program with the updates
 
 
 def _name(on_policy: bool, on_device: bool) -> str:
     return f"{'On' if on_policy else 'Off'}Policy{'Scan' if on_device else 'Loop'}"
-
-
-def check_at_least(owner: str, least: int, numbers: Mapping[str, int]) -> None:
-    """Raises a ValueError unless all numbers, which are given by name, are at least `least`.
-
-    Args:
-      owner: Name of the class whose arguments they are, for the message.
-      least: Smallest number allowed.
-      numbers: Numbers by the names of the arguments.
-    """
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{owner}: expected {name} >= {least}, got {number}")

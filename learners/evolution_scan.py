@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..agents.es import EsAgent
 from ..drivers.episodes import Episodes, play_episodes
+from ..envs.checks import check_specs
 from ..envs.environment import JaxEnvironment
 from ..envs.types import Array, Tree
 from .scan import Scan, ScanState
@@ -29,6 +30,7 @@ class EvolutionScan(Scan[ScanState]):
 
     Raises:
       ValueError: if a number is less than 1.
+      SpecError: if the environment's specs are not in order.
     """
 
     agent: EsAgent
@@ -38,6 +40,7 @@ class EvolutionScan(Scan[ScanState]):
     max_steps: int = 1_000
 
     def __post_init__(self):
+        check_specs(self.env.specs)
         self._check_at_least(1, "num_episodes", "max_steps")
 
     @property

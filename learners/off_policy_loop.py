@@ -11,13 +11,14 @@ import numpy as np
 
 from ..agents.agent import Agent, TrainState
 from ..drivers.driver import Driver
+from ..envs.checks import check_at_least
 from ..envs.environment import Environment
 from ..envs.types import Array, PolicyStep, Sample, TimeStep, Trajectory, Tree
 from ..policies.policy import act
 from ..policies.schedule import Schedule
 from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay, is_prioritised
-from .checks import check_at_least, check_loop
+from .checks import check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
 from .packed import PackedTree
 from .prioritised import replay_update

@@ -11,11 +11,12 @@ import numpy as np
 from ..agents.agent import TrainState
 from ..agents.on_policy import OnPolicyAgent
 from ..drivers.driver import Driver
+from ..envs.checks import check_at_least
 from ..envs.environment import Environment
 from ..envs.specs import validate
 from ..envs.types import Array, PolicyStep, TimeStep, Trajectory, Tree, bootstrap_row
 from ..policies.policy import act
-from .checks import check_at_least, check_loop
+from .checks import check_loop
 from .compiling import compiler_options, initial_state
 from .on_policy_scan import learn
 from .packed import PackedTree

@@ -63,8 +63,10 @@ def importance_weights(
     Returns:
       Weights `[B]`.
     """
-    weights = (table_size * probability) ** -beta
     if masked is None:
+        weights = (table_size * probability) ** -beta
         return weights / weights.max()
+    unread = masked & ~((probability > 0) & jnp.isfinite(probability))
+    weights = (table_size * jnp.where(unread, 1.0, probability)) ** -beta
     largest = jnp.max(weights, where=~masked, initial=jnp.finfo(jnp.float32).tiny)
     return jnp.minimum(weights / largest, 1.0)

@@ -10,9 +10,9 @@ from flax import struct
 
 from ..agents.agent import Agent, TrainState
 from ..agents.es import EsAgent
+from ..envs.checks import check_at_least
 from ..envs.environment import Environment, JaxEnvironment
 from ..envs.types import Array
-from .checks import check_at_least
 
 
 @struct.dataclass

@@ -6,13 +6,20 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..envs.preprocessing import is_image
-from ..envs.specs import DiscreteSpec, Spec
+from ..envs.preprocessing import image_axes
+from ..envs.specs import BoundedSpec, DiscreteSpec, Spec
 from ..envs.types import Array, Tree, split_action_mask
 
 Activation = Callable[[Array], Array]
 Initializer = nn.initializers.Initializer
+
+_AXES = {
+    "HWC": "height, width, channels",
+    "CHW": "channels, height, width",
+    "HW": "height, width",
+}
 
 # The initialiser of hidden layers in TF-Agents' DQN tutorial: a truncated normal of variance
 # 2 / fan_in (He et al. 2015).
@@ -26,9 +33,20 @@ def uniform_within(bound: float) -> Initializer:
     )
 
 
-def scale_bytes(values: Array) -> Array:
-    """Scales uint8 to float32 in 0..1; returns anything else unchanged."""
-    return values / 255.0 if values.dtype == jnp.uint8 else values
+def scale_bytes(values: Array, spec: Spec | None = None) -> Array:
+    """Scales uint8 to float32, from its bounds to 0..1; returns anything else unchanged.
+
+    Args:
+      values: Values `[..., *spec.shape]`.
+      spec: Spec of the values; without bounds, or None, they are 0..255.
+    """
+    if values.dtype != jnp.uint8:
+        return values
+    if not isinstance(spec, BoundedSpec):
+        return values / 255.0
+    low = spec.low.astype(np.float32)
+    width = np.maximum(spec.high.astype(np.float32) - low, 1.0)  # 1 where there is one value only
+    return (values - low) / width
 
 
 class MLP(nn.Module):
@@ -54,21 +72,37 @@ class ConvEncoder(nn.Module):
 
     uint8 images are scaled to 0..1. The defaults are the network of Mnih et al. 2015 (Nature),
     without its dense layer.
+
+    Attributes:
+      features: Number of channels of each convolution.
+      kernels: Sizes of their kernels.
+      strides: Their strides.
+      activation: Function after each convolution.
+      axes: Order of an image's axes: "HWC", "CHW" (channels first) or "HW" (grey, no channels).
+      spec: Spec of the images, from whose bounds uint8 is scaled; None for 0..255.
     """
 
     features: Sequence[int] = (32, 64, 64)
     kernels: Sequence[int] = (8, 4, 3)
     strides: Sequence[int] = (4, 2, 1)
     activation: Activation = nn.relu
+    axes: str = "HWC"
+    spec: Spec | None = None
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        if images.ndim < 3:
+        if self.axes not in _AXES:
+            raise ValueError(f"ConvEncoder: expected axes in {list(_AXES)}, got {self.axes!r}")
+        if images.ndim < len(self.axes):
             raise ValueError(
-                "ConvEncoder: expected images [..., height, width, channels], "
-                f"got shape {images.shape}"
+                f"ConvEncoder: expected images [..., {_AXES[self.axes]}], got shape {images.shape}"
             )
-        hidden = scale_bytes(images)
+        hidden = scale_bytes(images, self.spec)
+        if self.axes == "CHW":
+            hidden = jnp.moveaxis(hidden, -3, -1)
+        elif self.axes == "HW":
+            hidden = hidden[..., None]
+        batch = hidden.shape[:-3]
         for size, kernel, stride in zip(self.features, self.kernels, self.strides, strict=True):
             conv = nn.Conv(
                 size,
@@ -80,10 +114,10 @@ class ConvEncoder(nn.Module):
             hidden = self.activation(conv(hidden))
             if 0 in hidden.shape[-3:]:
                 raise ValueError(
-                    f"ConvEncoder: images {images.shape[-3:]} are too small for kernels "
+                    f"ConvEncoder: images {images.shape[len(batch) :]} are too small for kernels "
                     f"{self.kernels}; use smaller ones"
                 )
-        return hidden.reshape(*images.shape[:-3], -1)
+        return hidden.reshape(*batch, -1)
 
 
 class OneHot(nn.Module):
@@ -102,15 +136,16 @@ class OneHot(nn.Module):
 class Flatten(nn.Module):
     """Flattens the last `ndim` axes, `[..., *shape]` to `[..., size]`, and casts to float32.
 
-    uint8 is scaled to 0..1.
+    uint8 is scaled to 0..1, from the bounds of `spec` if there is one, or else from 0..255.
     """
 
     ndim: int
+    spec: Spec | None = None
 
     @nn.compact
     def __call__(self, values: Array) -> Array:
-        flat = values.reshape(*values.shape[: values.ndim - self.ndim], -1)
-        return scale_bytes(flat).astype(jnp.float32)
+        scaled = scale_bytes(values, self.spec).astype(jnp.float32)
+        return scaled.reshape(*values.shape[: values.ndim - self.ndim], -1)
 
 
 class DictEncoder(nn.Module):
@@ -165,10 +200,11 @@ def encoded(network: Any, observation: Tree) -> Array:
 def default_encoder(spec: Tree) -> nn.Module | None:
     """Returns the encoder that suits an observation spec; None for a vector, which needs none.
 
-    Discrete leaves get one-hot codes, images (rank 3, at least 36 pixels on each side) the
-    convolutions of `ConvEncoder`, and other leaves are flattened (uint8, as of small images, is
-    scaled to 0..1). Dicts and tuples get a `DictEncoder` of these. An action mask is left out,
-    since networks never see it.
+    Discrete leaves get one-hot codes, images (`envs.preprocessing.image_axes`: channels last or
+    first, or grey, of at least 36 pixels on each side) the convolutions of `ConvEncoder`, and other
+    leaves are flattened. uint8 is scaled to 0..1 from its bounds. Dicts and tuples get a
+    `DictEncoder` of these, so that each image in them has convolutions of its own. An action mask
+    is left out, since networks never see it.
     """
     spec, _ = split_action_mask(spec)
     if not isinstance(spec, Mapping | tuple | list):
@@ -181,8 +217,9 @@ def default_encoder(spec: Tree) -> nn.Module | None:
 def _leaf_encoder(spec: Spec) -> nn.Module | None:
     if isinstance(spec, DiscreteSpec):
         return OneHot(spec)
-    if is_image(spec.shape):
-        return ConvEncoder()
+    axes = image_axes(spec.shape, spec.dtype)
+    if axes is not None:
+        return ConvEncoder(axes=axes, spec=spec)
     if len(spec.shape) == 1 and jnp.issubdtype(spec.dtype, jnp.floating):
         return None
-    return Flatten(len(spec.shape))
+    return Flatten(len(spec.shape), spec)

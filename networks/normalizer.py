@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ..envs.preprocessing import image_axes
+from ..envs.specs import DiscreteSpec, Spec
 from ..envs.types import Array, Tree
 
 
@@ -15,8 +17,8 @@ class RunningStatistics:
     """The mean and the population variance of all values so far, float32 trees.
 
     `count` (float32) is their number. With a count of 0 the mean is 0 and the variance 1, so that
-    `normalize` changes nothing before the first update. Leaves that are not floats (masks, images,
-    discrete observations) are never changed.
+    `normalize` changes nothing before the first update. Masks and other booleans, discrete values
+    and images of integers are never changed: their statistics are of size 0.
     """
 
     count: Array
@@ -26,7 +28,7 @@ class RunningStatistics:
 
 def init_statistics(spec: Tree) -> RunningStatistics:
     """Returns the statistics of no values, for values that meet `spec`."""
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape if _is_float(s) else (), jnp.float32), spec)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape if _is_feature(s) else (0,)), spec)
     return RunningStatistics(jnp.zeros(()), zeros, jax.tree.map(jnp.ones_like, zeros))
 
 
@@ -49,16 +51,17 @@ def update_statistics(
     """
     means = jax.tree.leaves(statistics.mean)
     leaves = list(zip(means, jax.tree.leaves(values), strict=True))
-    batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_float(x)), 0)
+    batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_kept(m)), 0)
     shape = jnp.shape(leaves[0][1])[:batch_ndim]
     axes = tuple(range(batch_ndim))
     weights = jnp.ones(shape) if weights is None else weights
     count = _all_devices(jnp.sum(weights), axis_name)
 
     def moments(mean: Array, x: Array) -> tuple[Array, Array]:
-        if not _is_float(x):
-            return mean, jnp.ones_like(mean)
+        if not _is_kept(mean):
+            return mean, mean
         weight = weights.reshape(shape + (1,) * mean.ndim)
+        x = jnp.where(weight > 0, _as_float(x), 0.0)  # what is left out may be anything
         batch_mean = _all_devices(jnp.sum(weight * x, axes), axis_name) / jnp.maximum(count, 1.0)
         squares = _all_devices(jnp.sum(weight * jnp.square(x - batch_mean), axes), axis_name)
         return batch_mean, squares / jnp.maximum(count, 1.0)
@@ -81,27 +84,30 @@ def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
     shares = statistics.count / jnp.maximum(total, 1.0)
     average = lambda x: jnp.tensordot(shares, x, axes=1)
 
+    def selected(x: Array) -> Array:
+        """What statistics of no values say does not count, whatever it is."""
+        return jnp.where((shares > 0).reshape(shares.shape + (1,) * (x.ndim - 1)), x, 0.0)
+
     def variance(means: Array, variances: Array) -> Array:
         merged = average(variances + jnp.square(means - average(means)))
         return jnp.where(total > 0, merged, 1.0)
 
+    means, variances = jax.tree.map(selected, (statistics.mean, statistics.variance))
     return RunningStatistics(
-        total,
-        jax.tree.map(average, statistics.mean),
-        jax.tree.map(variance, statistics.mean, statistics.variance),
+        total, jax.tree.map(average, means), jax.tree.map(variance, means, variances)
     )
 
 
 def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -> Tree:
     """Returns (x - mean) / standard deviation, clipped to -clip .. clip, for any leading axes.
 
-    Leaves that are not floats stay as they are.
+    Integers become floats. Leaves without statistics stay as they are.
     """
 
     def each(mean: Array, variance: Array, x: Array) -> Array:
-        if not _is_float(x):
+        if not _is_kept(mean):
             return x
-        return jnp.clip((x - mean) * jax.lax.rsqrt(variance + 1e-8), -clip, clip)
+        return jnp.clip((_as_float(x) - mean) * jax.lax.rsqrt(variance + 1e-8), -clip, clip)
 
     return jax.tree.map(each, statistics.mean, statistics.variance, values)
 
@@ -116,8 +122,21 @@ def normalize_observation(params: Mapping[str, Tree], observation: Tree) -> Tree
     return normalize(params["observation_statistics"], observation)
 
 
-def _is_float(leaf: Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+def _is_feature(spec: Spec) -> bool:
+    """True for floats, and for integers that are numbers, not choices or pixels."""
+    if isinstance(spec, DiscreteSpec) or not jnp.issubdtype(spec.dtype, jnp.number):
+        return False
+    floating = jnp.issubdtype(spec.dtype, jnp.floating)
+    return floating or image_axes(spec.shape, spec.dtype) is None
+
+
+def _is_kept(mean: Array) -> bool:
+    """True where there are statistics of a leaf."""
+    return mean.shape != (0,)
+
+
+def _as_float(x: Array) -> Array:
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
 
 
 def _all_devices(x: Array, axis_name: str | None) -> Array:

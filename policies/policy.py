@@ -11,6 +11,7 @@ from typing import Any, Protocol, Required, TypedDict
 
 import jax
 
+from ..envs.checks import check_specs
 from ..envs.environment import Environment
 from ..envs.types import Array, PolicyStep, TimeStep, Tree
 
@@ -152,6 +153,7 @@ def check_acting(env: Environment, policy: Policy) -> None:
 
     Raises:
       TypeError: if one is of another kind; the message says how to make one of it.
+      SpecError: if the environment's specs are not in order.
     """
     if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
         raise TypeError(
@@ -159,6 +161,7 @@ def check_acting(env: Environment, policy: Policy) -> None:
             "envs.gym.from_gym makes one of a gymnasium environment, "
             "envs.HostEnvironment of one in JAX"
         )
+    check_specs(env.specs)
     if not hasattr(policy, "action") or not hasattr(policy, "initial_state"):
         advice = ""
         if hasattr(policy, "collect_policy"):

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..envs.checks import check_discount, check_row_spec
 from ..envs.specs import EnvironmentSpecs, SpecError, leaf_name, validate
-from ..envs.types import Tree
+from ..envs.types import Trajectory, Tree
 
 LARGE_LEAF_BYTES = 1024  # a leaf of this size keeps a column of its own, on device too
 SMALL_ROW_BYTES = 1024  # below it rows are small: two clients of a table must agree
@@ -27,6 +28,7 @@ class RowLayout:
 
     Raises:
       TypeError: `spec` describes an environment.
+      SpecError: It describes no rows that an agent could learn from.
     """
 
     def __init__(self, spec: Tree, large_leaf_bytes: int = LARGE_LEAF_BYTES):
@@ -35,6 +37,7 @@ class RowLayout:
                 "spec: expected that of a row, agent.collect_data_spec, "
                 "got an environment's EnvironmentSpecs"
             )
+        check_row_spec(spec)
         paths, treedef = jax.tree_util.tree_flatten_with_path(spec)
         self._treedef: Any = treedef
         self._spec = spec
@@ -51,6 +54,7 @@ class RowLayout:
             ]
         )
         self.names = [leaf_name(path) for path, _ in paths]
+        self._discount = self.names.index("discount") if isinstance(spec, Trajectory) else None
         self.row_bytes = sum(sizes)
         self.columns: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
         if any(self._fields):
@@ -86,7 +90,10 @@ class RowLayout:
                 x.shape == batch_shape + shape and x.dtype == dtype
                 for x, (shape, dtype) in zip(leaves, self._expected, strict=True)
             ):
+                self._check_discount(leaves)
                 return leaves
+        except SpecError:
+            raise
         except (ValueError, TypeError, AttributeError):
             pass  # another structure, or leaves that are no arrays: `validate` says which
         validate(rows, self._spec, batch_ndim=len(batch_shape))
@@ -97,7 +104,19 @@ class RowLayout:
                     f"{name}: expected the leading axes {batch_shape} that the other leaves have, "
                     f"got {x.shape}"
                 )
+        self._check_discount(leaves)
         return leaves
+
+    def _check_discount(self, leaves: list[np.ndarray]) -> None:
+        if self._discount is None:
+            return
+        number = leaves[self._discount]
+        # Python's floats: NumPy takes several times as long for a few numbers.
+        if number.ndim == 0 and 0.0 <= number.item() <= 1.0:
+            return
+        if number.ndim == 1 and len(number) <= 32 and all(0.0 <= x <= 1.0 for x in number.tolist()):
+            return
+        check_discount(number, "row")
 
     def allocate(self, rows: int) -> dict[str, np.ndarray]:
         """Returns zero columns of `rows` rows, whose memory is taken only as they are written."""

@@ -24,7 +24,7 @@ from .distributional import (
     quantile_double_q_learning,
     quantile_q_learning,
 )
-from .elementwise import huber, squared, td_target
+from .elementwise import huber, scaled, squared, td_target
 from .policy_gradient import (
     adapt_kl_beta,
     clipped_surrogate,
@@ -56,6 +56,7 @@ __all__ = [
     "quantile_q_learning",
     "sac_actor",
     "sac_temperature",
+    "scaled",
     "smoothed_action",
     "soft_value",
     "squared",

@@ -107,8 +107,10 @@ def discrete_soft_value(q_t: Array, log_probs_t: Array, alpha: Array | float) ->
       alpha: Temperature.
     """
     probs = jnp.exp(log_probs_t)
-    each = jnp.min(q_t, axis=0) - alpha * jnp.where(probs > 0, log_probs_t, 0.0)
-    return jnp.sum(jnp.where(probs > 0, probs * each, 0.0))
+    allowed = probs > 0
+    q = jnp.where(allowed, jnp.min(q_t, axis=0), 0.0)
+    each = q - alpha * jnp.where(allowed, log_probs_t, 0.0)
+    return jnp.sum(jnp.where(allowed, probs * each, 0.0))
 
 
 def discrete_sac_actor(q_tm1: Array, log_probs_tm1: Array, alpha: Array) -> Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ...envs.types import Array
-from .elementwise import huber, td_target
+from .elementwise import huber, scaled, td_target
 from .value_based import greedy, index
 
 
@@ -95,8 +95,12 @@ def categorical_double_q_learning(
       The loss, a scalar.
     """
     probs_t = jax.nn.softmax(index(q_logits_t, greedy(q_t_selector, mask_t)))
+    # After the end of a task all atoms of the target are the reward, whatever their logits.
+    unread = (discount_t == 0) & jnp.isnan(probs_t)
+    probs_t = jnp.where(unread, 1.0 / probs_t.shape[-1], probs_t)
     target = categorical_l2_project(td_target(r_t, discount_t, q_atoms_t), probs_t, q_atoms_tm1)
-    return -jnp.sum(jax.lax.stop_gradient(target) * jax.nn.log_softmax(index(q_logits_tm1, a_tm1)))
+    log_probs_tm1 = jax.nn.log_softmax(index(q_logits_tm1, a_tm1))
+    return -jnp.sum(scaled(jax.lax.stop_gradient(target), log_probs_tm1))
 
 
 def quantile_q_learning(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...envs import HostEnvironment, JaxEnvironment, TimeLimit, classic, gym, select_observation
+from ...envs.checks import check_specs
 from ...envs.environment import Environment
 from ..configs.checking import nearest
 
@@ -33,6 +34,7 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
 
     Raises:
       ValueError: if there is no JAX environment of that name, or its time limit has to stay.
+      SpecError: if its specs are not in order.
       TypeError: if `env` is a host environment.
     """
     if isinstance(env, str):
@@ -49,6 +51,7 @@ def jax_environment(env: Any, max_episode_steps: int | None = None) -> JaxEnviro
             f"the device runner needs a JAX environment or the id of one, got {env!r}; "
             "use runner='loop'"
         )
+    check_specs(env.specs)
     return _with_limit(env, max_episode_steps)
 
 

@@ -17,12 +17,13 @@ _FORBIDDEN = -1e30
 class Categorical(Distribution):
     """Integers 0 .. n - 1 with probabilities in proportion to exp(logits), masked.
 
-    A forbidden action has probability exactly 0 and log-probability about -1e30. Where a mask
-    forbids everything, as it may on an episode's last observation, the distribution is uniform over
-    all n, so that masked-out rows stay free of NaN.
+    An action is forbidden by the mask, or by a logit of -inf. A forbidden action has probability
+    exactly 0 and log-probability about -1e30, so that entropy and divergence are finite, and so are
+    their gradients. Where everything is forbidden, as it may be on an episode's last observation,
+    the distribution is uniform over all n, so that masked-out rows stay free of NaN.
 
     Attributes:
-      logits: Logits `[..., n]`, which need not be normalised.
+      logits: Logits `[..., n]`, which need not be normalised; -inf forbids an action.
       mask: Boolean `[..., n]`, True where an action is allowed; None allows all.
     """
 
@@ -66,7 +67,10 @@ class Categorical(Distribution):
     def _masked_logits(self) -> Array:
         logits = jnp.asarray(self.logits)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        return logits if self.mask is None else jnp.where(self.mask, logits, _FORBIDDEN)
+        allowed = logits != -jnp.inf
+        if self.mask is not None:
+            allowed &= jnp.asarray(self.mask, bool)
+        return jnp.where(allowed, logits, _FORBIDDEN)
 
 
 @struct.dataclass

@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 from jax import lax
 
+from ...envs.checks import check_row_spec
 from ...envs.specs import validate
 from ...envs.types import Array, Sample, SampleInfo, Trajectory, Tree
 from ..checks import check_count
@@ -55,6 +56,7 @@ class DeviceReplay:
 
     Raises:
       ValueError: No window of each environment fits.
+      SpecError: The spec describes no rows that an agent could learn from.
     """
 
     spec: Tree
@@ -65,6 +67,7 @@ class DeviceReplay:
     priority_exponent: float | Array | None = None
 
     def __post_init__(self):
+        check_row_spec(self.spec)
         for name in ("capacity", "sequence_length", "num_envs"):
             check_count(name, getattr(self, name))
         if self._length < self.sequence_length:

@@ -32,6 +32,13 @@ def test_standardize_leaves_rows_of_weight_0_out():
     np.testing.assert_allclose(standardize(x, weight)[:2], [-1.0, 1.0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+def test_standardize_leaves_a_single_element_as_it_is(weight):
+    """Its deviation from its own mean is 0, which would say that nothing is to be learned."""
+    x = jnp.array([-3.0, 5.0, jnp.nan])
+    np.testing.assert_array_equal(standardize(x, jnp.array(weight)), [-3.0, 0.0, 0.0])
+
+
 def test_a_shard_has_no_total():
     assert total(jnp.array([1.0, 2.0])) == 3.0
     with pytest.raises(ValueError, match="cannot be split over the learners of a group"):

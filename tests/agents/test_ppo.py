@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from jax_agents.agents import Examples, PpoAgent
-from jax_agents.envs.specs import ArraySpec, EnvironmentSpecs
+from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.learners.sharding import pad_batch
+from jax_agents.networks import ActorNetwork, ActorValueNetwork, ValueNetwork
 from jax_agents.networks.distributions import Normal
 
 SPECS = EnvironmentSpecs(ArraySpec((2,)), ArraySpec((1,)))
@@ -155,3 +156,30 @@ def test_weights_and_rows_of_weight_0():
         without = run(**options, value_coefficient=0.0)
         assert info.loss - without.loss == pytest.approx(loss, rel=1e-5)
         assert info.metrics["value_loss"] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("advantages", ["minibatch", "batch"])
+@pytest.mark.parametrize("num_minibatches", [4, 2])
+def test_the_actor_learns_from_a_minibatch_of_one_example(advantages, num_minibatches):
+    """Four steps of one episode each, in as many mini-batches; or two, each with a boundary row."""
+    specs = EnvironmentSpecs(ArraySpec((2,)), DiscreteSpec(2))
+    network = ActorValueNetwork(ActorNetwork(specs.action, ()), ValueNetwork(()))
+    agent = PpoAgent(specs, network, optax.sgd(0.1), advantages=advantages)
+    numbers = jnp.ones(4)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    examples = Examples(
+        observation=jnp.ones((4, 2)),
+        action=jnp.array([0, 1, 0, 1]),
+        log_prob=jnp.log(numbers / 2),
+        advantage=jnp.array([1.0, -1.0, 3.0, -2.0]),
+        target=numbers,
+        value=numbers,
+        weight=numbers if num_minibatches == 4 else jnp.array([1.0, 0.0, 0.0, 1.0]),
+    )
+    train = jax.jit(agent.train)
+    for i in range(num_minibatches):
+        part = jax.tree.map(lambda x, i=i: jnp.split(x, num_minibatches)[i], examples)
+        after, _ = train(state, part)
+        actors = [x.params["actor_value"]["params"]["actor"] for x in (state, after)]
+        moved = jax.tree.map(lambda x, y: jnp.any(x != y), *actors)
+        assert any(jax.tree.leaves(moved))

@@ -76,6 +76,34 @@ def test_images_in_dicts_stay_images():
     assert get_preprocessor(masked).kind == "none"
 
 
+@pytest.mark.parametrize("shape", [(3, 64, 64), (64, 64), (64, 64, 3)])
+def test_images_in_dicts_stay_images_whatever_the_order_of_their_axes(shape):
+    camera = spaces.Box(0, 255, shape, np.uint8)
+    assert get_preprocessor(spaces.Dict({"camera": camera, "x": spaces.Box(-1, 1)})).kind == "none"
+
+
+def test_bytes_in_dicts_are_scaled_by_their_bounds():
+    space = spaces.Dict(
+        {
+            "board": spaces.Box(0, 2, (3,), np.uint8),
+            "pixels": spaces.Box(0, 255, (2, 1), np.uint8),
+            "speed": spaces.Box(-9, 9, (1,), np.float32),
+            "gear": spaces.Discrete(2),
+        }
+    )
+    preprocessor = get_preprocessor(space)
+    observation = {
+        "board": np.array([0, 1, 2], np.uint8),
+        "pixels": np.array([[51], [255]], np.uint8),
+        "speed": np.array([5.0], np.float32),
+        "gear": 1,
+    }
+    wanted = np.float32([0, 0.5, 1, 0, 1, 0.2, 1, 5])
+    np.testing.assert_allclose(preprocessor.transform(observation), wanted, rtol=1e-6)
+    assert preprocessor.observation_space.contains(preprocessor.transform(observation))
+    assert preprocessor.observation_space.high.tolist() == [1, 1, 1, 1, 1, 1, 1, 9]
+
+
 def test_from_gymnasiums_values_and_from_ours():
     space = spaces.Dict(
         {

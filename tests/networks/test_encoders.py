@@ -93,6 +93,60 @@ def test_small_images_of_bytes_are_scaled_as_large_ones_are():
     )
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"board": x}])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 255, [0, 1 / 255, 2 / 255]),
+        (0, 2, [0, 0.5, 1]),  # a board: as told apart as int8 is
+        ([0, 0, 0], [2, 1, 255], [0, 1, 2 / 255]),
+        (0, 0, [0, 1, 2]),
+    ],
+)
+def test_bytes_are_scaled_by_their_bounds(wrap, low, high, expected):
+    spec = BoundedSpec((3,), np.uint8, low, high)
+    encoder = networks.default_encoder(wrap(spec))
+    features = encode(encoder, wrap(np.array([0, 1, 2], np.uint8)))
+    np.testing.assert_allclose(features, expected, rtol=1e-6)
+
+
+def test_bytes_of_images_are_scaled_by_their_bounds():
+    def features(high):
+        image = np.full((36, 36, 1), high, np.uint8)
+        return encode(networks.default_encoder(BoundedSpec(image.shape, np.uint8, 0, high)), image)
+
+    np.testing.assert_array_equal(features(2), features(255))
+    assert np.any(features(2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "axes"),
+    [
+        ((64, 64, 3), np.uint8, "HWC"),
+        ((3, 64, 64), np.uint8, "CHW"),
+        ((4, 84, 84), np.float32, "CHW"),
+        ((64, 64), np.uint8, "HW"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"camera": x}, lambda x: (x,)])
+def test_images_get_convolutions_whatever_the_order_of_their_axes(shape, dtype, axes, wrap):
+    spec = BoundedSpec(shape, dtype, 0, 255)
+    encoder = networks.default_encoder(wrap(spec))
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+    features = encode(encoder, wrap(image))
+    last = {"HWC": image, "CHW": np.moveaxis(image, 0, -1), "HW": image[..., None]}[axes]
+    same = networks.default_encoder(wrap(BoundedSpec(last.shape, dtype, 0, 255)))
+    np.testing.assert_array_equal(features, encode(same, wrap(last)))
+    assert features.size < image.size
+
+
+def test_conv_encoder_names_the_axes_that_it_expects():
+    with pytest.raises(ValueError, match=r"\[..., channels, height, width\], got shape \(4,\)"):
+        encode(networks.ConvEncoder(axes="CHW"), np.zeros(4, np.float32))
+    with pytest.raises(ValueError, match=r"expected axes in .*, got 'WHC'"):
+        encode(networks.ConvEncoder(axes="WHC"), np.zeros((64, 64, 3), np.float32))
+
+
 def test_dict_encoder_concatenates_leaves_by_name():
     encoder = networks.DictEncoder({"gear": networks.OneHot(DiscreteSpec(2))})
     observation = {"speed": jnp.array([[5.0, 6.0]]), "gear": jnp.array([1])}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_agents.envs.specs import ArraySpec, DiscreteSpec
+from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, sample
 from jax_agents.networks.normalizer import (
     init_statistics,
     merge_statistics,
@@ -121,3 +121,35 @@ def test_policy_parameters_carry_the_statistics():
     np.testing.assert_allclose(normal["speed"], normalize(statistics, batch)["speed"])
     with pytest.raises(ValueError):
         normalize(statistics, {"x": batch["x"]})
+
+
+NUMBERS = {
+    "float": BoundedSpec((2,), np.float32, 0, 9),
+    "int8": BoundedSpec((2,), np.int8, 0, 9),
+    "int32": BoundedSpec((2,), np.int32, 0, 9),
+    "uint8": BoundedSpec((2,), np.uint8, 0, 9),
+    "one": BoundedSpec((), np.int32, 0, 9),
+}
+OTHERS = {
+    "mask": ArraySpec((2,), np.bool_),
+    "choice": DiscreteSpec(9),
+    "choices": DiscreteSpec((9, 9)),
+    "image": BoundedSpec((36, 36, 1), np.uint8, 0, 255),
+    "channels first": BoundedSpec((1, 36, 36), np.uint8, 0, 255),
+    "grey": BoundedSpec((36, 36), np.uint8, 0, 255),
+}
+
+
+def test_integers_that_are_numbers_are_normalised_and_others_are_not():
+    spec = NUMBERS | OTHERS
+    batch = sample(spec, jax.random.key(0), (50,))
+    statistics = update_statistics(init_statistics(spec), batch)
+    normal = normalize(statistics, batch)
+    for name in NUMBERS:
+        given = np.asarray(batch[name], np.float32)
+        np.testing.assert_allclose(statistics.mean[name], given.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(normal[name], (given - given.mean(0)) / given.std(0), atol=1e-3)
+        assert normal[name].dtype == np.float32
+    for name in OTHERS:
+        np.testing.assert_array_equal(normal[name], batch[name])
+        assert normal[name].dtype == batch[name].dtype and statistics.mean[name].size == 0

@@ -13,6 +13,7 @@ from jax_agents.envs.specs import (
     SpecError,
     trajectory_spec,
 )
+from jax_agents.envs.types import Trajectory
 from jax_agents.replay import RowLayout
 
 OBSERVATION = {
@@ -27,12 +28,15 @@ SPEC = trajectory_spec(
 
 
 def random_rows(rng, spec, batch_shape):
-    return jax.tree.map(
+    rows = jax.tree.map(
         lambda s: np.asarray(
             rng.integers(0, 2, batch_shape + s.shape) * rng.integers(1, 99)
         ).astype(s.dtype),
         spec,
     )
+    if not isinstance(rows, Trajectory):
+        return rows
+    return rows._replace(discount=np.asarray(np.minimum(rows.discount, np.float32(1))))
 
 
 def test_columns():
