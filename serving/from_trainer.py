@@ -96,7 +96,8 @@ def make_learning(trainer: Trainer) -> Learning:
     """
     config = trainer.config
     agent = trainer.agent
-    warn_of_end(config, trainer.num_steps + 1)
+    if isinstance(config, OnPolicyConfig | OffPolicyConfig) and config.learns_until is not None:
+        warn_of_end(config, trainer.num_steps + 1)
     if isinstance(agent, OnPolicyAgent) and isinstance(config, OnPolicyConfig):
         return OnPolicyLearning(
             agent,

@@ -125,3 +125,16 @@ def test_returns_are_standardised_over_rows_that_count():
     batch = prepared(baseline=False, normalize_returns=True)
     counted = batch.advantage[batch.weight > 0]
     np.testing.assert_allclose([counted.mean(), counted.std()], [0.0, 1.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_entropy_is_a_mean_over_steps(baseline):
+    """Both the metric and the bonus, whose coefficient is that of the other agents."""
+    agent = ReinforceAgent(SPECS, Linear(baseline), optax.sgd(1.0), entropy_coefficient=0.3)
+    without = ReinforceAgent(SPECS, Linear(baseline), optax.sgd(1.0))
+    examples = prepared(baseline)
+    state = agent.init(jax.random.key(0))
+    infos = [a.loss(state.params, state, examples, jax.random.key(0)) for a in (agent, without)]
+    entropy = float(Normal(jnp.zeros(1), jnp.full(1, 5.0)).entropy())  # x = 0 in all rows
+    assert infos[0].metrics["entropy"] == pytest.approx(entropy, rel=1e-5)
+    assert infos[1].loss - infos[0].loss == pytest.approx(0.3 * entropy, rel=1e-3)

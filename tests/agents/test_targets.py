@@ -28,6 +28,13 @@ def test_delayed_acts_after_every_period_only():
     assert delayed(update, 1) is update
 
 
+def test_a_period_counts_updates_whatever_the_delay():
+    """Else only common multiples of the two would be left: 6 and 12 of 3, 6, 9 and 12."""
+    for delay in (1, 2, 5):
+        update = delayed(periodic(3), delay)
+        assert [step for step in range(1, 14) if after(update, step) == 4] == [3, 6, 9, 12]
+
+
 def test_numbers_out_of_range():
     with pytest.raises(ValueError, match=r"tau in 0\.\.1, got 1\.5"):
         polyak(1.5)

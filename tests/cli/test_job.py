@@ -45,3 +45,12 @@ def test_a_job_makes_its_trainer(tmp_path):
         Job.from_params(params | {"config": {"gama": 1}}, HERE)
     with pytest.raises(ValueError, match="no algorithm 'PPI'"):
         Job.from_params(params | {"run": "PPI"}, HERE)
+
+
+def test_a_configuration_is_planned_for_the_steps_of_the_stop():
+    config = DqnConfig(num_steps=2_048)
+    plan = lambda stop: Job(config, "CartPole-v1", 0, "loop", "auto", stop).planned().config
+    assert plan({STEPS: 8_192}).num_steps == 8_192
+    assert plan({STEPS: 100}) is config
+    assert plan({"episode_return_mean": 475}) is config
+    assert plan({STEPS: float("inf")}) is config

@@ -192,7 +192,10 @@ def test_a_configuration_of_ones_own(tmp_path, monkeypatch, train, only_run, cap
     assert params["run"] == name and params["config"]["level"] == 2
     assert cli.main(["train", "--resume", str(folder), "--steps", "150", "--no-video"]) == 0
     assert cli.main(["evaluate", str(folder), "--episodes", "2"]) == 0
-    assert "resumed after 100 steps" in capsys.readouterr().out
+    assert json.loads((folder / "params.json").read_text())["config"]["num_steps"] == 150
+    out = capsys.readouterr().out
+    assert "its schedules end at 150 steps from now on, no longer at 100" in out
+    assert "resumed after 100 steps" in out
     assert cli.main(["list", name]) == 0
     assert "My own DQN." in (out := capsys.readouterr().out) and "level" in out
 

@@ -1,5 +1,8 @@
+import warnings
+
 import pytest
 
+from jax_agents.experiments import BcConfig, DqnConfig, PpoConfig
 from jax_agents.experiments.training.reports import (
     RESULT_KEYS,
     check_stop,
@@ -8,6 +11,7 @@ from jax_agents.experiments.training.reports import (
     metrics_to_report,
     newest,
     reached,
+    warn_of_end,
 )
 
 
@@ -84,3 +88,16 @@ def test_what_ends_a_run():
 def test_stops_that_could_never_be_met(stop, message):
     with pytest.raises(ValueError, match=message):
         check_stop(stop)
+
+
+def test_training_after_a_rate_has_fallen_to_0_is_said():
+    ends = PpoConfig(num_steps=2_048), DqnConfig(learning_rate_end=0.0, learning_rate_steps=1_048)
+    for config in ends:
+        assert config.learns_until == 2_048
+        with pytest.warns(UserWarning, match="for 8,192 steps, but .* falls to 0 at 2,048 steps"):
+            warn_of_end(config, 8_192)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_end(PpoConfig(num_steps=2_048), 2_048)
+        warn_of_end(DqnConfig(num_steps=2_048), 8_192)  # ends above 0
+        warn_of_end(BcConfig(num_steps=2_048), 8_192)
