@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -167,10 +167,13 @@ def init_state(
     )
 
 
-def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientTransformation:
+def by_role(
+    optimizer: Optimizer, params: Mapping[str, Tree]
+) -> optax.GradientTransformationExtraArgs:
     """Returns one optimizer for a dict of parameters by role.
 
     Each role is transformed on its own, so that clipping by the global norm is by a role's norm.
+    Extra arguments of `update`, such as `value`, reach the transformations that take them.
 
     Args:
       optimizer: One transformation, which serves all roles, or a dict of them by role.
@@ -193,15 +196,20 @@ def by_role(optimizer: Optimizer, params: Mapping[str, Tree]) -> optax.GradientT
             "name each role once"
         )
     if len(params) > 1:
-        return optax.multi_transform(dict(optimizer), {role: role for role in params})
+        both = optax.multi_transform(dict(optimizer), {role: role for role in params})
+        return optax.with_extra_args_support(both)
     # For one role the same without a mask, whose fewer leaves make each call cheaper.
-    ((role, only),) = optimizer.items()
+    ((role, given),) = optimizer.items()
+    only = optax.with_extra_args_support(given)
 
-    def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
-        updates, state = only.update(grads[role], state, None if params is None else params[role])
+    def update(
+        grads: Tree, state: Tree, params: Tree = None, **extra_args: Any
+    ) -> tuple[Tree, Tree]:
+        own = None if params is None else params[role]
+        updates, state = only.update(grads[role], state, own, **extra_args)
         return {role: updates}, state
 
-    return optax.GradientTransformation(lambda params: only.init(params[role]), update)
+    return optax.GradientTransformationExtraArgs(lambda params: only.init(params[role]), update)
 
 
 def apply_loss(
@@ -214,7 +222,9 @@ def apply_loss(
     """Applies the gradient of a loss; the `train` of every agent calls this one update.
 
     It differentiates, averages over devices, applies the optimizer, moves the target networks and
-    counts the update.
+    counts the update. The optimizer is given the loss too, as `value`, for transformations that
+    need it, such as `optax.contrib.reduce_on_plateau`: the whole loss, of all roles together, and
+    of the whole batch.
 
     Args:
       state: State to improve. Its key is split: one half stays, the loss gets the other.
@@ -242,7 +252,9 @@ def apply_loss(
         grads, mean_loss, metrics = mean((grads, info.loss, info.metrics))
         info = info._replace(loss=mean_loss, metrics=metrics)
     transformation = by_role(optimizer, state.params)
-    updates, opt_state = transformation.update(grads, state.opt_state, state.params)
+    updates, opt_state = transformation.update(
+        grads, state.opt_state, state.params, value=info.loss
+    )
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
     targets = state.target_params

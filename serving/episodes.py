@@ -59,7 +59,7 @@ class EpisodeRecorder:
             self._reward = 0.0  # earned by no action of this episode
             time_step = restart(observation)
         else:
-            time_step = transition(np.float32(self._reward), observation)
+            time_step = transition(observation, reward=np.float32(self._reward))
         return time_step, self._follow(time_step)
 
     def act(self, policy_step: PolicyStep) -> None:
