@@ -20,6 +20,7 @@ from .agent import (
     apply_loss,
     example_keys,
     init_state,
+    warm_up_policy,
     weighted_mean,
 )
 from .bc import BehavioralCloningAgent
@@ -81,5 +82,6 @@ __all__ = [
     "reductions",
     "returns",
     "sample_and_log_prob",
+    "warm_up_policy",
     "weighted_mean",
 ]

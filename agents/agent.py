@@ -13,6 +13,7 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from ..policies.simple import RandomPolicy
 from .targets import TargetUpdate
 
 Optimizer: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
@@ -138,6 +139,17 @@ class Agent(Protocol):
           shards: Name of the mapped axis over whose parts of the batch the gradients are averaged,
             as under `pmap`, or a `Shard`; None for a whole batch. `apply_loss` does the averaging.
         """
+
+
+def warm_up_policy(agent: Agent) -> Policy:
+    """Returns the policy to fill a replay buffer with before the first update.
+
+    It acts uniformly at random, unless the agent stores more with a row than a random policy knows,
+    such as the carry of a recurrent network: then it is the agent's collect policy.
+    """
+    if jax.tree.leaves(agent.collect_data_spec.policy_info):
+        return agent.collect_policy
+    return RandomPolicy(agent.specs.action)
 
 
 def init_state(

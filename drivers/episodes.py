@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..envs.environment import JaxEnvironment
+from ..envs.environment import JaxEnvironment, check_jax_environment
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, Tree
 from ..networks.normalizer import RunningStatistics, init_statistics, update_statistics
@@ -53,9 +53,10 @@ def play_episodes(
       statistics: Gather statistics of the observations, too.
 
     Raises:
-      TypeError: if the policy is plain Python.
+      TypeError: if the policy is plain Python, or the environment is not in JAX.
       ValueError: if a number is less than 1.
     """
+    check_jax_environment(env)
     check_pure(policy)
     if num_episodes < 1 or max_steps < 1:
         raise ValueError(

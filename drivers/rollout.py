@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ..envs.environment import JaxEnvironment
+from ..envs.environment import JaxEnvironment, check_jax_environment
 from ..envs.host import reset_batch, step_batch
 from ..envs.types import Array, TimeStep, Trajectory, Tree, make_row
 from ..policies.policy import Policy, check_pure
@@ -45,8 +45,9 @@ def start_rollout(
       num_envs: Number of copies.
 
     Raises:
-      TypeError: if the policy is plain Python.
+      TypeError: if the policy is plain Python, or the environment is not in JAX.
     """
+    check_jax_environment(env)
     check_pure(policy)
     env_state, time_step = reset_batch(env, reset_key, num_envs)
     return RolloutState(
@@ -70,7 +71,15 @@ def rollout(
 
     Returns:
       The state to continue from, and rows `[num_envs, num_rows, ...]`.
+
+    Raises:
+      TypeError: if the environment is not in JAX, or the state not from `start_rollout`.
     """
+    check_jax_environment(env)
+    if not isinstance(state, RolloutState):
+        raise TypeError(
+            f"state: expected a RolloutState from start_rollout, got {type(state).__name__}"
+        )
     num_envs = state.time_step.step_type.shape[0]
 
     def one_row(carry: tuple, key: Array) -> tuple[tuple, Trajectory]:

@@ -34,6 +34,9 @@ class ScanState:
 
 
 State = TypeVar("State", bound=ScanState)
+# Metrics that are not added up over iterations.
+_COMBINE = {"episode_return_max": jnp.maximum, "episode_return_min": jnp.minimum}
+_START = {"episode_return_max": -jnp.inf, "episode_return_min": jnp.inf}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,8 +70,9 @@ class Scan(abc.ABC, Generic[State]):
 
         Returns:
           The new state, and metrics, which are scalars: the agent's; where episodes are played
-          also `episodes`, the number of those that ended, and `episode_return`, the sum of their
-          returns.
+          also `episodes`, the number of those that ended, `episode_return`, the sum of their
+          returns, and, as far as they are known, `episode_length`, the sum of their lengths,
+          `episode_return_max` and `episode_return_min` (`metrics.RowCounts.metrics` has them).
         """
 
     def run(
@@ -85,8 +89,9 @@ class Scan(abc.ABC, Generic[State]):
         Returns:
           The state, and metrics `[num_reports]`, each over its part of the iterations: means of the
           agent's metrics, `steps` (environment steps), and where episodes are played `episodes`
-          (the number of those that ended) and `episode_return` (their mean return; NaN if none
-          ended).
+          (the number of those that ended), `episode_return` and `episode_length` (their mean return
+          and length; NaN if none ended), `episode_return_max` and `episode_return_min` (-inf and
+          inf if none ended).
 
         Raises:
           ValueError: if `num_iterations` is no positive multiple of `num_reports`, or is traced and
@@ -95,12 +100,15 @@ class Scan(abc.ABC, Generic[State]):
         length = _iterations_per_report(num_iterations, num_reports)
         iteration = jax.jit(self.iteration, inline=True)  # what is traced here is not traced again
         shapes = jax.eval_shape(iteration, state)[1]
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        zeros = {
+            name: jnp.full(x.shape, _START.get(name, 0), x.dtype) for name, x in shapes.items()
+        }
 
         def add_up(_: Array, carry: tuple) -> tuple:
             state, total = carry
             state, metrics = iteration(state)
-            return state, jax.tree.map(jnp.add, total, metrics)
+            add = {name: _COMBINE.get(name, jnp.add) for name in total}
+            return state, {name: add[name](total[name], metrics[name]) for name in total}
 
         def report(state: State, _: None) -> tuple[State, dict[str, Array]]:
             before = state.num_steps
@@ -109,6 +117,9 @@ class Scan(abc.ABC, Generic[State]):
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
                 metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]
+            if "episode_length" in total:
+                metrics["episode_length"] = total.pop("episode_length") / metrics["episodes"]
+            metrics |= {name: total.pop(name) for name in _COMBINE if name in total}
             return state, {name: value / length for name, value in total.items()} | metrics
 
         return jax.lax.scan(report, state, length=num_reports)

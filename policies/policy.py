@@ -11,7 +11,7 @@ from typing import Any, Protocol, Required, TypedDict
 
 import jax
 
-from ..envs.environment import Environment
+from ..envs.environment import Environment, check_host_environment
 from ..envs.types import Array, PolicyStep, TimeStep, Tree
 
 
@@ -153,12 +153,7 @@ def check_acting(env: Environment, policy: Policy) -> None:
     Raises:
       TypeError: if one is of another kind; the message says how to make one of it.
     """
-    if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
-        raise TypeError(
-            f"expected an environment such as envs.gym.make gives, got {type(env).__name__}; "
-            "envs.gym.from_gym makes one of a gymnasium environment, "
-            "envs.HostEnvironment of one in JAX"
-        )
+    check_host_environment(env)
     if not hasattr(policy, "action") or not hasattr(policy, "initial_state"):
         advice = ""
         if hasattr(policy, "collect_policy"):

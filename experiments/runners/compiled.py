@@ -127,9 +127,14 @@ def go_on_counting(before: Any, count: Any) -> Any:
 def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) -> Progress:
     """The progress that the metrics `[1]` of a loop's `run` tell of."""
     means = {name: float(value[0]) for name, value in metrics.items()}
-    steps = means.pop("steps")
+    means.pop("steps")
     count = round(means.pop("episodes", 0))
-    mean = means.pop("episode_return", math.nan)
-    length = steps / count if count and config.whole_episodes else None
-    episodes: list[Episodes] = [(mean, length, count)] if count else []
+    one = Episodes(
+        mean=means.pop("episode_return", math.nan),
+        length=means.pop("episode_length", None),
+        count=count,
+        highest=means.pop("episode_return_max", None),
+        lowest=means.pop("episode_return_min", None),
+    )
+    episodes = [one] if count else []
     return Progress(num_iterations * config.updates_per_iteration, means, episodes)
