@@ -1,7 +1,7 @@
 """Rows made of transitions or episodes from elsewhere, boundary rows included."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -80,10 +80,10 @@ def from_transitions(
     n = np.size(given["reward"])
     _check_lengths(given, n)
     now, then = given["observation"], given["next_observation"]
-    if jax.tree.structure(now) != jax.tree.structure(then):
+    wanted, got = str(jax.tree.structure(now)), str(jax.tree.structure(then))
+    if got != wanted:
         raise ValueError(
-            f"next_observation: expected the structure {jax.tree.structure(now)} of the "
-            f"observation, got {jax.tree.structure(then)}"
+            f"next_observation: expected the structure {wanted} of the observation, got {got}"
         )
     over = given["terminated"] | given["truncated"]
     ends = over.copy()
@@ -101,7 +101,7 @@ def from_transitions(
     next_step_type = np.where(ends, StepType.LAST, StepType.MID)
     discount = np.where(given["terminated"], 0.0, 1.0)
 
-    def column(steps: np.ndarray, at_boundary: float, dtype: type) -> np.ndarray:
+    def column(steps: np.ndarray, at_boundary: Any, dtype: type) -> np.ndarray:
         return np.where(boundary, at_boundary, steps[source]).astype(dtype)
 
     def observed(step: np.ndarray, final: np.ndarray) -> np.ndarray:

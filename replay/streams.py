@@ -80,6 +80,17 @@ class Boundaries:
         self._pending = self._ended.any()
 
 
+def check_windows(step_type: Array, next_step_type: Array) -> None:
+    """Checks that the boundary rows between the episodes of windows `[N, T]` are there.
+
+    Raises:
+      ValueError: if one is missing.
+    """
+    ended = np.asarray(next_step_type)[:, :-1] == StepType.LAST
+    if (ended & (np.asarray(step_type)[:, 1:] == StepType.FIRST)).any():
+        raise ValueError(_MISSING)
+
+
 _MISSING = (
     "a row that ends an episode (next_step_type LAST) is followed by one that begins the next "
     "(step_type FIRST): the boundary row between them is missing, which has step_type LAST, "

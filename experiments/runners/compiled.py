@@ -132,7 +132,7 @@ def progress_of(config: Any, metrics: Mapping[str, Any], num_iterations: int) ->
     one = Episodes(
         mean=means.pop("episode_return", math.nan),
         length=means.pop("episode_length", None),
-        count=count,
+        number=count,
         highest=means.pop("episode_return_max", None),
         lowest=means.pop("episode_return_min", None),
     )

@@ -14,14 +14,14 @@ class Episodes(NamedTuple):
     Attributes:
       mean: Mean return.
       length: Mean length in steps; None where it is not known.
-      count: Number of episodes.
+      number: Number of episodes.
       highest: Highest return; None for that of a single episode, `mean`.
       lowest: Lowest return; None for that of a single episode, `mean`.
     """
 
     mean: float
     length: float | None
-    count: int
+    number: int
     highest: float | None = None
     lowest: float | None = None
 

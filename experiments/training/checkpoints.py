@@ -38,7 +38,7 @@ def save(trainer: Resumable) -> Path:
     metadata = {name: getattr(trainer, name) for name in COUNTERS}
     # JSON has no NaN.
     recent = [
-        one._replace(mean=finite(one.mean), highest=finite(one.highest), lowest=finite(one.lowest))
+        (finite(one.mean), one.length, one.number, finite(one.highest), finite(one.lowest))
         for one in trainer.recent
     ]
     metadata |= {

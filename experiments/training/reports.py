@@ -43,8 +43,8 @@ def make_report(
       steps: Number of environment steps since the last report.
       seconds: Number of seconds that those steps took.
     """
-    means = [(one.mean, one.count) for one in recent]
-    lengths = [(one.length, one.count) for one in recent if one.length is not None]
+    means = [(one.mean, one.number) for one in recent]
+    lengths = [(one.length, one.number) for one in recent if one.length is not None]
     highest = [one.mean if one.highest is None else one.highest for one in recent]
     lowest = [one.mean if one.lowest is None else one.lowest for one in recent]
     return {
@@ -154,7 +154,7 @@ def newest(episodes: list[Episodes]) -> list[Episodes]:
         if count >= RECENT_EPISODES:
             break
         kept.append(episode)
-        count += episode.count
+        count += episode.number
     return kept[::-1]
 
 

@@ -191,11 +191,11 @@ class Trainer(TrainedAgent):
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
             parts.append(progress)
-            self.num_episodes += sum(episode.count for episode in progress.episodes)
+            self.num_episodes += sum(episode.number for episode in progress.episodes)
             self.recent = newest(self.recent + progress.episodes)
             for callback in self.callbacks:
                 for episode in progress.episodes:
-                    callback.on_episode(self, episode.mean, episode.length, episode.count)
+                    callback.on_episode(self, episode.mean, episode.length, episode.number)
                 callback.on_progress(self)
             try:
                 self._watch.check(progress, lambda: self.train_state)

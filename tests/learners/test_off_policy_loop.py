@@ -198,7 +198,7 @@ def test_refuses_numbers_below_one():
 REPLAYING = [
     name
     for name, preset in PRESETS.items()
-    if preset.config.learns_from is None and name not in ("APEX", "APEX_DDPG", "RAINBOW")
+    if preset.config.learns_from is None and name not in ("APEX", "APEX_DDPG", "RAINBOW", "ES")
 ]
 TINY = {
     "hidden": (4,), "head_hidden": (4,), "lstm_size": 4, "core_size": 4, "num_atoms": 3,
@@ -245,7 +245,7 @@ def test_every_agent_warms_up_with_a_policy_that_fits_it(name, kind):
 
 def test_a_recurrent_agent_with_defaults_trains_in_the_loops():
     env = envs.classic.CartPole()
-    network = networks.RecurrentQNetwork(2, (4,), 4)
+    network = networks.RecurrentQNetwork(2, networks.LSTM(4), hidden=(4,))
     agent = agents.RecurrentDqnAgent(env.specs, network, optax.adam(1e-3))
     length = agent.train_sequence_length
     buffer = replay.HostReplay(agent.collect_data_spec, capacity=500, sequence_length=length)

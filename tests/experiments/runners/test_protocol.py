@@ -127,4 +127,4 @@ def test_highest_lowest_and_length_are_those_of_the_episodes(name, kind):
     assert mean == pytest.approx(length, rel=1e-5) and mean > 5
     assert 8 <= report["episode_return_min"] < mean < report["episode_return_max"] <= 200
     assert report["episode_return_min"] == int(report["episode_return_min"])  # a whole episode's
-    assert sum(one.count for one in progress.episodes) > 5
+    assert sum(one.number for one in progress.episodes) > 5
