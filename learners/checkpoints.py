@@ -46,6 +46,11 @@ class Checkpointer:
       folder: Folder of the checkpoints, made by the first `save`.
       keep: Number of checkpoints to keep, at least 1.
 
+    Attributes:
+      folder: Folder of the checkpoints.
+      keep: Number of checkpoints to keep.
+      followed: Step that this object wrote or restored last; None if it has done neither.
+
     Raises:
       ValueError: if `keep` is less than 1.
     """
@@ -55,7 +60,7 @@ class Checkpointer:
             raise ValueError(f"Checkpointer: expected keep >= 1, got {keep}")
         self.folder = Path(folder).absolute()
         self.keep = keep
-        self._followed: int | None = None  # the newest step that this object wrote or restored
+        self.followed: int | None = None
 
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints that are there, ascending."""
@@ -98,7 +103,7 @@ class Checkpointer:
           OSError: if it could not be written, because of a full disk, say; the earlier checkpoints
             are as they were.
         """
-        own = step == self._followed
+        own = step == self.followed
         others = [other for other in self.steps() if other > step or (other == step and not own)]
         if others:
             raise CheckpointError(
@@ -161,7 +166,7 @@ class Checkpointer:
                 "Free space, then resume"
             )
             raise OSError(number, message, str(target)) from error
-        self._followed = step
+        self.followed = step
         return target
 
     def restore(
@@ -201,7 +206,7 @@ class Checkpointer:
         if replay is not None:
             with self._explained(step, path / _REPLAY):
                 replay.load(path / _REPLAY)
-        self._followed = step
+        self.followed = step
         return state, manifest["metadata"]
 
     def adopt(self, source: str | os.PathLike[str]) -> int:

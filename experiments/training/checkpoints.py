@@ -77,7 +77,7 @@ def check_new(trainer: Resumable) -> None:
       CheckpointError: if there are some; nothing is changed.
     """
     own = trainer.checkpointer
-    if own is not None and trainer.training_iteration == 0 and own.steps():
+    if own is not None and own.followed is None and own.steps():
         raise CheckpointError(
             f"{own.folder} has the checkpoints {own.steps()} of a run, which this new one would "
             "replace: go on from there with restore(), or choose another run_folder"

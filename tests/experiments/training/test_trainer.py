@@ -367,3 +367,10 @@ def test_a_new_run_does_not_touch_the_folder_of_another(name, tmp_path):
         new.restore()
         assert new.train()["training_iteration"] == 3
         new.save()
+
+
+def test_a_run_may_save_before_it_trains(tmp_path):
+    with closing(run_of("loop", tmp_path)) as trainer:
+        trainer.save()
+        trainer.run({"training_iteration": 1}, checkpoint_freq=1)
+        assert trainer.checkpointer.steps() == [0, 1]
