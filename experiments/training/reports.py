@@ -68,8 +68,8 @@ def metrics_to_report(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The agent's metrics, with None for what JSON cannot hold; warns if that is the loss."""
     if "loss" in metrics and finite(metrics["loss"]) is None:
         warnings.warn(
-            f"the loss is {metrics['loss']}, so the weights may no longer be finite numbers: look "
-            "for observations or rewards that are not finite or very large, or lower learning_rate",
+            f"the loss is {metrics['loss']}, so the weights are no longer finite numbers: look for "
+            "observations or rewards that are not finite or very large, or lower learning_rate",
             RuntimeWarning,
             stacklevel=2,
         )
