@@ -20,6 +20,7 @@ from .agent import (
     apply_loss,
     example_keys,
     init_state,
+    warm_up_policy,
     weighted_mean,
 )
 from .bc import BehavioralCloningAgent
@@ -84,5 +85,6 @@ __all__ = [
     "returns",
     "sample_and_log_prob",
     "scale_by_steps",
+    "warm_up_policy",
     "weighted_mean",
 ]

@@ -13,6 +13,7 @@ from flax import struct
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Array, Trajectory, Tree
 from ..policies.policy import Policy
+from ..policies.simple import RandomPolicy
 from .checks import check_variables
 from .step_schedules import NUM_STEPS
 from .targets import TargetUpdate
@@ -146,6 +147,17 @@ class Agent(Protocol):
         """
 
 
+def warm_up_policy(agent: Agent) -> Policy:
+    """Returns the policy to fill a replay buffer with before the first update.
+
+    It acts uniformly at random, unless the agent stores more with a row than a random policy knows,
+    such as the carry of a recurrent network: then it is the agent's collect policy.
+    """
+    if jax.tree.leaves(agent.collect_data_spec.policy_info):
+        return agent.collect_policy
+    return RandomPolicy(agent.specs.action)
+
+
 def init_state(
     params: Tree, optimizer: Optimizer, key: Array, target_params: Tree = None, extra: Tree = None
 ) -> TrainState:
@@ -183,6 +195,7 @@ def by_role(
     """Returns one optimizer for a dict of parameters by role.
 
     Each role is transformed on its own, so that clipping by the global norm is by a role's norm.
+    Extra arguments of `update`, such as `value`, reach the transformations that take them.
 
     Args:
       optimizer: One transformation, which serves all roles, or a dict of them by role.
@@ -205,8 +218,8 @@ def by_role(
             "name each role once"
         )
     if len(params) > 1:
-        roles = {role: role for role in params}
-        return optax.with_extra_args_support(optax.multi_transform(dict(optimizer), roles))
+        both = optax.multi_transform(dict(optimizer), {role: role for role in params})
+        return optax.with_extra_args_support(both)
     # For one role the same without a mask, whose fewer leaves make each call cheaper.
     ((role, given),) = optimizer.items()
     only = optax.with_extra_args_support(given)
@@ -231,7 +244,9 @@ def apply_loss(
     """Applies the gradient of a loss; the `train` of every agent calls this one update.
 
     It differentiates, averages over devices, applies the optimizer, moves the target networks and
-    counts the update.
+    counts the update. The optimizer is given the loss too, as `value`, for transformations that
+    need it, such as `optax.contrib.reduce_on_plateau`: the whole loss, of all roles together, and
+    of the whole batch.
 
     Args:
       state: State to improve. Its key is split: one half stays, the loss gets the other.
@@ -266,7 +281,9 @@ def apply_loss(
         info = info._replace(loss=mean_loss, metrics=over_share(metrics, share), share=share)
     transformation = by_role(optimizer, state.params)
     extra_args = {NUM_STEPS: state.extra[NUM_STEPS]} if NUM_STEPS in state.extra else {}
-    updates, opt_state = transformation.update(grads, state.opt_state, state.params, **extra_args)
+    updates, opt_state = transformation.update(
+        grads, state.opt_state, state.params, value=info.loss, **extra_args
+    )
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
     targets = state.target_params

@@ -1,18 +1,61 @@
-"""Running normalisers of the rows that on-policy agents learn from, kept in `TrainState.extra`."""
+"""Running normalisers of the rows that on-policy agents learn from, kept in `TrainState.extra`.
+
+They are part of what was learned: networks mean nothing without the statistics of their inputs.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import StepType, Trajectory, Tree
-from ..networks.normalizer import init_statistics, normalize, update_statistics
+from ..networks.normalizer import (
+    RunningStatistics,
+    init_statistics,
+    normalize,
+    update_statistics,
+)
 from .agent import TrainState
 from .reductions import padding, split_bootstrap
 
 OBSERVATIONS = "observation_statistics"
 RETURNS = "return_statistics"
+STATISTICS = (OBSERVATIONS, RETURNS)
+
+
+def learned(state: TrainState) -> dict[str, Tree]:
+    """The weights of a state: its parameters by role, and its normalisers' statistics by name.
+
+    Statistics are dicts of `count`, `mean` and `variance`.
+    """
+    statistics = {name: state.extra[name] for name in STATISTICS if name in state.extra}
+    return dict(state.params) | {name: dict(vars(one)) for name, one in statistics.items()}
+
+
+def with_learned(state: TrainState, weights: Mapping[str, Tree]) -> TrainState:
+    """The state with other weights, and target networks that are copies of them.
+
+    The optimizer's state and the update count stay.
+
+    Args:
+      state: State.
+      weights: Some or all entries of what `learned` returns; the others stay.
+    """
+    params = {role: tree for role, tree in weights.items() if role in state.params}
+    targets = {
+        role: jax.tree.map(jnp.copy, params[role]) for role in state.target_params if role in params
+    }
+    statistics = {
+        name: RunningStatistics(**weights[name]) for name in STATISTICS if name in weights
+    }
+    return dataclasses.replace(
+        state,
+        params={**state.params, **params},
+        target_params={**state.target_params, **targets},
+        extra={**state.extra, **statistics},
+    )
 
 
 def first_statistics(specs: EnvironmentSpecs, observations: bool, rewards: bool) -> dict[str, Tree]:

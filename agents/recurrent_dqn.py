@@ -39,7 +39,8 @@ class RecurrentDqnAgent(DqnAgent):
       sequence_length: Number of rows of a sequence that are learned from.
       burn_in: Number of rows before those, which only warm up the carry.
       stored_carry: True to start with the carry that acting had, which is then stored with each row
-        (warm up with `agent.collect_policy`, since other policies have none); False for zeros.
+        (the loops warm up with `agent.collect_policy`, since a random policy has none); False for
+        zeros.
 
     Raises:
       TypeError, ValueError: See `DqnAgent`; also if sequence_length < 1 or burn_in < 0.

@@ -36,8 +36,9 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status.
 
-    The status is 0; 1 for an error of the system, such as a full disk; 2 for a user's mistake; 130
-    after SIGINT and 143 after SIGTERM, at which a run is saved.
+    The status is 0; 1 for an error of the system, such as a full disk; 2 for a user's mistake; 3
+    for a training that was given up, since its weights are no longer finite numbers (its last
+    finite checkpoint is kept); 130 after SIGINT and 143 after SIGTERM, at which a run is saved.
 
     Args:
       argv: Arguments of the command; None for those of the process.

@@ -18,6 +18,8 @@ from .modules import use as use_modules
 if TYPE_CHECKING:
     from ..experiments import TrainedAgent, Trainer
 
+GIVEN_UP = 3  # the exit status of a training whose weights are no longer finite
+
 
 def run_job(
     job: Job,
@@ -42,6 +44,7 @@ def run_job(
     import jax
 
     from ..experiments.training import callbacks
+    from ..learners.checks import NonFiniteError
 
     # docs/performance.md, "In a Python loop on a CPU"
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -56,7 +59,10 @@ def run_job(
     )
     try:
         _resume(trainer, job, step)
-        trainer.run(job.stop, job.checkpoint_freq)
+        try:
+            trainer.run(job.stop, job.checkpoint_freq)
+        except NonFiniteError as error:
+            return _given_up(trainer, folder, error)
         for callback in trainer.callbacks:
             callback.on_end(trainer)
         if trainer.interrupted:
@@ -72,6 +78,21 @@ def run_job(
         trainer.close()
         held.close()
     return 0
+
+
+def _given_up(trainer: "Trainer", folder: Path, error: Exception) -> int:
+    """Says what is left of a training that was given up; returns its exit status."""
+    for callback in trainer.callbacks:
+        callback.on_end(trainer)
+    checkpointer: Any = trainer.checkpointer  # there is one, since there is a run folder
+    latest = checkpointer.latest()
+    kept = "none was saved" if latest is None else str(checkpointer.path(latest))
+    print(
+        f"jax-agents: error: {error}\nafter {trainer.num_steps:,} steps; the last finite "
+        f"checkpoint: {kept}\nrun folder: {folder}",
+        file=sys.stderr,
+    )
+    return GIVEN_UP
 
 
 def _open(job: Job, folder: Path | None, out: Path) -> tuple["Trainer", Path, contextlib.ExitStack]:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,17 +189,24 @@ def _run_all(
         plan = {"jobs": [(label, job.params()) for label, job in jobs], **formats.STAMP}
         run_folder.write_file(folder / PLAN, json.dumps(plan, indent=2) + "\n")
     print(f"{len(jobs)} runs in {folder}")
+    given_up = []
     for label, job in jobs:
         part = folder / label
         if not (part / run_folder.EVALUATION).exists():
             print(f"\n== {label}")
             part.mkdir(exist_ok=True)
             status = run.run_job(job, folder=part, video=video)
-            if status:
+            if status == run.GIVEN_UP:  # the other runs are none the worse
+                given_up.append(label)
+            elif status:
                 print(f"go on with all of them:\n  jax-agents train --resume {folder}")
                 return status
-    _summarise(folder, [label for label, _ in jobs])
-    return 0
+    ended = [label for label, _ in jobs if label not in given_up]
+    if ended:
+        _summarise(folder, ended)
+    if given_up:
+        print(f"given up: {', '.join(given_up)}", file=sys.stderr)
+    return run.GIVEN_UP if given_up else 0
 
 
 def _read_plan(path: Path, modules: str | None) -> list[tuple[str, Job]]:

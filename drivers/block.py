@@ -80,8 +80,7 @@ class BlockWriter:
         writer = self._writers.get(block.actor)
         if writer is None:
             writer = self._writers[block.actor] = self._make_writer()
-        elif block.number and self._last[block.actor] != (block.generation, block.number - 1):
-            # (Number 0 begins with FIRST, which continues no episode.)
+        elif self._last[block.actor] != (block.generation, block.number - 1):
             writer(break_row(next(iter(block))))
         self._last[block.actor] = (block.generation, block.number)
         for row in block:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..envs.environment import Environment
+from ..envs.environment import Environment, check_host_environment
 from ..envs.specs import EnvironmentSpecs
 from ..envs.types import Trajectory, Tree
 from ..metrics import EpisodeLog
@@ -65,6 +65,7 @@ class Collector:
     ):
         self.actor = actor
         self.env = make_env()
+        check_host_environment(self.env)
         self.policy = self._versioned(make_policy(self.env.specs), row_versions)
         self.params: Tree = None
         self.cache: dict[str, Any] = {}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.checks import check_specs, check_time_step
-from ..envs.environment import JaxEnvironment
+from ..envs.environment import JaxEnvironment, check_jax_environment
 from ..envs.host import reset_batch, step_batch
 from ..envs.specs import validate
 from ..envs.types import Array, Tree
@@ -55,11 +55,12 @@ def play_episodes(
       statistics: Gather statistics of the observations, too.
 
     Raises:
-      TypeError: if the policy is plain Python.
+      TypeError: if the policy is plain Python, or the environment is not in JAX.
       ValueError: if a number is less than 1.
       SpecError: if the environment's specs are not in order, or its time steps or the actions do
         not meet them.
     """
+    check_jax_environment(env)
     check_pure(policy)
     if num_episodes < 1 or max_steps < 1:
         raise ValueError(

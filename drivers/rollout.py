@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from ..envs.checks import check_at_least, check_specs, check_time_step
-from ..envs.environment import JaxEnvironment
+from ..envs.environment import JaxEnvironment, check_jax_environment
 from ..envs.host import reset_batch, step_batch
 from ..envs.specs import validate
 from ..envs.types import Array, TimeStep, Trajectory, Tree, make_row
@@ -47,10 +47,11 @@ def start_rollout(
       num_envs: Number of copies.
 
     Raises:
-      TypeError: if the policy is plain Python.
+      TypeError: if the policy is plain Python, or the environment is not in JAX.
       SpecError: if the environment's specs are not in order, or its time steps do not meet them.
       ValueError: if num_envs < 1.
     """
+    check_jax_environment(env)
     check_pure(policy)
     check_at_least("start_rollout", 1, {"num_envs": num_envs})
     check_specs(env.specs)
@@ -79,10 +80,16 @@ def rollout(
       The state to continue from, and rows `[num_envs, num_rows, ...]`.
 
     Raises:
+      TypeError: if the environment is not in JAX, or the state not from `start_rollout`.
       SpecError: if an action or a time step does not meet its spec.
       ValueError: if num_rows < 1.
     """
+    check_jax_environment(env)
     check_at_least("rollout", 1, {"num_rows": num_rows})
+    if not isinstance(state, RolloutState):
+        raise TypeError(
+            f"state: expected a RolloutState from start_rollout, got {type(state).__name__}"
+        )
     num_envs = state.time_step.step_type.shape[0]
 
     def one_row(carry: tuple, key: Array) -> tuple[tuple, Trajectory]:

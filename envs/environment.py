@@ -75,6 +75,44 @@ class JaxEnvironment(Protocol):
         """
 
 
+def check_host_environment(env: Any) -> None:
+    """Checks that this is an environment on the host.
+
+    Raises:
+      TypeError: if it is of another kind; the message says how to make one of it.
+    """
+    if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
+        raise TypeError(
+            f"expected an environment such as envs.gym.make gives, got {_name(env)}; "
+            "envs.gym.from_gym makes one of a gymnasium environment, "
+            "envs.HostEnvironment of one in JAX"
+        )
+
+
+def check_jax_environment(env: Any) -> None:
+    """Checks that this is an environment in JAX.
+
+    Raises:
+      TypeError: if it is of another kind; the message says what is for it.
+    """
+    methods = all(callable(getattr(env, name, None)) for name in ("reset", "step"))
+    if (
+        isinstance(env, type)
+        or not methods
+        or not hasattr(env, "specs")
+        or hasattr(env, "num_envs")
+    ):
+        raise TypeError(
+            "expected an environment in JAX, such as envs.classic.CartPole(), got "
+            f"{_name(env)}; environments on the host, such as gymnasium's, are for drivers.Driver "
+            "and the learners named Loop"
+        )
+
+
+def _name(env: Any) -> str:
+    return f"the class {env.__name__}" if isinstance(env, type) else type(env).__name__
+
+
 def renderer(env: JaxEnvironment) -> Callable[[Any], np.ndarray]:
     """Returns the method `render(state)` of a JAX environment.
 

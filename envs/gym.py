@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import gym_sharing
 from .checks import check_discount, check_specs
 from .environment import Environment
 from .gym_registry import find_spec, installed, render_modes
@@ -59,8 +60,9 @@ def make(
         wrappers.
 
     Raises:
-      ValueError: if the id is unknown (the message names the nearest ones), or an observation or
-        action space has no spec.
+      ValueError: if the id is unknown (the message names the nearest ones), an observation or
+        action space has no spec, or the function returns an environment that it returned before,
+        unless its adapter was closed.
       ImportError: if an extra is missing; the message names the command that installs it.
     """
     if vectorization not in ("sync", "async"):
@@ -75,7 +77,10 @@ def make(
     wrappers = (*wrappers, preprocess_observation) if preprocess else tuple(wrappers)
     create = _creator(env, max_episode_steps, wrappers, render_mode, dict(env_options or {}))
     if num_envs is None:
-        return from_gym(installed(create, env))
+        made = installed(create, env)
+        if callable(env):
+            gym_sharing.check_new(made)
+        return from_gym(made)
     import gymnasium
 
     if vectorization == "sync":
@@ -85,6 +90,8 @@ def make(
             vector = installed(
                 lambda: gymnasium.vector.AsyncVectorEnv([create] * num_envs, context="spawn"), env
             )
+    if callable(env):
+        gym_sharing.check_new(vector)
     return GymVectorEnvironment(vector, copy=False)
 
 
@@ -120,6 +127,7 @@ class _Adapter:
     def __init__(self, env: Any):
         self.env = env
         self._closed = False
+        gym_sharing.hold(self, env)
 
     def render(self) -> np.ndarray:
         """Returns a picture of the present state, uint8 `[H, W, 3]`, or `[n, H, W, 3]`."""
@@ -129,6 +137,7 @@ class _Adapter:
         """Closes the gymnasium environment, and its processes if it has any."""
         if not self._closed:
             self._closed = True
+            gym_sharing.release(self, self.env)
             self.env.close()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import specs as specs_lib
 from .checks import check_specs
-from .environment import JaxEnvironment, renderer
+from .environment import JaxEnvironment, check_jax_environment, renderer
 from .specs import EnvironmentSpecs, SpecError
 from .types import Array, TimeStep, Tree
 
@@ -48,11 +48,13 @@ class HostEnvironment:
       seed: Seed of the first reset, unless that brings its own.
 
     Raises:
+      TypeError: if the environment is not in JAX.
       ValueError: if num_envs < 1.
       SpecError: if the environment's specs are not in order.
     """
 
     def __init__(self, env: JaxEnvironment, num_envs: int | None = None, seed: int = 0):
+        check_jax_environment(env)
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs: expected None or at least 1, got {num_envs}")
         check_specs(env.specs)

@@ -1,5 +1,6 @@
 """Makes the time steps of environments, on the host and on device.
 
+All arguments but the observation have to be named: TF-Agents and dm_env order them differently.
 The constants are NumPy's, so that host environments touch no device and traced code sees literals.
 """
 
@@ -10,7 +11,7 @@ from .types import Array, StepType, TimeStep, Tree
 _FLOAT32 = np.dtype(np.float32)
 
 
-def restart(observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
+def restart(observation: Tree, *, batch_shape: tuple[int, ...] = ()) -> TimeStep:
     """Returns the FIRST time step of an episode, with reward 0 and discount 1.
 
     Args:
@@ -21,20 +22,20 @@ def restart(observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
 
 
 def transition(
-    reward: Array, observation: Tree, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
+    observation: Tree, *, reward: Array, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
 ) -> TimeStep:
     """Returns a MID time step.
 
     Args:
-      reward: Reward, a scalar or `[*batch_shape]`; it becomes float32.
       observation: Observation with the leading axes `batch_shape`.
+      reward: Reward, a scalar or `[*batch_shape]`; it becomes float32.
       discount: Discount, a scalar or `[*batch_shape]`; it becomes float32.
       batch_shape: Shape of the leading axes of every leaf.
     """
     return _time_step(StepType.MID, reward, discount, observation, batch_shape)
 
 
-def termination(reward: Array, observation: Tree, batch_shape: tuple[int, ...] = ()) -> TimeStep:
+def termination(observation: Tree, *, reward: Array, batch_shape: tuple[int, ...] = ()) -> TimeStep:
     """Returns the LAST time step of an episode whose task ended.
 
     Its discount is 0, so that nothing after it has any value. The arguments are those of
@@ -44,7 +45,7 @@ def termination(reward: Array, observation: Tree, batch_shape: tuple[int, ...] =
 
 
 def truncation(
-    reward: Array, observation: Tree, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
+    observation: Tree, *, reward: Array, discount: Array = 1.0, batch_shape: tuple[int, ...] = ()
 ) -> TimeStep:
     """Returns the LAST time step of an episode that was cut off, by a time limit for example.
 

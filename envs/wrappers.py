@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from .environment import JaxEnvironment, renderer
+from .environment import JaxEnvironment, check_jax_environment, renderer
 from .specs import ArraySpec, BoundedSpec, EnvironmentSpecs
 from .types import Array, StepType, TimeStep, Tree
 
@@ -38,6 +38,7 @@ class TimeLimit:
     This library's own environments do not need it: they have a field `max_episode_steps`.
 
     Raises:
+      TypeError: if the environment is not in JAX.
       ValueError: if max_steps < 1.
     """
 
@@ -45,6 +46,7 @@ class TimeLimit:
     max_steps: int
 
     def __post_init__(self):
+        check_jax_environment(self.env)
         if self.max_steps < 1:
             raise ValueError(f"max_steps: expected at least 1, got {self.max_steps}")
 
@@ -85,11 +87,17 @@ class MapObservation:
     """Applies `function` to every observation of an environment.
 
     `observation_spec` is the spec of the function's results.
+
+    Raises:
+      TypeError: if the environment is not in JAX.
     """
 
     env: JaxEnvironment
     function: Callable[[Tree], Tree]
     observation_spec: Tree
+
+    def __post_init__(self):
+        check_jax_environment(self.env)
 
     @cached_property
     def specs(self) -> EnvironmentSpecs:
@@ -119,8 +127,10 @@ def select_observation(env: JaxEnvironment, indices: Sequence[int]) -> MapObserv
       indices: Indices of the entries to keep; `(0, 2)` leaves CartPole without its velocities.
 
     Raises:
+      TypeError: if the environment is not in JAX.
       ValueError: if the observation is not one vector, or an index lies outside it.
     """
+    check_jax_environment(env)
     spec = env.specs.observation
     index = np.asarray(indices, np.int32)
     if not isinstance(spec, ArraySpec) or len(spec.shape) != 1:

@@ -4,6 +4,7 @@ if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
 from ..learners.checkpoints import Checkpointer, CheckpointError
+from ..learners.checks import NonFiniteError
 from ..learners.diagnose import diagnose
 from .configs.base import Config
 from .configs.cloning import BcConfig
@@ -44,6 +45,7 @@ __all__ = [
     "EsConfig",
     "ImpalaConfig",
     "Monitor",
+    "NonFiniteError",
     "OffPolicyConfig",
     "OnPolicyConfig",
     "PpoConfig",

@@ -4,6 +4,7 @@ if "." not in __name__:
     raise ImportError(f"import jax_agents.{__name__} instead of {__name__}")
 
 from .checkpoints import Checkpointer, CheckpointError
+from .checks import NonFiniteError
 from .evolution_scan import EvolutionScan
 from .group import LearnerGroup
 from .group_actor import LearnerError
@@ -24,6 +25,7 @@ __all__ = [
     "Learner",
     "LearnerError",
     "LearnerGroup",
+    "NonFiniteError",
     "OffPolicyLoop",
     "OffPolicyScan",
     "OffPolicyState",

@@ -38,9 +38,18 @@ class Checkpointer:
     is killed, or a disk that is full, leaves the earlier ones whole. What dead processes left
     behind is removed by the next `save`. One process may save at a time; any number may restore.
 
+    A run's steps ascend. So a `save` is refused where the folder has checkpoints of the same step,
+    or of later ones, that this object has neither written nor restored: they are another run's, or
+    another course of this one, and nobody's work is deleted for it.
+
     Args:
       folder: Folder of the checkpoints, made by the first `save`.
       keep: Number of checkpoints to keep, at least 1.
+
+    Attributes:
+      folder: Folder of the checkpoints.
+      keep: Number of checkpoints to keep.
+      followed: Step that this object wrote or restored last; None if it has done neither.
 
     Raises:
       ValueError: if `keep` is less than 1.
@@ -51,6 +60,7 @@ class Checkpointer:
             raise ValueError(f"Checkpointer: expected keep >= 1, got {keep}")
         self.folder = Path(folder).absolute()
         self.keep = keep
+        self.followed: int | None = None
 
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints that are there, ascending."""
@@ -76,7 +86,7 @@ class Checkpointer:
         replay: ReplayBuffer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Writes a checkpoint, in place of one of the same step.
+        """Writes a checkpoint, in place of one of the same step that it wrote before.
 
         Args:
           step: Number of the checkpoint.
@@ -89,9 +99,38 @@ class Checkpointer:
           The folder of the checkpoint.
 
         Raises:
+          CheckpointError: if there are others of this step or later ones; nothing is changed then.
           OSError: if it could not be written, because of a full disk, say; the earlier checkpoints
             are as they were.
         """
+        own = step == self.followed
+        others = [other for other in self.steps() if other > step or (other == step and not own)]
+        if others:
+            raise CheckpointError(
+                f"step {step} is not saved in {self.folder}: there are checkpoints of steps "
+                f"{others}, of another run or a later course of this one. Choose another "
+                f"folder; or go on from them (restore); or delete them first, with "
+                f"discard_after({step - 1})"
+            )
+        target = self._write(step, state, replay, metadata)
+        for old in self.steps()[: -self.keep]:
+            self._delete(self.path(old))
+        return target
+
+    def replace(self, step: int, state: Tree) -> None:
+        """Writes a checkpoint, and only then deletes all others, also those of later steps."""
+        self._write(step, state, None, None)
+        for other in self.steps():
+            if other != step:
+                self._delete(self.path(other))
+
+    def _write(
+        self,
+        step: int,
+        state: Tree,
+        replay: ReplayBuffer | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Path:
         target = self.path(step)
         draft = self._unused(_WRITING)
         try:
@@ -127,8 +166,7 @@ class Checkpointer:
                 "Free space, then resume"
             )
             raise OSError(number, message, str(target)) from error
-        for old in self.steps()[: -self.keep]:
-            self._delete(self.path(old))
+        self.followed = step
         return target
 
     def restore(
@@ -168,6 +206,7 @@ class Checkpointer:
         if replay is not None:
             with self._explained(step, path / _REPLAY):
                 replay.load(path / _REPLAY)
+        self.followed = step
         return state, manifest["metadata"]
 
     def adopt(self, source: str | os.PathLike[str]) -> int:

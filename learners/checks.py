@@ -1,8 +1,14 @@
-"""Checks of what a loop is made of: its agent and its environment."""
+"""Checks of what a loop is made of: its agent, its environment, its numbers and its state."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from ..envs.checks import check_specs
+from ..envs.specs import leaf_name
+from ..envs.types import Tree
 from ..policies.policy import check_pure
 
 
@@ -50,3 +56,43 @@ def check_loop(agent: Any, env: Any, *, on_policy: bool, on_device: bool) -> Non
 
 def _name(on_policy: bool, on_device: bool) -> str:
     return f"{'On' if on_policy else 'Off'}Policy{'Scan' if on_device else 'Loop'}"
+
+
+class NonFiniteError(ArithmeticError):
+    """Parameters, or the updates that make them, are no longer finite numbers."""
+
+
+def non_finite(state: Mapping[str, Tree]) -> list[str]:
+    """Returns the names of what is not finite in the components of a `TrainState`.
+
+    An optimizer's state may be infinite, as `optax.contrib.reduce_on_plateau`'s is at first, but
+    hold no NaN; the parameters, target parameters and `extra` must be finite.
+
+    Args:
+      state: Components by name; those that a state does not have are passed over.
+    """
+    finite = {"params": jnp.isfinite, "target_params": jnp.isfinite, "extra": jnp.isfinite}
+    finite["opt_state"] = lambda x: ~jnp.isnan(x)
+    return [
+        leaf_name((jax.tree_util.DictKey(name), *path))
+        for name, holds in finite.items()
+        for path, leaf in jax.tree_util.tree_flatten_with_path(state.get(name, {}))[0]
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(holds(leaf).all())
+    ]
+
+
+def check_finite(state: Mapping[str, Tree], consequence: str) -> None:
+    """Raises a NonFiniteError that names what is not finite in a state; see `non_finite`.
+
+    Args:
+      state: Components by name.
+      consequence: Words on what is not done because of it.
+    """
+    names = non_finite(state)
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise NonFiniteError(
+            f"{consequence}: {', '.join(names[:3])}{more} {'are' if len(names) > 1 else 'is'} not "
+            "finite. Look for observations or rewards that are not finite or very large, or lower "
+            "the learning rate"
+        )

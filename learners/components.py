@@ -13,6 +13,7 @@ from ..envs.specs import leaf_name
 from ..envs.types import Tree
 from .checkpoint_files import is_key
 from .checkpoints import Checkpointer
+from .checks import check_finite
 
 COMPONENTS = ("params", "target_params", "opt_state", "step", "key", "extra")
 
@@ -96,11 +97,13 @@ def save(state: dict[str, Any], path: str | os.PathLike[str]) -> Path:
 
     Returns:
       The folder.
+
+    Raises:
+      NonFiniteError: if parameters are not finite; what is in the folder stays.
     """
-    checkpointer = Checkpointer(path, keep=2)
-    step = int(state["step"])
-    checkpointer.save(step, state)
-    checkpointer.discard_after(step)  # of a run that was here before
+    check_finite(state, "the state is not saved")
+    checkpointer = Checkpointer(path)
+    checkpointer.replace(int(state["step"]), state)
     return checkpointer.folder
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ..agents.es import EsAgent
 from ..drivers.episodes import Episodes, play_episodes
 from ..envs.checks import check_specs
-from ..envs.environment import JaxEnvironment
+from ..envs.environment import JaxEnvironment, check_jax_environment
 from ..envs.types import Array, Tree
 from .scan import Scan, ScanState
 
@@ -29,6 +29,7 @@ class EvolutionScan(Scan[ScanState]):
         has earned by then.
 
     Raises:
+      TypeError: if the agent is no evolution strategy, or the environment is not in JAX.
       ValueError: if a number is less than 1.
       SpecError: if the environment's specs are not in order.
     """
@@ -40,6 +41,12 @@ class EvolutionScan(Scan[ScanState]):
     max_steps: int = 1_000
 
     def __post_init__(self):
+        if not hasattr(self.agent, "tell"):
+            raise TypeError(
+                "EvolutionScan: expected an evolution strategy, such as agents.EsAgent, got "
+                f"{type(self.agent).__name__}"
+            )
+        check_jax_environment(self.env)
         check_specs(self.env.specs)
         self._check_at_least(1, "num_episodes", "max_steps")
 
@@ -86,5 +93,8 @@ class EvolutionScan(Scan[ScanState]):
         counts = {
             "episodes": jnp.int32(self.num_envs),
             "episode_return": fitness.sum() * self.num_episodes,
+            "episode_length": played.lengths.sum(),
+            "episode_return_max": played.returns.max(),
+            "episode_return_min": played.returns.min(),
         }
         return state, info.metrics | counts

@@ -213,6 +213,10 @@ class LearnerGroup:
         """Returns `StatefulLearner.get_weights` of the first learner; all are equal."""
         return self._first(lambda learner: learner.get_weights(components))
 
+    def policy_params(self) -> Tree:
+        """Returns `StatefulLearner.policy_params` of the first learner; all are equal."""
+        return self._first(lambda learner: learner.policy_params())
+
     def set_weights(self, weights: Mapping[str, Any]) -> None:
         """Calls `StatefulLearner.set_weights` of all learners."""
         self._send(

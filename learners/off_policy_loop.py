@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..agents.agent import Agent, TrainState
+from ..agents.agent import Agent, TrainState, warm_up_policy
 from ..drivers.driver import Driver
 from ..envs.checks import check_at_least
 from ..envs.environment import Environment
 from ..envs.types import Array, PolicyStep, Sample, TimeStep, Trajectory, Tree
 from ..policies.policy import act
 from ..policies.schedule import Schedule
-from ..policies.simple import RandomPolicy
 from ..replay.replay import Replay, is_prioritised
 from .checks import check_loop
 from .compiling import compile_ahead, compiler_options, initial_state
@@ -103,7 +102,8 @@ class OffPolicyLoop:
         self._beta = importance_exponent
         self._prioritised = buffer if is_prioritised(buffer) else None
         self._dataset: Iterator[Sample] | None = None
-        self._random_policy = RandomPolicy(agent.specs.action)  # one, since each would be compiled
+        self._sampled = False
+        self._warm_up_policy = warm_up_policy(agent)  # one, since each would be compiled
         self._train = jax.jit(agent.train, inline=True)  # what is traced here is not traced again
         like = jax.eval_shape(agent.init, train_key) if state is None else state
         self._packing = PackedTree(like, largest=_LARGEST)
@@ -122,15 +122,23 @@ class OffPolicyLoop:
         self._packed = (self._pack(state), jax.device_put(self._totals.zeros()))
 
     def warm_up(self, num_steps: int) -> None:
-        """Fills the buffer with environment steps of uniformly random actions.
+        """Fills the buffer with environment steps of `agents.warm_up_policy`.
+
+        Its actions are uniformly random, or, where rows hold what only the agent's policy knows,
+        those of the collect policy.
 
         Args:
           num_steps: Number of environment steps, summed over environments.
         """
-        self.driver.set_policy(self._random_policy, self._warm_up_key)
-        stop = self.driver.num_steps + num_steps
-        self.driver.run(num_steps=num_steps)
-        self.steps_ahead = self.driver.num_steps - stop
+        driver = self.driver
+        stop = driver.num_steps + num_steps
+        if self._warm_up_policy is self.agent.collect_policy:
+            self._collect()
+            driver.run(num_steps=num_steps, params=self.agent.policy_params(self.state))
+        else:
+            driver.set_policy(self._warm_up_policy, self._warm_up_key)
+            driver.run(num_steps=num_steps)
+        self.steps_ahead = driver.num_steps - stop
 
     def run(self, num_iterations: int) -> dict[str, float]:
         """Runs iterations, and returns the means of the agent's metrics over them.
@@ -140,13 +148,13 @@ class OffPolicyLoop:
 
         Raises:
           ValueError: if `num_iterations` is less than 1.
+          RuntimeError: if the buffer has too few rows for a batch after the first iteration's.
           TimeoutError: if the buffer cannot give a batch; the message shows its state.
         """
         if num_iterations < 1:
             raise ValueError(f"num_iterations: expected at least 1, got {num_iterations}")
         driver = self.driver
-        if driver.policy is not self.agent.collect_policy:
-            driver.set_policy(self.agent.collect_policy, self._act_key)
+        self._collect()
         driver.start()
         if self._dataset is None:
             self._dataset = self.buffer.as_dataset(self._batch_size * self._updates)
@@ -159,6 +167,8 @@ class OffPolicyLoop:
             while driver.num_steps < stop:
                 driver.take(self._act(self._packed[0], *self._place()))
             self.steps_ahead = driver.num_steps - stop
+            if not self._sampled:
+                self._check_filled()
             experience, info = next(self._dataset)
             draws = (info.probability, info.table_size) if self._prioritised is not None else None
             self._packed, policy_step, priorities = self._train_and_act(
@@ -171,6 +181,24 @@ class OffPolicyLoop:
         sums = self._totals.unpack(jax.device_get(totals))
         num_updates = num_iterations * self._updates
         return {name: float(total) / num_updates for name, total in sums.items()}
+
+    def _collect(self) -> None:
+        if self.driver.policy is not self.agent.collect_policy:
+            self.driver.set_policy(self.agent.collect_policy, self._act_key)
+
+    def _check_filled(self) -> None:
+        """Says at once that the buffer is not filled, as far as it can tell."""
+        buffer: Any = self.buffer
+        if hasattr(buffer, "can_sample") and not buffer.can_sample():
+            have = f"{len(buffer)} rows" if hasattr(buffer, "__len__") else "too few rows"
+            length = self.agent.train_sequence_length or 2
+            least = getattr(buffer, "min_size", 1)
+            raise RuntimeError(
+                f"OffPolicyLoop.run: {type(buffer).__name__} has {have} and cannot give a batch: "
+                f"it needs {least} window{'s' * (least != 1)} of {length} consecutive rows. Call "
+                "loop.warm_up(num_steps) before loop.run, or add rows"
+            )
+        self._sampled = True
 
     def _place(self) -> tuple[TimeStep, Tree, np.int32]:
         """Returns what to act on: the time step, the policy's state, the number of the row."""

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ..agents.agent import Agent, TrainState
+from ..agents.agent import Agent, TrainState, warm_up_policy
 from ..drivers.rollout import RolloutState, rollout, start_rollout
 from ..envs.environment import JaxEnvironment
 from ..envs.types import Array, Tree
 from ..metrics.counting import count_rows
 from ..policies.policy import Policy
 from ..policies.schedule import Schedule
-from ..policies.simple import RandomPolicy
 from ..replay.device.replay import DeviceReplay
 from .checks import check_loop
 from .prioritised import replay_update
@@ -32,6 +31,7 @@ class OffPolicyState(ScanState):
       rollout: Where the environments stand.
       replay: State of the replay buffer.
       episode_return: Returns so far of the unfinished episodes, float32 `[num_envs]`.
+      episode_length: Their lengths so far in steps, int32 `[num_envs]`.
       credit: Number of environment steps that no update was made for, times
         `updates_per_iteration`, int32; negative while the warm-up lasts. It stays 0 where
         `steps_per_iteration` is None.
@@ -40,6 +40,7 @@ class OffPolicyState(ScanState):
     rollout: RolloutState
     replay: Tree
     episode_return: Array
+    episode_length: Array
     credit: Array
 
 
@@ -65,7 +66,8 @@ class OffPolicyScan(Scan[OffPolicyState]):
       batch_size: Number of windows in a batch.
       capacity: Number of rows that the replay buffer holds, of all environments together.
       warmup_rows: Number of rows that are made in each environment before the first iteration.
-      warmup_policy: Policy that makes the rows of the warm-up; None acts uniformly at random.
+      warmup_policy: Policy that makes the rows of the warm-up; None for `agents.warm_up_policy`,
+        which acts uniformly at random if the agent can learn from that.
       priority_exponent: Exponent alpha of prioritised replay (Schaul et al. 2016); None for uniform
         replay.
       importance_exponent: Exponent beta of the importance weights of prioritised replay; a float,
@@ -119,7 +121,7 @@ class OffPolicyScan(Scan[OffPolicyState]):
         """Returns the state with a fresh agent and a buffer that has the rows of the warm-up."""
         train_key, reset_key, act_key, warmup_key, replay_key = jax.random.split(key, 5)
         train = self.agent.init(train_key)
-        policy = self.warmup_policy or RandomPolicy(self.agent.specs.action)
+        policy = self.warmup_policy or warm_up_policy(self.agent)
         params = self.agent.policy_params(train)
         start = start_rollout(self.env, policy, reset_key, warmup_key, self.num_envs)
         zero = jnp.zeros((), jnp.int32)
@@ -131,6 +133,7 @@ class OffPolicyScan(Scan[OffPolicyState]):
             rollout=start,
             replay=self.buffer.init(),
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
+            episode_length=jnp.zeros((self.num_envs,), jnp.int32),
             credit=zero,
         )
         block = min(self.warmup_rows, self.capacity // self.num_envs, _WARMUP_BLOCK)
@@ -187,15 +190,18 @@ class OffPolicyScan(Scan[OffPolicyState]):
         """Makes rows and stores them; also returns what ended in them."""
         new_rollout, rows = rollout(self.env, policy, params, state.rollout, num_rows)
         replay = self.buffer.add(state.replay, rows)
-        episode_return, counts = count_rows(state.episode_return, rows)
+        episode_return, episode_length, counts = count_rows(
+            state.episode_return, state.episode_length, rows
+        )
         state = dataclasses.replace(
             state,
             rollout=new_rollout,
             replay=replay,
             episode_return=episode_return,
+            episode_length=episode_length,
             num_steps=state.num_steps + counts.steps,
         )
-        return state, {"episodes": counts.episodes, "episode_return": counts.returns}
+        return state, counts.metrics()
 
     def _update(
         self, train: TrainState, replay: Tree, key: Array

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ..agents.agent import Agent
 from ..envs.environment import Environment, JaxEnvironment
 from ..envs.types import Array, Trajectory
+from ..replay.streams import check_windows
 from .scan import Scan, ScanState
 
 
@@ -26,7 +27,8 @@ class OfflineScan(Scan[ScanState]):
       batch_size: Number of windows in a batch.
 
     Raises:
-      ValueError: if the rows have no axes `[N, T]`, or `batch_size` is less than 1.
+      ValueError: if the rows have no axes `[N, T]`, the boundary rows between their episodes are
+        missing and the agent learns from windows, or `batch_size` is less than 1.
     """
 
     agent: Agent
@@ -39,6 +41,9 @@ class OfflineScan(Scan[ScanState]):
         shape = jnp.shape(self.rows.step_type)
         if len(shape) != 2 or shape[0] < 1:
             raise ValueError(f"OfflineScan: expected rows [N, T] with N >= 1, got {list(shape)}")
+        known = not isinstance(self.rows.step_type, jax.core.Tracer)
+        if known and self.agent.train_sequence_length is not None:
+            check_windows(self.rows.step_type, self.rows.next_step_type)
         self._check_at_least(1, "batch_size")
 
     def init(self, key: Array) -> ScanState:

@@ -25,12 +25,14 @@ class OnPolicyState(ScanState):
     Attributes:
       rollout: Where the environments stand.
       episode_return: Returns so far of the unfinished episodes, float32 `[num_envs]`.
+      episode_length: Their lengths so far in steps, int32 `[num_envs]`.
       behaviour: Parameters for acting of the last `policy_lag` iterations, oldest first,
         `[policy_lag, ...]`; an empty tuple where the lag is 0.
     """
 
     rollout: RolloutState
     episode_return: Array
+    episode_length: Array
     behaviour: Tree
 
 
@@ -96,6 +98,7 @@ class OnPolicyScan(Scan[OnPolicyState]):
             num_steps=zero,
             rollout=start,
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
+            episode_length=jnp.zeros((self.num_envs,), jnp.int32),
             behaviour=behaviour,
         )
 
@@ -110,7 +113,9 @@ class OnPolicyScan(Scan[OnPolicyState]):
         new_rollout, rows = rollout(
             self.env, self.agent.collect_policy, params, state.rollout, self.num_rows
         )
-        episode_return, counts = count_rows(state.episode_return, rows)
+        episode_return, episode_length, counts = count_rows(
+            state.episode_return, state.episode_length, rows
+        )
         last = bootstrap_row(new_rollout.time_step, jax.tree.map(lambda x: x[:, -1], rows))
         experience = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), rows, last)
         key = jax.random.fold_in(state.key, state.iteration)
@@ -124,9 +129,10 @@ class OnPolicyScan(Scan[OnPolicyState]):
             num_steps=state.num_steps + counts.steps,
             rollout=new_rollout,
             episode_return=episode_return,
+            episode_length=episode_length,
             behaviour=behaviour,
         )
-        return state, metrics | {"episodes": counts.episodes, "episode_return": counts.returns}
+        return state, metrics | counts.metrics()
 
     def _behaviour(self, queue: Tree, current: Tree) -> tuple[Tree, Tree]:
         """Returns the parameters to act with, and the queue for the next iteration."""

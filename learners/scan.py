@@ -34,7 +34,10 @@ class ScanState:
 
 
 State = TypeVar("State", bound=ScanState)
-_COUNTS = {"episodes", "episode_return"}  # what an iteration adds up; its other metrics are means
+# What an iteration adds up, and what is combined in another way; its other metrics are means.
+_SUMS = {"episodes", "episode_return", "episode_length"}
+_COMBINE = {"episode_return_max": jnp.maximum, "episode_return_min": jnp.minimum}
+_START = {"episode_return_max": -jnp.inf, "episode_return_min": jnp.inf}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +72,9 @@ class Scan(abc.ABC, Generic[State]):
         Returns:
           The new state, and metrics, which are scalars: means of the agent's over the iteration's
           updates, and any numbers where there was none; where episodes are played also `episodes`,
-          the number of those that ended, and `episode_return`, the sum of their returns.
+          the number of those that ended, `episode_return`, the sum of their returns, and, as far as
+          they are known, `episode_length`, the sum of their lengths, `episode_return_max` and
+          `episode_return_min` (`metrics.RowCounts.metrics` has them).
         """
 
     def run(
@@ -86,9 +91,9 @@ class Scan(abc.ABC, Generic[State]):
         Returns:
           The state, and metrics `[num_reports]`, each over its part of the iterations: means of the
           agent's metrics over its updates (0 if there was none), `steps` (environment steps), and
-          where episodes are played `episodes`
-          (the number of those that ended) and `episode_return` (their mean return; NaN if none
-          ended).
+          where episodes are played `episodes` (the number of those that ended), `episode_return`
+          and `episode_length` (their mean return and length; NaN if none ended),
+          `episode_return_max` and `episode_return_min` (-inf and inf if none ended).
 
         Raises:
           ValueError: if `num_iterations` is no positive multiple of `num_reports`, or is traced and
@@ -97,16 +102,23 @@ class Scan(abc.ABC, Generic[State]):
         length = _iterations_per_report(num_iterations, num_reports)
         iteration = jax.jit(self.iteration, inline=True)  # what is traced here is not traced again
         shapes = jax.eval_shape(iteration, state)[1]
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        zeros = {
+            name: jnp.full(x.shape, _START.get(name, 0), x.dtype) for name, x in shapes.items()
+        }
 
         def add_up(_: Array, carry: tuple) -> tuple:
             state, total = carry
             before = state.train.step
             state, metrics = iteration(state)
             updates = state.train.step - before
-            for name in metrics.keys() - _COUNTS:
-                metrics[name] = jnp.where(updates > 0, metrics[name] * updates, 0)
-            return state, jax.tree.map(jnp.add, total, metrics)
+            for name, value in metrics.items():
+                if name in _COMBINE:
+                    total[name] = _COMBINE[name](total[name], value)
+                elif name in _SUMS:
+                    total[name] += value
+                else:
+                    total[name] += jnp.where(updates > 0, value * updates, 0)
+            return state, total
 
         def report(state: State, _: None) -> tuple[State, dict[str, Array]]:
             steps, updates = state.num_steps, state.train.step
@@ -116,6 +128,9 @@ class Scan(abc.ABC, Generic[State]):
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
                 metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]
+            if "episode_length" in total:
+                metrics["episode_length"] = total.pop("episode_length") / metrics["episodes"]
+            metrics |= {name: total.pop(name) for name in _COMBINE if name in total}
             means = {name: value / jnp.maximum(updates, 1) for name, value in total.items()}
             return state, means | metrics
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..agents.agent import Agent, Shard, TrainState
+from ..agents.normalizing import learned, with_learned
 from ..envs.types import Array, Tree
 from .components import COMPONENTS, check_names, chosen, like, restore, save, to_numpy
 from .learner import Learner
@@ -203,42 +203,40 @@ class StatefulLearner:
         self.state = dataclasses.replace(current, **new)
 
     def get_weights(self, components: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """Returns the parameters by role, as NumPy.
+        """Returns the parameters by role and the normalisers' statistics by name, as NumPy.
 
         Args:
-          components: Role ("actor") or several roles; None gives all.
+          components: Role ("actor"), or "observation_statistics" and "return_statistics" where the
+            agent has them, or several names; None gives all.
 
         Raises:
-          ValueError: if there is no such role.
+          ValueError: if there is no such component.
         """
-        weights = self.get_state("params")["params"]
-        return {name: weights[name] for name in chosen("weights", components, tuple(weights))}
+        weights = learned(self.state)
+        names = chosen("weights", components, tuple(weights))
+        return {name: jax.tree.map(to_numpy, weights[name]) for name in names}
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replaces the parameters of the roles given, and their targets by copies.
+        """Replaces the weights given, and target networks by copies of them.
 
         The optimizer's state stays.
 
         Args:
-          weights: Parameters by role, as from `get_weights`.
+          weights: Entries of what `get_weights` returns.
 
         Raises:
-          ValueError: if there is no such role, or one has another structure or shape; nothing is
-            changed then.
+          ValueError: if there is no such component, or one has another structure or shape; nothing
+            is changed then.
         """
         state = self.state
-        check_names("weights", weights, tuple(state.params))
-        new = {
-            role: like(state.params[role], tree, f"params/{role}") for role, tree in weights.items()
-        }
-        targets = {
-            role: jax.tree.map(jnp.copy, tree)
-            for role, tree in new.items()
-            if role in state.target_params
-        }
-        self.state = dataclasses.replace(
-            state, params={**state.params, **new}, target_params={**state.target_params, **targets}
-        )
+        current = learned(state)
+        check_names("weights", weights, tuple(current))
+        new = {name: like(current[name], tree, f"params/{name}") for name, tree in weights.items()}
+        self.state = with_learned(state, new)
+
+    def policy_params(self) -> Tree:
+        """Returns the parameters that the agent's policies need, as NumPy, to send to actors."""
+        return jax.device_get(self.agent.policy_params(self.state))
 
     def save_to_path(self, path: str | os.PathLike[str]) -> Path:
         """Writes the state as a checkpoint in the folder `path`, and returns the folder.

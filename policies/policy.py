@@ -12,7 +12,7 @@ from typing import Any, Protocol, Required, TypedDict
 import jax
 
 from ..envs.checks import check_specs
-from ..envs.environment import Environment
+from ..envs.environment import Environment, check_host_environment
 from ..envs.types import Array, PolicyStep, TimeStep, Tree
 
 
@@ -155,12 +155,7 @@ def check_acting(env: Environment, policy: Policy) -> None:
       TypeError: if one is of another kind; the message says how to make one of it.
       SpecError: if the environment's specs are not in order.
     """
-    if not hasattr(env, "num_envs") or not hasattr(env, "specs"):
-        raise TypeError(
-            f"expected an environment such as envs.gym.make gives, got {type(env).__name__}; "
-            "envs.gym.from_gym makes one of a gymnasium environment, "
-            "envs.HostEnvironment of one in JAX"
-        )
+    check_host_environment(env)
     check_specs(env.specs)
     if not hasattr(policy, "action") or not hasattr(policy, "initial_state"):
         advice = ""

@@ -13,6 +13,7 @@ from .device.frame_stack import FrameStackDeviceReplay
 from .device.replay import DeviceReplay, DeviceReplayState
 from .host.frame_stack import FrameStackReplay
 from .host.replay import HostReplay
+from .importing import Episode, add_rows, from_episodes, from_transitions
 from .packing import RowLayout
 from .queues.host import HostQueue
 from .queues.queue import ExperienceQueue
@@ -25,6 +26,7 @@ from .reverb.runtime import has_reverb
 __all__ = [
     "DeviceReplay",
     "DeviceReplayState",
+    "Episode",
     "ExperienceQueue",
     "FrameStackDeviceReplay",
     "FrameStackReplay",
@@ -37,6 +39,9 @@ __all__ = [
     "ReplayBuffer",
     "ReverbClient",
     "RowLayout",
+    "add_rows",
+    "from_episodes",
+    "from_transitions",
     "has_reverb",
 ]
 

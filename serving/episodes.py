@@ -63,7 +63,7 @@ class EpisodeRecorder:
             self._reward = 0.0  # earned by no action of this episode
             time_step = restart(observation)
         else:
-            time_step = transition(np.float32(self._reward), observation)
+            time_step = transition(observation, reward=np.float32(self._reward))
         return time_step, self._follow(time_step)
 
     def act(self, policy_step: PolicyStep) -> None:
@@ -94,7 +94,8 @@ class EpisodeRecorder:
           truncated: True if the episode was cut off, by a time limit say, and has a future that
             counts (discount 1); False if its task is over (discount 0).
         """
-        last = (truncation if truncated else termination)(np.float32(self._reward), observation)
+        end = truncation if truncated else termination
+        last = end(observation, reward=np.float32(self._reward))
         before = self._policy_step
         rows = self._follow(last)
         if not rows or before is None:

@@ -124,7 +124,9 @@ class LocalPolicyClient(PolicyClient):
             episode.version = self._version
         seen = self._preprocess(observation)
         time_step = (
-            transition(np.float32(episode.reward), seen) if episode.num_steps else restart(seen)
+            transition(seen, reward=np.float32(episode.reward))
+            if episode.num_steps
+            else restart(seen)
         )
         key = jax.random.fold_in(self._key, episode.number)
         row = np.int32(episode.num_steps)

@@ -100,8 +100,6 @@ class OffPolicyConfig(Config):
         Raises:
           ValueError: if the warm-up holds no window.
         """
-        # A random policy would not give the info that some agents store.
-        warmup_policy = agent.collect_policy if agent.collect_data_spec.policy_info else None
         return OffPolicyScan(
             agent,
             env,
@@ -112,7 +110,6 @@ class OffPolicyConfig(Config):
             batch_size=self.batch_size,
             capacity=self.replay_capacity,
             warmup_rows=math.ceil(self.warmup_steps / self.num_envs),
-            warmup_policy=warmup_policy,
             priority_exponent=self.priority_exponent,
             importance_exponent=self.importance_exponent,
         )

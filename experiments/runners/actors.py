@@ -127,8 +127,8 @@ class ActorsRunner:
             name: float(np.mean([float(m[name]) for m in metrics]))
             for name in (metrics[0] if metrics else {})
         }
-        episodes: list[Episodes] = [
-            (float(r), float(n), 1)
+        episodes = [
+            Episodes(float(r), float(n), 1)
             for block in blocks
             for r, n in zip(block.returns, block.lengths, strict=True)
         ]

@@ -134,9 +134,13 @@ def most_steps(config: Config) -> int:
 def progress_of(config: Config, metrics: Mapping[str, Any], num_updates: int) -> Progress:
     """The progress that the metrics `[1]` of a loop's `run` tell of."""
     means = {name: float(value[0]) for name, value in metrics.items()}
-    steps = means.pop("steps")
+    means.pop("steps")
     count = round(means.pop("episodes", 0))
-    mean = means.pop("episode_return", math.nan)
-    length = steps / count if count and config.whole_episodes else None
-    episodes: list[Episodes] = [(mean, length, count)] if count else []
-    return Progress(num_updates, means if num_updates else {}, episodes)
+    one = Episodes(
+        mean=means.pop("episode_return", math.nan),
+        length=means.pop("episode_length", None),
+        number=count,
+        highest=means.pop("episode_return_max", None),
+        lowest=means.pop("episode_return_min", None),
+    )
+    return Progress(num_updates, means if num_updates else {}, [one] if count else [])

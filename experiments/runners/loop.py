@@ -29,7 +29,6 @@ class LoopRunner:
         self, config: Any, agent: Any, env: Environment, buffer: ReplayBuffer | None, seed: int
     ):
         self._config = config
-        self._agent = agent
         self._env = env
         self.replay = buffer
         self._episodes = EpisodeLog(max_episodes=10_000)
@@ -63,7 +62,7 @@ class LoopRunner:
         updates = 0
         metrics: dict[str, float] = {}
         if warm_up > 0:
-            self._warm_up(warm_up)
+            self._loop.warm_up(warm_up)
             num_steps -= warm_up
         if num_steps > 0:
             ahead = 0 if self.replay is None else self._loop.steps_ahead  # they wait for updates
@@ -71,21 +70,8 @@ class LoopRunner:
             metrics = self._loop.run(iterations)
             updates = iterations * self._config.updates_per_iteration
         returns, lengths = self._episodes.take()
-        episodes: list[Episodes] = [
-            (float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)
-        ]
+        episodes = [Episodes(float(r), float(n), 1) for r, n in zip(returns, lengths, strict=True)]
         return Progress(updates, metrics, episodes)
-
-    def _warm_up(self, num_steps: int) -> None:
-        if self._agent.collect_data_spec.policy_info:
-            # A random policy would not give what the agent stores.
-            stop = self.num_steps + num_steps
-            self._loop.driver.run(
-                num_steps=num_steps, params=self._agent.policy_params(self._loop.state)
-            )
-            self._loop.steps_ahead = self.num_steps - stop
-        else:
-            self._loop.warm_up(num_steps)
 
     def state(self) -> tuple[dict[str, Tree], dict[str, Any]]:
         """Arrays to save, and counters for JSON."""

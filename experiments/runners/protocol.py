@@ -7,8 +7,23 @@ from ...agents.agent import TrainState
 from ...envs.types import Tree
 from ...replay.replay import ReplayBuffer
 
-# Mean return, mean length where it is known, and number of episodes.
-Episodes = tuple[float, float | None, int]
+
+class Episodes(NamedTuple):
+    """One episode, or several of which only these numbers are known.
+
+    Attributes:
+      mean: Mean return.
+      length: Mean length in steps; None where it is not known.
+      number: Number of episodes.
+      highest: Highest return; None for that of a single episode, `mean`.
+      lowest: Lowest return; None for that of a single episode, `mean`.
+    """
+
+    mean: float
+    length: float | None
+    number: int
+    highest: float | None = None
+    lowest: float | None = None
 
 
 class Progress(NamedTuple):

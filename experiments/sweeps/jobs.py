@@ -1,11 +1,14 @@
 """The trials of a sweep: how each is set up, and which of them are one run on device."""
 
+import contextlib
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...learners.checks import NonFiniteError
 from ..runners import VmappedRuns
 from ..trained import run_folder
 from ..trained.agent import EnvironmentLike
@@ -52,8 +55,9 @@ class Setup:
             reports = [self._reports(*one) for one in zip(trainers, trials, strict=True)]
             if shared is None:
                 for one in reports:
-                    for _ in one:
-                        pass
+                    with _given_up_alone():
+                        for _ in one:
+                            pass
             else:
                 _in_step(trainers, reports, shared, self.stop)
         finally:
@@ -147,6 +151,15 @@ class _Results(Callback):
         self.results.append(result)
 
 
+@contextlib.contextmanager
+def _given_up_alone() -> Iterator[None]:
+    """Lets the other trials go on where one is given up; its last report and a warning say so."""
+    try:
+        yield
+    except NonFiniteError as error:
+        warnings.warn(f"a trial is given up: {error}", RuntimeWarning, stacklevel=2)
+
+
 def _in_step(
     trainers: list[Trainer],
     reports: list[Iterator[dict[str, Any]]],
@@ -161,8 +174,10 @@ def _in_step(
         shared.advance(active)
         for index, trainer in enumerate(trainers):
             if active[index]:
-                next(reports[index])
-                own = stop_of(stop, trainer.config.num_steps)
-                active[index] = not (trainer.interrupted or reached(own, trainer.result))
-                if not active[index]:
-                    next(reports[index], None)  # the checkpoint at the end
+                active[index] = False
+                with _given_up_alone():
+                    next(reports[index])
+                    own = stop_of(stop, trainer.config.num_steps)
+                    active[index] = not (trainer.interrupted or reached(own, trainer.result))
+                    if not active[index]:
+                        next(reports[index], None)  # the checkpoint at the end

@@ -1,14 +1,17 @@
 """Sweeps under Ray Tune (extra `tune`): trials in processes that a scheduler may end or change."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...drivers.ray_runtime import import_ray
+from ...learners.checks import NonFiniteError
 from ..configs import presets
 from ..trained import run_folder
 from ..training.callbacks import recorders
@@ -166,7 +169,8 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
         replay=job.replay,
         keep_checkpoints=_KEEP,
     )
-    try:
+    # A trial that is given up has reported so; it is no failure of Tune's.
+    with closing(trainer), contextlib.suppress(NonFiniteError):
         folder.mkdir(parents=True, exist_ok=True)
         run_folder.write_params(folder, trainer.params())
         trainer.callbacks = recorders(folder)
@@ -186,8 +190,6 @@ def train_trial(config: Mapping[str, Any], job: TuneJob) -> None:
                 numbers,
                 checkpoint=tune.Checkpoint.from_directory(str(path)) if path.exists() else None,
             )
-    finally:
-        trainer.close()
 
 
 def _space(tune: Any, key: str, value: Any) -> Any:

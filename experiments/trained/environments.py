@@ -7,6 +7,7 @@ from typing import Any
 from ...envs import HostEnvironment, JaxEnvironment, TimeLimit, classic, gym, select_observation
 from ...envs.checks import check_specs
 from ...envs.environment import Environment
+from ...envs.gym_sharing import check_new
 from ..configs.checking import nearest
 
 # gymnasium's ids of the environments that are there in JAX too
@@ -77,6 +78,29 @@ def host_environment(
     if isinstance(env, str) or not isinstance(env, JaxEnvironment):
         return gym.make(env, num_envs, max_episode_steps=max_episode_steps, preprocess=preprocess)
     return HostEnvironment(_with_limit(env, max_episode_steps), num_envs)
+
+
+def check_factory(env: Any) -> None:
+    """Checks that a function that makes a gymnasium environment makes another one each time.
+
+    Training and evaluation have an environment each. A function that fails when it is called again
+    passes: whoever evaluates will see its error.
+
+    Args:
+      env: Environment as `host_environment` takes it; only functions are looked at. An environment
+        of it must be in use.
+
+    Raises:
+      ValueError: if the function returns the environment that is in use.
+    """
+    if isinstance(env, str | JaxEnvironment) or not callable(env):
+        return
+    try:
+        other = env()
+    except Exception:  # whatever an environment may raise
+        return
+    check_new(other)
+    other.close()
 
 
 def _check_can_be_made_again(env: Any) -> None:

@@ -82,7 +82,9 @@ def compute_action(
     validate({"observation": observation}, {"observation": agent.specs.observation})
     policy = agent.collect_policy if explore else agent.policy
     # A first time step would make the policy forget.
-    time_step = restart(observation) if state is None else transition(np.float32(0.0), observation)
+    time_step = (
+        restart(observation) if state is None else transition(observation, reward=np.float32(0.0))
+    )
     state = policy.initial_state() if state is None else state
     key = jax.random.key(0) if key is None else key
     step_taken = jax.device_get(act(policy, params, time_step, state, key, np.int32(step)))
@@ -184,7 +186,7 @@ def batch_step(agent: Agent, observation: Tree) -> TimeStep:
     )
     leaf = jax.tree.leaves(observation)[0]
     spec = jax.tree.leaves(agent.specs.observation)[0]
-    return restart(observation, np.shape(leaf)[: np.ndim(leaf) - len(spec.shape)])
+    return restart(observation, batch_shape=np.shape(leaf)[: np.ndim(leaf) - len(spec.shape)])
 
 
 def converters(env: Any) -> tuple[Callable[[Any], Tree], Callable[[Tree], Any]]:

@@ -1,6 +1,8 @@
-"""Weights as NumPy trees: exported, set, and imported, with errors that name what differs."""
+"""Weights as NumPy trees: exported, set, and imported, with errors that name what differs.
 
-import dataclasses
+The statistics of an agent's normalisers belong to them.
+"""
+
 import difflib
 import json
 import os
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...agents.agent import TrainState
+from ...agents.normalizing import STATISTICS, learned, with_learned
 from ...envs.specs import leaf_name
 from ...learners.formats import STAMP, FormatError, check_format
 
@@ -24,25 +27,27 @@ class WeightsError(ValueError):
 
 
 def get_weights(state: TrainState) -> dict[str, Any]:
-    """Returns the parameters by role, as NumPy arrays of their own.
+    """Returns the parameters by role and the normalisers' statistics, as NumPy arrays of their own.
 
-    `{"q": {"params": {"Dense_0": {"kernel": ...}}}}` is the form of DQN's.
+    `{"q": {"params": {"Dense_0": {"kernel": ...}}}}` is the form of DQN's. An agent that normalises
+    observations or rewards has `"observation_statistics"` or `"return_statistics"` too, each a dict
+    of `count`, `mean` and `variance`.
     """
-    return jax.tree.map(np.array, jax.device_get(state.params))
+    return jax.tree.map(np.array, jax.device_get(learned(state)))
 
 
 def set_weights(state: TrainState, weights: Any) -> TrainState:
-    """The state with other parameters: `get_weights`' tree, or a dict by q/params/Dense_0/kernel.
+    """The state with other weights: `get_weights`' tree, or a dict by q/params/Dense_0/kernel.
 
-    Target networks become copies of them, as in a fresh state; the optimizer's state, the update
-    count and normalisers stay.
+    Target networks become copies of them, as in a fresh state; the optimizer's state and the update
+    count stay.
 
     Raises:
-      WeightsError: a leaf is missing, unknown, of another shape, or no number; nothing is changed
-        then.
+      WeightsError: a leaf is missing, unknown, of another shape, or no number, also one of a
+        normaliser's statistics; nothing is changed then.
     """
     treedef: Any
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(state.params)
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(learned(state))
     wanted = {leaf_name(path): leaf for path, leaf in leaves}
     given = _flat(weights)
     problems = [
@@ -54,14 +59,12 @@ def set_weights(state: TrainState, weights: Any) -> TrainState:
         if name not in wanted
     ]
     if problems:
-        raise WeightsError(
-            f"weights: {len(problems)} of {len(wanted)} leaves do not fit:\n" + "\n".join(problems)
-        )
-    params = treedef.unflatten(
+        told = "\n".join(problems) + _about_statistics(wanted, given)
+        raise WeightsError(f"weights: {len(problems)} of {len(wanted)} leaves do not fit:\n{told}")
+    weights = treedef.unflatten(
         [jnp.array(given[name], leaf.dtype) for name, leaf in wanted.items()]
     )
-    targets = {role: jax.tree.map(jnp.copy, params[role]) for role in state.target_params}
-    return dataclasses.replace(state, params=params, target_params=targets)
+    return with_learned(state, weights)
 
 
 def import_weights(state: TrainState, source: Any) -> TrainState:
@@ -82,7 +85,10 @@ def import_weights(state: TrainState, source: Any) -> TrainState:
 
 
 def export_weights(state: TrainState, path: str | os.PathLike[str]) -> Path:
-    """Writes the parameters as a `.npz` file, an array for each name; returns its path."""
+    """Writes what `get_weights` returns as a `.npz` file, an array for each name.
+
+    Returns the path.
+    """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz, got {path}")
@@ -138,6 +144,24 @@ def _problem(name: str, leaf: Any, given: Mapping[str, Any]) -> str | None:
     if not np.issubdtype(value.dtype, np.number) or not np.isfinite(value).all():
         return f"{expected}, got what are not all finite numbers, {value.dtype}"
     return None
+
+
+def _about_statistics(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What to do about statistics that are missing as a whole, or superfluous; "" if none are."""
+    has = lambda names, kind: any(name.split("/")[0] == kind for name in names)
+    missing = [kind for kind in STATISTICS if has(wanted, kind) and not has(given, kind)]
+    superfluous = [kind for kind in STATISTICS if has(given, kind) and not has(wanted, kind)]
+    if missing:
+        return (
+            f"\nThis agent normalises, and the weights have no {' and no '.join(missing)}: export "
+            "them again, or, to keep the agent's own, merge: get_weights() | weights"
+        )
+    if superfluous:
+        return (
+            f"\nThe weights are of an agent that normalises ({', '.join(superfluous)}), and this "
+            "one does not: build it with normalize_observations and normalize_rewards as there"
+        )
+    return ""
 
 
 def _near(name: str, names: Any) -> str:

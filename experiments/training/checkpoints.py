@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...learners.checkpoints import Checkpointer, CheckpointError
+from ...learners.checks import check_finite
 from ..runners.protocol import Episodes, Runner
 from ..trained import run_folder
 from .reports import finite
@@ -30,17 +31,22 @@ class Resumable(Protocol):
 
 def save(trainer: Resumable) -> Path:
     """Writes a trainer's checkpoint, its replay included; see `Trainer.save`."""
+    checkpoints, newest = find_checkpoint(None, trainer.checkpointer)
     state, counters = trainer.runner.state()
+    kept = f"{checkpoints.path(newest)} stays the newest" if newest is not None else "there is none"
+    check_finite(vars(state["agent"]), f"no checkpoint is saved ({kept})")
     metadata = {name: getattr(trainer, name) for name in COUNTERS}
     # JSON has no NaN.
-    recent = [(finite(mean), length, count) for mean, length, count in trainer.recent]
+    recent = [
+        (finite(one.mean), one.length, one.number, finite(one.highest), finite(one.lowest))
+        for one in trainer.recent
+    ]
     metadata |= {
         "runner": trainer.runner_name,
         "replay": trainer.replay_name,
         "recent": recent,
         "counters": counters,
     }
-    checkpoints, _ = find_checkpoint(None, trainer.checkpointer)
     return checkpoints.save(trainer.training_iteration, state, trainer.runner.replay, metadata)
 
 
@@ -48,6 +54,8 @@ def restore(trainer: Resumable, checkpoint: int | str | Path | None) -> None:
     """Puts a trainer where one was when it saved; see `Trainer.restore`."""
     own = trainer.checkpointer
     checkpoints, step = find_checkpoint(checkpoint, own)
+    if own is not None and checkpoints.folder == own.folder:
+        checkpoints = own  # which then knows what it goes on from
     check_kind(checkpoints, step, trainer.runner_name, trainer.replay_name)
     runner = trainer.runner
     state, metadata = checkpoints.restore(runner.state()[0], runner.replay, step)
@@ -57,9 +65,23 @@ def restore(trainer: Resumable, checkpoint: int | str | Path | None) -> None:
     for name in COUNTERS:
         setattr(trainer, name, metadata[name])
     recent = metadata["recent"]
-    trainer.recent = [(np.nan if mean is None else mean, *rest) for mean, *rest in recent]
-    if own is not None and checkpoints.folder == own.folder:
+    trainer.recent = [Episodes(np.nan if mean is None else mean, *rest) for mean, *rest in recent]
+    if checkpoints is own:
         checkpoints.discard_after(trainer.training_iteration)
+
+
+def check_new(trainer: Resumable) -> None:
+    """Checks that a trainer that begins has a folder without the checkpoints of another run.
+
+    Raises:
+      CheckpointError: if there are some; nothing is changed.
+    """
+    own = trainer.checkpointer
+    if own is not None and own.followed is None and own.steps():
+        raise CheckpointError(
+            f"{own.folder} has the checkpoints {own.steps()} of a run, which this new one would "
+            "replace: go on from there with restore(), or choose another run_folder"
+        )
 
 
 def find_checkpoint(

@@ -2,14 +2,16 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ...agents.agent import TrainState
+from ...learners.checks import NonFiniteError, check_finite
 from ..configs.base import Config
 from ..configs.checking import nearest
-from ..runners import Episodes
+from ..runners import Episodes, Progress
 
 STEPS = "num_env_steps_sampled_lifetime"
 RESULT_KEYS = (
@@ -42,16 +44,18 @@ def make_report(
       steps: Number of environment steps since the last report.
       seconds: Number of seconds that those steps took.
     """
-    means = [(mean, count) for mean, _, count in recent]
-    lengths = [(length, count) for _, length, count in recent if length is not None]
+    means = [(one.mean, one.number) for one in recent]
+    lengths = [(one.length, one.number) for one in recent if one.length is not None]
+    highest = [one.mean if one.highest is None else one.highest for one in recent]
+    lowest = [one.mean if one.lowest is None else one.lowest for one in recent]
     return {
         "training_iteration": counters["training_iteration"],
         STEPS: counters["num_steps"],
         "num_updates_lifetime": counters["num_updates"],
         "num_episodes_lifetime": counters["num_episodes"],
         "episode_return_mean": _mean(means),
-        "episode_return_max": finite(max((mean for mean, _ in means), default=None)),
-        "episode_return_min": finite(min((mean for mean, _ in means), default=None)),
+        "episode_return_max": finite(max(highest, default=None)),
+        "episode_return_min": finite(min(lowest, default=None)),
         "episode_len_mean": _mean(lengths),
         "loss": None,
         "steps_per_second": round(steps / seconds, 1),
@@ -63,15 +67,52 @@ def make_report(
 
 def metrics_to_report(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The agent's metrics, with None for what JSON cannot hold; warns if that is the loss."""
-    means = {name: finite(value) for name, value in metrics.items()}
-    if "loss" in means and means["loss"] is None:
+    if "loss" in metrics and finite(metrics["loss"]) is None:
         warnings.warn(
             f"the loss is {metrics['loss']}, so the weights are no longer finite numbers: look for "
             "observations or rewards that are not finite or very large, or lower learning_rate",
             RuntimeWarning,
             stacklevel=2,
         )
-    return means
+    return {name: finite(value) for name, value in metrics.items()}
+
+
+class Watch:
+    """Watches over updates, and says when they are no longer finite.
+
+    An update that is not finite may be one that the optimizer leaves out (`optax.apply_if_finite`).
+    Parameters that are not finite stay so.
+
+    Args:
+      patience: Number of successive updates of which a loss or a gradient is not finite, after
+        which training is given up although the parameters are finite.
+    """
+
+    def __init__(self, patience: int = 100):
+        self.patience = patience
+        self._bad = 0
+
+    def check(self, progress: Progress, state: Callable[[], TrainState]) -> None:
+        """Raises a NonFiniteError if there is no use in training on.
+
+        Args:
+          progress: Newest progress.
+          state: Function that returns the agent's state, called only where a metric is not finite.
+        """
+        numbers = [
+            progress.metrics[name] for name in ("loss", "grad_norm") if name in progress.metrics
+        ]
+        if all(np.isfinite(numbers)):
+            self._bad = 0 if numbers else self._bad
+            return
+        self._bad += progress.num_updates
+        check_finite(vars(state()), "training is given up")
+        if self._bad >= self.patience:
+            raise NonFiniteError(
+                f"training is given up: the losses or gradients of the last {self._bad} updates "
+                "are not finite. Look for observations or rewards that are not finite or very "
+                "large, or lower the learning rate"
+            )
 
 
 def stop_of(stop: Mapping[str, float] | None, num_steps: int) -> dict[str, float]:
@@ -134,7 +175,7 @@ def newest(episodes: list[Episodes]) -> list[Episodes]:
         if count >= RECENT_EPISODES:
             break
         kept.append(episode)
-        count += episode[2]
+        count += episode.number
     return kept[::-1]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...agents.agent import TrainState
 from ...envs.specs import EnvironmentSpecs
 from ...learners.checkpoints import Checkpointer
+from ...learners.checks import NonFiniteError
 from ..configs.base import Config
 from ..configs.presets import check_config, name_of
 from ..runners import (
@@ -23,11 +24,12 @@ from ..runners import (
 )
 from ..trained import run_folder as folders
 from ..trained.agent import EVALUATION_SEED, EnvironmentLike, TrainedAgent
-from ..trained.environments import host_environment, jax_environment
+from ..trained.environments import check_factory, host_environment, jax_environment
 from . import checkpoints
 from .callbacks import Callback
 from .reports import (
     STEPS,
+    Watch,
     make_report,
     metrics_to_report,
     newest,
@@ -69,7 +71,8 @@ class Trainer(TrainedAgent):
       num_workers: Number of actors of runner "ray"; None for 2.
 
     Raises:
-      ValueError: for an unknown environment, or one that does not suit the algorithm or the runner.
+      ValueError: for an unknown environment, one that does not suit the algorithm or the runner, or
+        a function that returns the same environment twice.
       TypeError: if `config` is no configuration, or `env` an environment itself.
       ImportError: if something that is asked for is not installed.
     """
@@ -110,6 +113,7 @@ class Trainer(TrainedAgent):
         self.recent: list[Episodes] = []  # the newest, of which a report has the average return
         self._started = False
         self._warned_of_end = False
+        self._watch = Watch()
         config.check_source()
         self.replay_name, self.replay_reason = resolve_replay(runner, config, replay)
         self._env: Any
@@ -118,6 +122,7 @@ class Trainer(TrainedAgent):
         else:
             num_envs = None if config.num_envs == 1 else config.num_envs
             self._env = host_environment(env, num_envs, config.max_episode_steps)
+            check_factory(env)
         self._make_agent = config.agent if make_agent is None else partial(make_agent, config)
         self.num_workers = 2 if num_workers is None else num_workers
         super().__init__(self._make_agent(self._env.specs), env, config, self._env, seed)
@@ -175,8 +180,14 @@ class Trainer(TrainedAgent):
           A flat dict with `RESULT_KEYS` and the agent's metrics, which callbacks get too.
           `episode_*` are over the last 20 training episodes that ended; a value that is not known
           yet is None; times are in seconds.
+
+        Raises:
+          NonFiniteError: if the parameters, or 100 updates in a row, are not finite numbers; the
+            report of that was given to the callbacks.
+          CheckpointError: if a new run begins in a folder that has the checkpoints of another.
         """
         if not self._started:
+            checkpoints.check_new(self)
             self._started = True
             for callback in self.callbacks:
                 callback.on_start(self)
@@ -187,15 +198,21 @@ class Trainer(TrainedAgent):
         self._warn_of_end(start + 1)
         parts: list[Progress] = []
         end = (start // self.config.steps_per_report + 1) * self.config.steps_per_report
+        gave_up: NonFiniteError | None = None
         while self.num_steps < end and not (self.interrupted and self.num_steps > start):
             progress = self.runner.advance(min(self.runner.chunk, end - self.num_steps))
             parts.append(progress)
-            self.num_episodes += sum(count for *_, count in progress.episodes)
+            self.num_episodes += sum(episode.number for episode in progress.episodes)
             self.recent = newest(self.recent + progress.episodes)
             for callback in self.callbacks:
                 for episode in progress.episodes:
-                    callback.on_episode(self, *episode)
+                    callback.on_episode(self, episode.mean, episode.length, episode.number)
                 callback.on_progress(self)
+            try:
+                self._watch.check(progress, lambda: self.train_state)
+            except NonFiniteError as error:
+                gave_up = error
+                break
         self.training_iteration += 1
         total = merge(parts)
         self.num_updates += total.num_updates
@@ -209,6 +226,8 @@ class Trainer(TrainedAgent):
             callback.on_train_end(self, self.result)
         for callback in self.callbacks:
             callback.on_report(self, self.result)
+        if gave_up is not None:
+            raise gave_up
         return self.result
 
     def run(
@@ -230,6 +249,7 @@ class Trainer(TrainedAgent):
 
         Raises:
           ValueError: for an unknown key in `stop`, or a value that is not a number.
+          NonFiniteError: as from `train`; the last checkpoints, which are finite, stay.
         """
         for _ in self.reports(stop, checkpoint_freq, checkpoint_at_end):
             pass
@@ -286,6 +306,8 @@ class Trainer(TrainedAgent):
 
         Raises:
           ValueError: the trainer has no run folder.
+          NonFiniteError: the weights are not finite; the earlier checkpoints stay.
+          CheckpointError: another run has a checkpoint of this number, or later ones, there.
           OSError: it could not be written; the earlier ones are whole.
         """
         path = checkpoints.save(self)

@@ -13,7 +13,7 @@ from ..checks import check_sampling
 from ..packing import RowLayout
 from ..replay import Observer, ReplayBuffer
 from ..stacking import FrameStack
-from ..streams import break_row, following
+from ..streams import Boundaries, break_row, following
 
 
 class FrameStackReplay:
@@ -70,6 +70,7 @@ class FrameStackReplay:
         Raises:
           SpecError: The row does not meet the spec, or a FIRST row's stack is not the reset frame
             repeated; nothing is added.
+          ValueError: The boundary rows between episodes are missing.
         """
         self._own(row)
 
@@ -79,6 +80,9 @@ class FrameStackReplay:
 
         def add(row: Trajectory) -> None:
             self._layout.leaves(row, np.shape(row.step_type)[:1])
+            stream.boundaries.check_batch(
+                np.atleast_1d(row.step_type), np.atleast_1d(row.next_step_type)
+            )
             for stored in stream.stored_rows(row):
                 write(stored)
 
@@ -141,6 +145,7 @@ class FrameStackReplay:
     def _restart(self) -> None:
         for stream in self._streams:
             stream.last = None
+            stream.boundaries.restart()
 
     def flush(self) -> None:
         """Waits until all rows that were added can be sampled."""
@@ -156,6 +161,7 @@ class _FrameStream:
 
     def __init__(self, frames: FrameStack):
         self._frames = frames
+        self.boundaries = Boundaries()
         # The step types that continue the last row, and its stacks.
         self.last: tuple[Array, list[Array]] | None = None
 

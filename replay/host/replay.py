@@ -87,8 +87,8 @@ class HostReplay(WindowBuffer):
 
         Raises:
           SpecError: The row does not meet the spec; nothing is added.
-          ValueError: The number of environments is not that of the first call, or n windows do not
-            fit.
+          ValueError: The number of environments is not that of the first call, n windows do not
+            fit, or the boundary rows between episodes are missing.
           RuntimeError: The buffer is closed.
         """
         if not self._own.streams:
@@ -124,11 +124,13 @@ class HostReplay(WindowBuffer):
             if self._closed:
                 raise RuntimeError("this replay buffer is closed; build another one to go on")
             if stream.num is None:
-                self._ring.write(stream, leaves, int(row.step_type), int(row.next_step_type))
+                types = int(row.step_type), int(row.next_step_type)
+                stream.boundaries.check(*types)
+                self._ring.write(stream, leaves, *types)
             else:
-                self._ring.write_batch(
-                    stream, leaves, np.asarray(row.step_type), np.asarray(row.next_step_type)
-                )
+                arrays = np.asarray(row.step_type), np.asarray(row.next_step_type)
+                stream.boundaries.check_batch(*arrays)
+                self._ring.write_batch(stream, leaves, *arrays)
             if self._waiting:
                 self._changed.notify_all()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..streams import NO_STEP_TYPE
+from ..streams import NO_STEP_TYPE, Boundaries
 
 
 class RingStream:
@@ -19,6 +19,7 @@ class RingStream:
       numbers: Numbers of the rows (of stream 0) that were added last.
       count: Number of rows since the stream began, one for each of n.
       last: Step type of the row that continues the last one, one for each of n.
+      boundaries: Check that boundary rows are there.
     """
 
     def __init__(self, num: int | None, sequence_length: int):
@@ -26,10 +27,12 @@ class RingStream:
         self.numbers: deque[int] = deque(maxlen=sequence_length)
         self.ids = np.arange(num or 1)
         self.offsets = (num or 1) * np.arange(sequence_length)
+        self.boundaries = Boundaries()
         self.restart()
 
     def restart(self) -> None:
         """Drops the open window."""
+        self.boundaries.restart()
         self.numbers.clear()
         self.count: Any = self._of_each(0)
         self.last: Any = self._of_each(int(NO_STEP_TYPE))

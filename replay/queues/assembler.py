@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from ...envs.types import Array, StepType, TimeStep, Trajectory, Tree
-from ..streams import NO_STEP_TYPE, following
+from ..streams import NO_STEP_TYPE, Boundaries, following
 
 
 def item_rows(num_rows: int, episodes: bool) -> int:
@@ -35,6 +35,7 @@ class Assembler:
         self._num_rows = num_rows
         self._episodes = episodes
         self._expected: np.ndarray  # the step types that continue the last rows, once there are any
+        self._boundaries = Boundaries()
         self._open: Trajectory | None = None  # the rows of the open items, [n, T + 1, ...]
         self.num_rows_added = 0
         self.num_dropped = 0
@@ -45,10 +46,14 @@ class Assembler:
         Returns:
           The items that the row completes, and a message if an episode has more than `num_rows`
           steps; its rows are dropped.
+
+        Raises:
+          ValueError: The boundary rows between episodes are missing.
         """
         row = jax.tree.unflatten(jax.tree.structure(self._spec), leaves)
         if self._open is None:
             self._start(len(row.step_type))
+        self._boundaries.check_batch(row.step_type, row.next_step_type)
         self._drop(row.step_type != self._expected)
         self._expected = following(row.step_type, row.next_step_type)
         self.num_rows_added += len(row.step_type)

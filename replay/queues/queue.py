@@ -80,8 +80,8 @@ class ExperienceQueue(abc.ABC):
 
         Raises:
           SpecError: The row does not meet the spec; nothing is added.
-          ValueError: The number of environments is not that of the first call, or an episode has
-            more than `num_rows` steps.
+          ValueError: The number of environments is not that of the first call, an episode has more
+            than `num_rows` steps, or the boundary rows between episodes are missing.
           TimeoutError: The queue stayed full; the row is kept, and its item goes in first later.
           RuntimeError: The queue is closed.
         """

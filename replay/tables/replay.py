@@ -59,7 +59,8 @@ class TableReplay(WindowBuffer):
 
         Raises:
           SpecError: The row does not meet the spec; nothing is added.
-          ValueError: The number of environments is not that of the first call.
+          ValueError: The number of environments is not that of the first call, or the boundary rows
+            between episodes are missing.
           TimeoutError: The server did not take the rows within `timeout` seconds.
           ConnectionError: The server was not there for that long (`RemoteReplay`).
         """
@@ -121,6 +122,10 @@ class TableReplay(WindowBuffer):
         with self._lock:
             self._check_open()
             self._make_room()
+            if not shape:
+                streams[0].boundaries.check(step_type, next_step_type)
+            for i in range(len(streams) if shape else 0):
+                streams[i].boundaries.check(step_type[i], next_step_type[i])
             if self.priority_exponent is not None:
                 columns[PRIORITY] = np.full(shape, self.max_priority, np.float32)
             if not shape:

@@ -4,7 +4,7 @@ import abc
 
 import numpy as np
 
-from ..streams import NO_STEP_TYPE, following_one
+from ..streams import NO_STEP_TYPE, Boundaries, following_one
 
 # A column of prioritised tables: Reverb's writer computes an item's priority from its rows.
 PRIORITY = "priority"
@@ -14,12 +14,14 @@ class TableStream(abc.ABC):
     """Consecutive rows of one environment, and the windows in them; used under the buffer's lock.
 
     Attributes:
+      boundaries: Check that boundary rows are there.
       unconfirmed: Number of rows since the last complete flush, an upper bound of those that cannot
         be sampled yet.
     """
 
     def __init__(self) -> None:
         self.unconfirmed = 0
+        self.boundaries = Boundaries()
         self._expected = int(NO_STEP_TYPE)  # the step type that continues the last row
 
     def append(self, columns: dict[str, np.ndarray], step_type: int, next_step_type: int) -> None:
@@ -33,6 +35,7 @@ class TableStream(abc.ABC):
     def restart(self) -> None:
         """Forgets the rows; the next one begins new windows."""
         self.unconfirmed = 0
+        self.boundaries.restart()
         self._expected = int(NO_STEP_TYPE)
 
     @abc.abstractmethod

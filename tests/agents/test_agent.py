@@ -1,5 +1,9 @@
 """The one update: optimizers by role, keys, targets, devices, and what `TrainState` holds."""
 
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_agents import envs
+from jax_agents import envs, networks
 from jax_agents.agents import LossInfo, Shard, TrainState, periodic, polyak
 from jax_agents.agents.agent import apply_loss, by_role, example_keys, init_state, weighted_mean
 from jax_agents.experiments import PRESETS
@@ -213,3 +217,93 @@ def test_polyak_and_periodic_targets_by_numbers():
     assert float(polyak(0.25)(online, target, 1)["w"]) == 2.5
     kept = [float(periodic(3)(online, target, jnp.int32(step))["w"]) for step in (1, 2, 3, 4, 6)]
     assert kept == [2.0, 2.0, 4.0, 2.0, 4.0]
+
+
+# -- what an optimizer is given
+
+ALIASES = ("A3C", "APEX", "APEX_DDPG", "APPO", "RAINBOW")
+TINY = {
+    "hidden": (3,), "head_hidden": (3,), "lstm_size": 3, "core_size": 3, "num_atoms": 3,
+    "sequence_length": 2, "burn_in": 0, "population_size": 4,
+}  # fmt: skip
+
+
+def tiny_agent(name, optimizer=None):
+    config = PRESETS[name].config
+    tiny = {key: x for key, x in TINY.items() if getattr(config, key, None)}
+    env = envs.classic.Pendulum() if name in ("SAC", "TD3", "DDPG") else envs.classic.CartPole()
+    agent = dataclasses.replace(config, **tiny).agent(env.specs)
+    return agent if optimizer is None else dataclasses.replace(agent, optimizer=optimizer)
+
+
+def train_once(agent, state):
+    """One update, on rows that meet the spec."""
+    if hasattr(agent, "tell"):
+        return agent.tell(state, jnp.arange(4.0), *_statistics(agent))
+    shape = (2, agent.train_sequence_length or 4)
+    rows = jax.tree.map(lambda s: jnp.ones((*shape, *s.shape), s.dtype), agent.collect_data_spec)
+    if not hasattr(agent, "prepare"):
+        return agent.train(state, rows)
+    return agent.train(*agent.prepare(state, rows))
+
+
+def _statistics(agent):
+    if not agent.normalize_observations:
+        return ()
+    one = networks.init_statistics(agent.specs.observation)
+    return (jax.tree.map(lambda x: x[None], one),)
+
+
+class Recorded(NamedTuple):
+    value: jax.Array
+
+
+def record_value():
+    """A transformation that needs `value`, and keeps what it was given."""
+
+    def update(updates, state, params=None, *, value, **extra_args):
+        del state, params, extra_args
+        return updates, Recorded(value)
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: Recorded(jnp.full((), -7.0)), update
+    )
+
+
+@pytest.mark.parametrize("kind", ["one", "by role"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ALIASES])
+def test_every_agent_hands_the_loss_to_optimizers_that_need_it(name, kind):
+    """Plain ones, which do not take it, work beside them, as they do in every other test."""
+    make = lambda: optax.chain(
+        optax.adam(1e-3), optax.contrib.reduce_on_plateau(), record_value(), optax.scale(0.5)
+    )
+    roles = jax.eval_shape(tiny_agent(name).init, jax.random.key(0)).params
+    agent = tiny_agent(name, make() if kind == "one" else {role: make() for role in roles})
+    state = first = agent.init(jax.random.key(0))
+    train = jax.jit(partial(train_once, agent))
+    for _ in range(getattr(agent, "actor_delay", 1)):  # the last is of all roles
+        state, info = train(state)
+    # Of the same types before and after, so that it can be scanned.
+    types = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert types(state) == types(first)
+    recorded = [
+        float(leaf.value)
+        for leaf in jax.tree.leaves(state.opt_state, is_leaf=lambda x: isinstance(x, Recorded))
+        if isinstance(leaf, Recorded)
+    ]
+    np.testing.assert_array_equal(recorded, [float(info.metrics["loss"])] * len(roles))
+
+
+def test_the_learning_rate_falls_where_the_loss_stays():
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1)
+    params = {"q": {"w": jnp.array([1.0])}, "actor": {"w": jnp.array([1.0])}}
+    state = init_state(params, optax.chain(optax.sgd(1.0), plateau), jax.random.key(0))
+    loss = lambda p, key: LossInfo(p["q"]["w"].sum() - p["q"]["w"].sum() + 1.0, {}, {})
+    for _ in range(4):
+        state, _ = apply_loss(state, loss, optax.chain(optax.sgd(1.0), plateau))
+    scales = [
+        float(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(state.opt_state)[0]
+        if "scale" in jax.tree_util.keystr(path)
+    ]
+    assert len(scales) == 2 and max(scales) < 1.0

@@ -225,3 +225,19 @@ def test_a_second_signal_ends_a_run_at_once_with_that_signals_status(train, monk
 
     monkeypatch.setattr(runners.LoopRunner, "advance", advance)
     assert cli.main(train("--steps", "100")) == 143
+
+
+@pytest.mark.filterwarnings("ignore:the loss is")
+def test_training_on_nan_ends_with_a_status_of_its_own(train, only_run, capsys):
+    """The rate jumps to one at which the weights overflow, after finite checkpoints were saved."""
+    config = {"learning_rate": 1e38, "warmup_steps": 200, "steps_per_report": 50}
+    assert cli.main(train("--steps", "2000", "--checkpoint-freq", "1", config=config)) == 3
+    told = capsys.readouterr().err
+    folder = only_run()
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert "jax-agents: error: training is given up" in told
+    assert f"the last finite checkpoint: {folder / 'checkpoints' / kept[-1]}" in told
+    assert kept[-1] == "checkpoint_00000004"  # that of the warm-up
+    assert len(run_folder.read_results(folder)) < 10
+    assert not (folder / "evaluation.json").exists()
+    assert cli.main(["evaluate", str(folder), "--episodes", "1"]) == 0

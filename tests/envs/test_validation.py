@@ -48,8 +48,8 @@ class Good:
         self.count += 1
         if self.count == 3:
             self.ended = True
-            return termination(1.0, self.observation())
-        return transition(1.0, self.observation())
+            return termination(self.observation(), reward=1.0)
+        return transition(self.observation(), reward=1.0)
 
 
 class NoSpecs:
@@ -87,7 +87,7 @@ class WrongRewardDtype(Good):
 
 class NoFirst(Good):
     def reset(self, seed=None):
-        return transition(0.0, super().reset(seed).observation)
+        return transition(super().reset(seed).observation, reward=0.0)
 
 
 class NoResetAfterLast(Good):
@@ -147,7 +147,7 @@ class WrongBatch(Good):
     num_envs = 2
 
     def reset(self, seed=None):
-        return restart(np.zeros((3, 2), np.float32), (3,))
+        return restart(np.zeros((3, 2), np.float32), batch_shape=(3,))
 
 
 def test_a_good_environment_passes():
@@ -212,10 +212,10 @@ class BrokenState:
 
     def step(self, state, action):
         if self.breach == "traced" and state > 0:
-            return state, transition(0.0, jnp.zeros(1))
+            return state, transition(jnp.zeros(1), reward=0.0)
         states = {"dtype": state.astype(jnp.int32), "structure": (state, state)}
         return states.get(self.breach, state), transition(
-            0.0, jnp.zeros(1, jnp.int32 if self.breach == "step" else jnp.float32)
+            jnp.zeros(1, jnp.int32 if self.breach == "step" else jnp.float32), reward=0.0
         )
 
 

@@ -242,3 +242,43 @@ def test_a_manifest_of_another_step_is_not_taken(saved):
     (saved.path(10) / "checkpoint.json").write_text(json.dumps(manifest | {"step": 9}))
     with pytest.raises(CheckpointError, match="not the manifest of step 10"):
         saved.read_manifest(10)
+
+
+@pytest.mark.parametrize("step", [100, 1000, 2000, 3000])
+def test_checkpoints_of_another_run_are_neither_replaced_nor_rotated_away(tmp_path, step):
+    other = Checkpointer(tmp_path, keep=3)
+    for number in (1000, 2000, 3000):
+        other.save(number, make_state(number))
+    mine = Checkpointer(tmp_path, keep=3)
+    with pytest.raises(CheckpointError, match=rf"step {step} is not saved in .*another run"):
+        mine.save(step, make_state(1))
+    assert mine.steps() == [1000, 2000, 3000]
+    assert_same(mine.restore(make_state(0), step=1000)[0], make_state(1000))
+    with pytest.raises(
+        CheckpointError, match=r"there are checkpoints of steps \[1000, 2000, 3000\]"
+    ):
+        mine.save(100, make_state(1))  # having restored one of them is no reason
+    mine.discard_after(1000)
+    path = mine.save(1001, make_state(1))
+    assert path.is_dir() and mine.steps() == [1000, 1001]
+    mine.discard_after(-1)
+    assert mine.save(100, make_state(1)).is_dir()
+
+
+def test_what_was_restored_may_be_saved_again(tmp_path):
+    Checkpointer(tmp_path).save(7, make_state(7))
+    mine = Checkpointer(tmp_path)
+    mine.restore(make_state(0))
+    mine.save(7, make_state(8))
+    assert_same(mine.restore(make_state(0))[0], make_state(8))
+
+
+def test_replace_writes_before_it_deletes_all_others(saved, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="could not be written"):
+            saved.replace(1, make_state(1))
+    assert saved.steps() == [2, 10]
+    saved.replace(1, make_state(1))
+    assert saved.steps() == [1]
+    assert_same(saved.restore(make_state(0))[0], make_state(1))

@@ -4,12 +4,20 @@ import itertools
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
 from jax_agents import agents, envs, networks, policies, replay
 from jax_agents.envs import classic
-from jax_agents.learners import OffPolicyLoop, OffPolicyScan, OnPolicyLoop, OnPolicyScan
+from jax_agents.learners import (
+    NonFiniteError,
+    OffPolicyLoop,
+    OffPolicyScan,
+    OnPolicyLoop,
+    OnPolicyScan,
+)
+from jax_agents.learners.checks import check_finite, non_finite
 
 SPECS = classic.CartPole().specs
 DQN = agents.DqnAgent(SPECS, networks.QNetwork(2, (4,)), optax.sgd(0.1))
@@ -74,3 +82,22 @@ def test_a_collect_policy_in_plain_python_is_refused(on_device):
     agent = PlainAgent(SPECS, networks.QNetwork(2, (4,)), optax.sgd(0.1))
     with pytest.raises(TypeError, match="PythonPolicy is a policy in plain Python"):
         LOOPS[False, on_device](agent, ENVS[on_device])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("component", ["params", "target_params", "extra", "opt_state"])
+def test_what_is_not_finite_in_a_state_is_named(component, bad):
+    one = {"q": {"w": jnp.ones(3)}, "count": jnp.int32(1)}
+    state = dict.fromkeys(("params", "target_params", "extra", "opt_state"), one)
+    state["key"] = jax.random.key(0)
+    assert non_finite(state) == [] and non_finite({"step": jnp.int32(0)}) == []
+    check_finite(state, "nothing")
+    state[component] = {"q": {"w": jnp.array([1.0, bad, 0.0])}}
+    if component == "opt_state" and bad == float("inf"):
+        assert non_finite(state) == []
+        return
+    assert non_finite(state) == [f"{component}/q/w"]
+    with pytest.raises(
+        NonFiniteError, match=f"^not saved: {component}/q/w is not finite. Look for"
+    ):
+        check_finite(state, "not saved")

@@ -1,11 +1,16 @@
 """The fused loop computes what the plain one does, from every kind of buffer and environment."""
 
+import dataclasses
+import time
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from jax_agents import agents, drivers, envs, learners, networks, policies, replay
+from jax_agents.experiments import PRESETS
+from jax_agents.learners import OffPolicyLoop, OffPolicyScan
 from jax_agents.policies.policy import _act_compiled
 
 KEY = jax.random.key(3)
@@ -189,3 +194,108 @@ def test_refuses_numbers_below_one():
     loop = learners.OffPolicyLoop(agent, env, make_buffer(agent), key=KEY)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         loop.run(0)
+
+
+# -- warming up, and not having warmed up
+
+REPLAYING = [
+    name
+    for name, preset in PRESETS.items()
+    if preset.config.learns_from is None and name not in ("APEX", "APEX_DDPG", "RAINBOW", "ES")
+]
+TINY = {
+    "hidden": (4,), "head_hidden": (4,), "lstm_size": 4, "core_size": 4, "num_atoms": 3,
+    "sequence_length": 3, "burn_in": 1, "batch_size": 2, "replay_capacity": 200,
+    "warmup_steps": 24, "steps_per_iteration": 2,
+}  # fmt: skip
+
+
+def tiny(name):
+    config = PRESETS[name].config
+    known = {key: x for key, x in TINY.items() if getattr(config, key, None)}
+    return dataclasses.replace(config, num_envs=2, **known)
+
+
+def env_of(name):
+    return envs.classic.Pendulum() if name in ("SAC", "TD3", "DDPG") else envs.classic.CartPole()
+
+
+@pytest.mark.parametrize("kind", ["loop", "scan"])
+@pytest.mark.parametrize("name", REPLAYING)
+def test_every_agent_warms_up_with_a_policy_that_fits_it(name, kind):
+    config, env = tiny(name), env_of(name)
+    agent = config.agent(env.specs)
+    if kind == "scan":
+        loop = OffPolicyScan(agent, env, num_envs=2, warmup_rows=12, batch_size=2, capacity=200)
+        state = jax.eval_shape(loop.init, jax.random.key(0))
+        metrics = jax.eval_shape(loop.run, state, 1)[1]
+        assert "loss" in metrics
+        return
+    length = agent.train_sequence_length
+    buffer = replay.HostReplay(agent.collect_data_spec, capacity=200, sequence_length=length)
+    loop = OffPolicyLoop(
+        agent, envs.HostEnvironment(env, 2), buffer, batch_size=2, key=jax.random.key(0), seed=0
+    )
+    loop.warm_up(24)
+    assert loop.driver.num_steps >= 24 and buffer.can_sample()
+    random = isinstance(loop.driver.policy, policies.RandomPolicy)
+    assert random == (not agent.collect_data_spec.policy_info)
+    if name == "R2D2":
+        assert np.isfinite(loop.run(2)["loss"])
+        carry = next(buffer.as_dataset(2)).experience.policy_info["carry"]
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(carry))
+
+
+def test_a_recurrent_agent_with_defaults_trains_in_the_loops():
+    env = envs.classic.CartPole()
+    network = networks.RecurrentQNetwork(2, networks.LSTM(4), hidden=(4,))
+    agent = agents.RecurrentDqnAgent(env.specs, network, optax.adam(1e-3))
+    length = agent.train_sequence_length
+    buffer = replay.HostReplay(agent.collect_data_spec, capacity=500, sequence_length=length)
+    loop = OffPolicyLoop(
+        agent, envs.gym.make("CartPole-v1"), buffer, batch_size=2, key=jax.random.key(0)
+    )
+    loop.warm_up(100)
+    assert np.isfinite(loop.run(2)["loss"])
+
+
+BUFFERS = {
+    "host": lambda spec: replay.HostReplay(spec, capacity=50),
+    "min size": lambda spec: replay.HostReplay(spec, capacity=50, min_size=20),
+    "prioritised": lambda spec: replay.HostReplay(spec, capacity=50, priority_exponent=0.6),
+    "reverb": lambda spec: replay.ReverbReplay(spec, capacity=50),
+}
+
+
+@pytest.mark.parametrize("kind", BUFFERS)
+def test_an_empty_buffer_says_at_once_what_is_missing(kind):
+    if kind == "reverb" and not replay.has_reverb():
+        pytest.skip("Reverb is not installed")
+    env = envs.classic.CartPole()
+    agent = agents.DqnAgent(env.specs, networks.QNetwork(2, (4,)), optax.adam(1e-3))
+    buffer = BUFFERS[kind](agent.collect_data_spec)
+    host = envs.HostEnvironment(env)
+    loop = OffPolicyLoop(agent, host, buffer, batch_size=2, key=jax.random.key(0))
+    begin = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"1 rows and cannot give a batch.*loop.warm_up\(num_"):
+        loop.run(1)
+    assert time.monotonic() - begin < 20  # buffers wait for 30 s
+    loop.warm_up(30)
+    assert np.isfinite(loop.run(1)["loss"])
+    buffer.close()
+
+
+def test_a_buffer_that_cannot_tell_is_asked_for_a_batch():
+    class Plain:
+        priority_exponent = None
+
+        def __init__(self, inner):
+            self.add, self.as_dataset = inner.add, inner.as_dataset
+
+    env = envs.classic.CartPole()
+    agent = agents.DqnAgent(env.specs, networks.QNetwork(2, (4,)), optax.adam(1e-3))
+    inner = replay.HostReplay(agent.collect_data_spec, capacity=50, timeout=0.2)
+    host = envs.HostEnvironment(env)
+    loop = OffPolicyLoop(agent, host, Plain(inner), batch_size=2, key=jax.random.key(0))
+    with pytest.raises(TimeoutError):
+        loop.run(1)

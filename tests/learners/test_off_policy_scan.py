@@ -71,7 +71,11 @@ def test_counters_and_metrics_of_a_run(ran):
     assert int(LOOP.buffer.num_rows(state.replay)) == (40 + 20 * 2) * 3
     assert int(state.rollout.row) == 40 + 20 * 2
     assert {name: x.shape for name, x in metrics.items()} == dict.fromkeys(
-        ("loss", "grad_norm", "q", "steps", "episodes", "episode_return"), (4,)
+        (
+            *("loss", "grad_norm", "q", "steps", "episodes", "episode_return"),
+            *("episode_length", "episode_return_max", "episode_return_min"),
+        ),
+        (4,),
     )
     assert np.isfinite(metrics["loss"]).all()
     finished = np.asarray(metrics["episodes"]) > 0

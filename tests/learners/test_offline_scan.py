@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_agents import agents, envs
+from jax_agents import agents, envs, networks
 from jax_agents.envs.specs import ArraySpec, DiscreteSpec, EnvironmentSpecs
 from jax_agents.envs.types import StepType
 from jax_agents.learners.offline_scan import OfflineScan
@@ -59,3 +59,15 @@ def test_clear_errors():
     ):
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_windows_without_boundary_rows_are_refused_for_agents_that_learn_from_them():
+    agent = agents.DqnAgent(SPECS, networks.QNetwork(2, (4,)), optax.adam(0.01))
+    step_type = jnp.array([[StepType.MID, StepType.FIRST]])
+    next_step_type = jnp.array([[StepType.LAST, StepType.MID]])
+    rows = envs.sample(envs.trajectory_spec(SPECS), jax.random.key(0), (1, 2))
+    rows = rows._replace(step_type=step_type, next_step_type=next_step_type)
+    with pytest.raises(ValueError, match="the boundary row between them is missing"):
+        OfflineScan(agent, None, rows)
+    OfflineScan(make_loop().agent, None, rows)  # it learns from each row alone
+    OfflineScan(agent, None, rows._replace(step_type=next_step_type))

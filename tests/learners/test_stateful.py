@@ -14,7 +14,7 @@ from jax_agents.agents.agent import LossInfo, apply_loss, example_keys, init_sta
 from jax_agents.envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, EnvironmentSpecs, sample
 from jax_agents.envs.types import StepType
 from jax_agents.experiments import CheckpointError
-from jax_agents.learners import StatefulLearner
+from jax_agents.learners import NonFiniteError, StatefulLearner
 from jax_agents.learners.sharding import split_batch, weighted_average
 
 SPECS = EnvironmentSpecs(ArraySpec((3,)), DiscreteSpec(2))
@@ -341,3 +341,22 @@ def test_only_on_policy_agents_prepare(learner):
         ValueError, match="DqnAgent has no prepare: give its batches to update as they are"
     ):
         learner.prepare(rows(AGENT, 2))
+
+
+def test_what_is_not_finite_is_not_saved_over_what_is(learner, tmp_path):
+    learner.save_to_path(tmp_path)
+    good = learner.get_weights()
+    learner.set_weights(jax.tree.map(lambda x: x * np.nan, good))
+    with pytest.raises(NonFiniteError, match="the state is not saved: params/q/params/"):
+        learner.save_to_path(tmp_path)
+    learner.restore_from_path(tmp_path)
+    chex.assert_trees_all_equal(learner.get_weights(), good)
+
+
+@pytest.mark.parametrize("steps", [(3, 2, 1), (1, 2, 3), (2, 2, 2)])
+def test_a_save_replaces_what_was_there_whatever_its_step(learner, tmp_path, steps):
+    for step in steps:
+        learner.set_state({"step": np.int32(step)})
+        learner.save_to_path(tmp_path)
+        learner.restore_from_path(tmp_path)
+        assert int(learner.state.step) == step

@@ -22,23 +22,37 @@ def rows(step_type, next_step_type, reward):
 
 def test_counts_and_returns():
     start = jnp.array([0.0, 10.0])
-    running, counts = jax.jit(count_rows)(start, rows(STEP_TYPE, NEXT, REWARD))
+    lengths = jnp.array([0, 4])
+    running, steps, counts = jax.jit(count_rows)(start, lengths, rows(STEP_TYPE, NEXT, REWARD))
     np.testing.assert_allclose(running, [8 + 16, 0])
+    np.testing.assert_array_equal(steps, [2, 0])
     assert counts.steps == 5 + 4 and counts.steps.dtype == jnp.int32
     assert counts.episodes == 3 and counts.episodes.dtype == jnp.int32
     assert counts.returns == (1 + 2 + 4) + (10 + 3) + (5 + 7)
+    assert counts.lengths == 3 + (4 + 1) + 2 and counts.lengths.dtype == jnp.int32
+    assert (counts.highest, counts.lowest) == (13, 7)
+    # where none ends
+    *_, none = count_rows(
+        start, lengths, rows(STEP_TYPE[:, 2:3] * 0 + 1, NEXT[:, 2:3] * 0 + 1, REWARD[:, 2:3])
+    )
+    assert (none.episodes, none.returns, none.lengths) == (0, 0, 0)
+    assert (none.highest, none.lowest) == (-np.inf, np.inf)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_rows_in_pieces_are_counted_as_at_once(size):
-    running = jnp.array([0.0, 10.0])
-    totals = np.zeros(3)
+    running, steps = jnp.array([0.0, 10.0]), jnp.array([0, 4])
+    totals, highest, lowest = np.zeros(4), [], []
     for t in range(0, 6, size):
         part = rows(*(x[:, t : t + size] for x in (STEP_TYPE, NEXT, REWARD)))
-        running, counts = count_rows(running, part)
-        totals += np.array(counts)
+        running, steps, counts = count_rows(running, steps, part)
+        totals += np.array(counts[:4])
+        highest.append(counts.highest)
+        lowest.append(counts.lowest)
     np.testing.assert_allclose(running, [24, 0])
-    np.testing.assert_allclose(totals, [9, 3, 32])
+    np.testing.assert_array_equal(steps, [2, 0])
+    np.testing.assert_allclose(totals, [9, 3, 32, 10])
+    assert (max(highest), min(lowest)) == (13, 7)
 
 
 def test_one_row_of_any_amount():

@@ -11,7 +11,7 @@ from jax_agents.policies import NoisyPolicy, QPolicy
 
 NETWORK = QNetwork(50, (8,), noisy_sigma=0.5)
 PARAMS = {"params": {"q": NETWORK.init(jax.random.key(0), jnp.ones(3))}, "step": jnp.int32(0)}
-STEP = restart(np.ones((20, 3), np.float32), (20,))
+STEP = restart(np.ones((20, 3), np.float32), batch_shape=(20,))
 
 
 class Recorder:

@@ -88,7 +88,7 @@ def test_only_frozen_dataclasses_all_the_way_down_are_compiled():
 def test_actions_have_the_dtype_and_shape_of_the_spec():
     spec = envs.specs.BoundedSpec((1,), np.float32, -2.0, 2.0)
     policy = policies.PythonPolicy(spec, lambda observation: 0.5)
-    step = envs.restart(np.zeros((2, 3), np.float32), (2,))
+    step = envs.restart(np.zeros((2, 3), np.float32), batch_shape=(2,))
     action = policy.action((), step).action
     assert action.shape == (2, 1) and action.dtype == np.float32
     assert float(policy.distribution((), envs.restart(np.zeros(3))).action.mode()[0]) == 0.5
@@ -100,6 +100,8 @@ def test_dict_observations_and_keys_reach_the_rule():
         envs.specs.DiscreteSpec(2), lambda observation: seen.append(observation) or 1
     )
     observation = {"a": np.arange(4.0).reshape(2, 2), "action_mask": np.ones((2, 2), bool)}
-    policies.act(policy, (), envs.restart(observation, (2,)), (), jax.random.key(0), np.int32(0))
+    policies.act(
+        policy, (), envs.restart(observation, batch_shape=(2,)), (), jax.random.key(0), np.int32(0)
+    )
     np.testing.assert_array_equal(seen[1]["a"], [2.0, 3.0])
     assert seen[1]["action_mask"].all()

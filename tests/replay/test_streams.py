@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jax_agents.envs.types import StepType
-from jax_agents.replay.streams import NO_STEP_TYPE, break_row, following, following_one
+from jax_agents.replay.streams import NO_STEP_TYPE, Boundaries, break_row, following, following_one
 
 FIRST, MID, LAST = (int(x) for x in (StepType.FIRST, StepType.MID, StepType.LAST))
 
@@ -36,3 +36,31 @@ def test_a_break_continues_nothing_and_is_continued_by_nothing(make_row, before)
     assert following_one(*before) != row.step_type
     after = following_one(int(row.step_type), int(row.next_step_type))
     assert after not in (FIRST, MID, LAST, int(row.step_type))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_boundary_rows_must_be_there(batch):
+    boundaries = Boundaries()
+
+    def check(step_type, next_step_type):
+        if batch:
+            others = np.int32([MID, step_type]), np.int32([MID, next_step_type])
+            return boundaries.check_batch(*others)
+        return boundaries.check(step_type, next_step_type)
+
+    check(MID, LAST)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="boundary row between them is missing"):
+            check(FIRST, MID)
+    check(MID, MID)  # a dropped row is none of its business
+    check(FIRST, LAST)
+    boundaries.restart()
+    check(FIRST, LAST)
+    check(LAST, FIRST)
+    check(FIRST, LAST)
+    check(FIRST, LAST)  # once
+    with pytest.raises(ValueError, match="boundary row"):
+        check(FIRST, LAST)
+    check(LAST, FIRST)
+    check(FIRST, LAST)
+    check(FIRST, LAST)

@@ -48,7 +48,7 @@ def test_draws_go_by_the_number_of_the_episode_and_the_step(dqn):
         actions.append(int(client.get_action(episode, OBSERVATION)))
         client.log_returns(episode, 1.0)
     key, params = jax.random.fold_in(jax.random.key(3), 1), agent.policy_params(state)
-    steps = [restart(OBSERVATION)] + 19 * [transition(np.float32(1), OBSERVATION)]
+    steps = [restart(OBSERVATION)] + 19 * [transition(OBSERVATION, reward=np.float32(1))]
     assert actions == [
         int(act(agent.collect_policy, params, step, (), key, np.int32(t)).action)
         for t, step in enumerate(steps)

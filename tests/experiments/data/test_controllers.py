@@ -46,7 +46,7 @@ def test_a_controller_is_a_policy_without_memory():
     policy = Controller(balance_pole)
     assert policy.initial_state((3,)) == ()
     observation = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    time_step = restart(observation, (3,))
+    time_step = restart(observation, batch_shape=(3,))
     action = policy.action((), time_step).action
     np.testing.assert_array_equal(action, balance_pole(observation))
     distribution = policy.distribution((), time_step).action

@@ -46,7 +46,7 @@ def test_an_off_policy_agent_keeps_its_ratio_and_goes_on(exponent):
     assert (
         np.isfinite(first.metrics["loss"])
         and first.episodes
-        and all(r == n for r, n, _ in first.episodes)
+        and all(r == n for r, n, *_ in first.episodes)
     )
     state, counters = runner.state()
     runner.close()

@@ -31,9 +31,9 @@ def test_the_loop_counts_steps_updates_and_episodes():
     assert second.metrics["loss"] > 0
     episodes = first.episodes + second.episodes
     assert episodes and all(
-        mean == length and count == 1 for mean, length, count in episodes
+        mean == length and count == 1 for mean, length, count, *_ in episodes
     )  # reward 1 a step
-    assert sum(length for _, length, _ in episodes) <= 100
+    assert sum(length for _, length, *_ in episodes) <= 100
     assert int(runner.train_state.step) == 20
     runner.close()
 

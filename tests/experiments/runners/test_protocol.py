@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jax_agents import envs
-from jax_agents.experiments import DqnConfig
-from jax_agents.experiments.runners import Progress, Runner, make_runner, merge
+from jax_agents.experiments import DqnConfig, EsConfig, PpoConfig
+from jax_agents.experiments.runners import Progress, Runner, VmappedRuns, make_runner, merge
+from jax_agents.experiments.training.reports import make_report
 
 CONFIG = DqnConfig(
     hidden=(4,),
@@ -76,3 +77,54 @@ def test_merged_progress_weighs_metrics_by_updates():
     ]
     assert merge(parts) == (4, {"loss": 7.0}, [(2.0, 2.0, 1), (1.0, None, 1)], 0.75)
     assert merge([]) == (0, {}, [], 0)
+
+
+# -- what is told of episodes, where every reward is 1, so that returns are lengths
+
+TOLD = {
+    "off-policy": DqnConfig(
+        hidden=(4,), warmup_steps=40, batch_size=4, replay_capacity=400, steps_per_iteration=20
+    ),
+    "one row": DqnConfig(hidden=(4,), warmup_steps=40, batch_size=4, replay_capacity=400),
+    "on-policy": PpoConfig(hidden=(4,), num_envs=4, num_rows=64, num_epochs=1, num_minibatches=1),
+    "episodes": EsConfig(hidden=(4,), population_size=8, max_steps=200),
+}
+
+
+def progress_of_vmapped(config, env):
+    runs = VmappedRuns(config, env, [0, 1], {})
+    runs.advance([True, True])
+    return runs.members[1].advance(config.steps_per_report)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in TOLD
+        for kind in ("device", "vmapped", "loop", "ray")
+        if kind in (*TOLD[name].runners, "vmapped")
+    ],
+)
+def test_highest_lowest_and_length_are_those_of_the_episodes(name, kind):
+    config = TOLD[name]
+    make_env = lambda num_envs=config.num_envs: envs.gym.make("CartPole-v1", num_envs)
+    env = envs.classic.CartPole()
+    agent = config.agent(env.specs)
+    replay = "none" if name == "on-policy" else "host"
+    if kind == "vmapped":
+        progress = progress_of_vmapped(config, env)
+    elif kind == "device":
+        progress = make_runner(config, agent, env, 0, "device", None).advance(600)
+    elif kind == "loop":
+        progress = make_runner(config, agent, make_env(), 0, replay, None).advance(600)
+    else:
+        actors = (make_env, config.agent, 0)
+        progress = make_runner(config, agent, None, 0, replay, None, actors).advance(600)
+    counters = {"training_iteration": 1, "num_steps": 1, "num_updates": 1, "num_episodes": 1}
+    report = make_report(counters | {"time_total": 1.0}, progress.episodes, 1, 1.0)
+    mean, length = report["episode_return_mean"], report["episode_len_mean"]
+    assert mean == pytest.approx(length, rel=1e-5) and mean > 5
+    assert 8 <= report["episode_return_min"] < mean < report["episode_return_max"] <= 200
+    assert report["episode_return_min"] == int(report["episode_return_min"])  # a whole episode's
+    assert sum(one.number for one in progress.episodes) > 5

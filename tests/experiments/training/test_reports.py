@@ -3,6 +3,7 @@ import warnings
 import pytest
 
 from jax_agents.experiments import BcConfig, DqnConfig, PpoConfig
+from jax_agents.experiments.runners import Episodes
 from jax_agents.experiments.training.reports import (
     RESULT_KEYS,
     check_stop,
@@ -23,14 +24,19 @@ def test_a_report_by_hand():
         "num_episodes": 4,
         "time_total": 2.5,
     }
-    report = make_report(counters, [(10.0, 5.0, 1), (40.0, None, 2)], steps=30, seconds=0.5)
+    report = make_report(
+        counters,
+        [Episodes(10.0, 5.0, 1), Episodes(40.0, None, 2, 60.0, 20.0)],
+        steps=30,
+        seconds=0.5,
+    )
     assert tuple(report) == RESULT_KEYS
     assert report["episode_return_mean"] == 30.0  # 10 once, 40 twice
     assert (
         report["episode_return_min"],
         report["episode_return_max"],
         report["episode_len_mean"],
-    ) == (10.0, 40.0, 5.0)
+    ) == (10.0, 60.0, 5.0)
     assert (report["steps_per_second"], report["time_total_s"]) == (60.0, 2.5)
     empty = make_report(counters, [], steps=30, seconds=0.5)
     assert empty["episode_return_mean"] is None and empty["episode_len_mean"] is None
@@ -45,7 +51,10 @@ def test_returns_and_losses_that_are_no_numbers():
         "time_total": 1.0,
     }
     report = make_report(
-        counters, [(float("nan"), 3.0, 1), (float("inf"), 3.0, 1)], steps=9, seconds=1.0
+        counters,
+        [Episodes(float("nan"), 3.0, 1), Episodes(float("inf"), 3.0, 1)],
+        steps=9,
+        seconds=1.0,
     )
     assert [report[f"episode_return_{kind}"] for kind in ("mean", "min", "max")] == [None] * 3
     with pytest.warns(
@@ -55,7 +64,7 @@ def test_returns_and_losses_that_are_no_numbers():
 
 
 def test_the_newest_episodes_are_at_least_twenty_if_there_are_so_many():
-    episodes = [(float(i), None, 9) for i in range(5)]
+    episodes = [Episodes(float(i), None, 9) for i in range(5)]
     assert newest(episodes) == episodes[2:]
     assert newest(episodes[:1]) == episodes[:1]
 

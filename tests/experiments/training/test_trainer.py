@@ -1,4 +1,8 @@
+import dataclasses
+from contextlib import closing
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,9 +14,14 @@ from jax_agents.experiments import (
     DqnConfig,
     EsConfig,
     ImpalaConfig,
+    NonFiniteError,
+    PpoConfig,
     TrainedAgent,
     Trainer,
+    grid_search,
+    run_sweep,
 )
+from jax_agents.experiments.training.callbacks import recorders
 
 CONFIG = DqnConfig(
     hidden=(8,),
@@ -264,3 +273,103 @@ def test_a_trainer_in_words(small):
     text = repr(small)
     assert text.startswith("Trainer(DQN on CartPole-v1, runner 'loop', ") and "report" in text
     assert str(small.agent).startswith("DqnAgent\n")
+
+
+# -- what is no longer finite, and folders of other runs
+
+SMALL = {"hidden": (4,), "batch_size": 4, "warmup_steps": 20, "steps_per_iteration": 10}
+RUNS = {
+    "loop": DqnConfig(**SMALL, steps_per_report=40),
+    "vector": DqnConfig(**SMALL, steps_per_report=40, num_envs=2),
+    "device": DqnConfig(**SMALL, steps_per_report=40),
+    "ray": DqnConfig(**SMALL, steps_per_report=40),
+    "on-policy loop": PpoConfig(hidden=(4,), num_envs=2, num_rows=8, iterations_per_report=2),
+    "on-policy device": PpoConfig(hidden=(4,), num_envs=2, num_rows=8, iterations_per_report=2),
+    "evolution": EsConfig(hidden=(4,), population_size=4, max_steps=20, steps_per_report=60),
+}
+
+
+def run_of(name, folder=None, config=None):
+    runner = {"on-policy loop": "vector", "on-policy device": "device", "evolution": "device"}
+    return Trainer(
+        RUNS[name] if config is None else config,
+        "CartPole-v1",
+        runner=runner.get(name, name),
+        replay="host",
+        run_folder=folder,
+        **({"num_workers": 0} if name == "ray" else {}),
+    )
+
+
+def spoil(trainer):
+    """Makes the parameters NaN, as an update on NaN does."""
+    state = trainer.train_state
+    params = jax.tree.map(lambda x: x * jnp.nan, state.params)
+    trainer.train_state = dataclasses.replace(state, params=params)
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.filterwarnings("ignore:the loss is")
+def test_training_on_nan_is_given_up_and_the_last_finite_checkpoint_stays(name, tmp_path):
+    with closing(run_of(name, tmp_path)) as trainer:
+        trainer.run({"training_iteration": 3}, checkpoint_freq=1)
+        saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+        spoil(trainer)
+        with pytest.raises(
+            NonFiniteError, match=r"no checkpoint is saved .*00003 stays the newest"
+        ):
+            trainer.save()
+        recorder = Recorder()
+        trainer.callbacks = [recorder]
+        with pytest.raises(NonFiniteError, match="training is given up: params/"):
+            trainer.run({"training_iteration": 50}, checkpoint_freq=1)
+        assert trainer.training_iteration <= 5 and recorder.results[-1]["training_iteration"] <= 5
+        assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == saved
+        trainer.callbacks = ()
+        trainer.restore()
+        assert np.isfinite(trainer.train()["loss"])
+
+
+@pytest.mark.filterwarnings("ignore:a trial is given up")
+@pytest.mark.filterwarnings("ignore:the loss is")
+@pytest.mark.parametrize("together", [True, False])
+def test_a_trial_that_is_given_up_leaves_the_others_alone(together, tmp_path):
+    analysis = run_sweep(
+        RUNS["on-policy device"],
+        "CartPole-v1",
+        {"learning_rate": grid_search([1e-3, 1e38]), "max_grad_norm": None},
+        stop={"training_iteration": 3},
+        runner="device",
+        together=together,
+        folder=tmp_path,
+        checkpoint_freq=1,
+    )
+    good, bad = analysis.trials
+    assert len(good.results) == 3 and len(bad.results) < 3
+    assert bad.results[-1]["loss"] is None
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_new_run_does_not_touch_the_folder_of_another(name, tmp_path):
+    with closing(run_of(name, tmp_path)) as old:
+        old.run({"training_iteration": 2}, checkpoint_freq=1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with closing(run_of(name, tmp_path)) as new:
+        new.callbacks = recorders(tmp_path)
+        for attempt in (new.train, lambda: new.run({"training_iteration": 1})):
+            with pytest.raises(CheckpointError, match=r"\[1, 2\] of a run.*restore\(\), or choose"):
+                attempt()
+        with pytest.raises(CheckpointError, match="another run"):
+            new.save()
+        after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+        assert after == before
+        new.restore()
+        assert new.train()["training_iteration"] == 3
+        new.save()
+
+
+def test_a_run_may_save_before_it_trains(tmp_path):
+    with closing(run_of("loop", tmp_path)) as trainer:
+        trainer.save()
+        trainer.run({"training_iteration": 1}, checkpoint_freq=1)
+        assert trainer.checkpointer.steps() == [0, 1]

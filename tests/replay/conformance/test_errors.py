@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jax_agents.envs.specs import SpecError
+from jax_agents.envs.types import StepType
 
 
 def test_a_wrong_row_is_refused_by_name_and_nothing_is_added(
@@ -67,3 +68,47 @@ def test_num_steps_must_be_the_sequence_length(make):
         replay.as_dataset(sample_batch_size=0)
     with pytest.raises(ValueError, match="prefetch"):
         replay.as_dataset(sample_batch_size=1, prefetch=-1)
+
+
+FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
+
+
+@pytest.mark.parametrize("way", ["add", "writer"])
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_episodes_without_their_boundary_rows_are_refused(
+    make, make_row, stack, draw, windows, expected, way, num_envs
+):
+    replay = make(sequence_length=2)
+    write = replay.add if way == "add" else replay.writer(num_envs)
+
+    def add(number, step_type, next_step_type):
+        row = make_row(number, step_type, next_step_type)
+        if num_envs:
+            row = stack([row, make_row(number, MID, MID, stream=1)])
+        write(row)
+
+    add(0, FIRST, MID)
+    add(1, MID, LAST)
+    for _ in range(2):  # nothing is added
+        with pytest.raises(
+            ValueError, match=r"boundary row between them is missing.*from_episodes"
+        ):
+            add(2, FIRST, MID)
+    assert len(replay) == 2 * (num_envs or 1)
+    add(2, LAST, FIRST)
+    add(3, FIRST, LAST)
+    # Where one driver stops and another begins, which is no mistake, one may be missing.
+    add(4, FIRST, LAST)
+    with pytest.raises(ValueError, match="boundary row"):
+        add(5, FIRST, LAST)
+    add(5, LAST, FIRST)
+    first = expected(range(3), 2) | expected([4], 2)
+    others = expected(range(5), 2, 1) if num_envs else set()
+    assert windows(draw(replay, len(first | others))) == first | others
+
+
+def test_what_comes_after_clearing_begins_anew(make, make_row):
+    replay = make(sequence_length=2)
+    replay.add(make_row(0, FIRST, LAST))
+    replay.clear()
+    replay.add(make_row(1, FIRST, LAST))

@@ -288,3 +288,17 @@ def test_what_cannot_be_stored_so_is_refused():
     with pytest.raises(SpecError, match="observation/camera: expected uint8"):
         frames.add(row._replace(observation=row.observation | {"camera": padded[..., -1:]}))
     assert len(frames) == 0
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_episodes_without_their_boundary_rows_are_refused(make, num_envs):
+    frames, _ = make(streams=num_envs or 1)
+    rows = [row for row in stream_rows([3, 2]) if row.step_type != StepType.LAST]
+    if num_envs:
+        rows = [together([row] * num_envs) for row in rows]
+    for row in rows[:3]:
+        frames.add(row)
+    before = len(frames)
+    with pytest.raises(ValueError, match="boundary row between them is missing"):
+        frames.add(rows[3])
+    assert len(frames) == before

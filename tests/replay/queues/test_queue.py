@@ -289,3 +289,15 @@ def test_bootstrap_completes_the_segments_at_once(make):
         expected = jax.tree.map(lambda *x: np.stack(x, axis=1), *rows[5 * k :], last)
         jax.tree.map(np.testing.assert_array_equal, batch, expected)
     assert queue.num_dropped == 0
+
+
+@pytest.mark.parametrize("episodes", [True, False])
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_episodes_without_their_boundary_rows_are_refused(make, episodes, num_envs):
+    queue = make(num_rows=4, episodes=episodes)
+    rows = [row for row in itertools.islice(stream(0, 1), 60) if row.step_type != StepType.LAST]
+    if num_envs:
+        rows = [jax.tree.map(lambda *x: np.stack(x), row, row) for row in rows]
+    with pytest.raises(ValueError, match="boundary row between them is missing"):
+        for row in rows:
+            queue.add(row)
