@@ -52,7 +52,7 @@ def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
       shards: Name of the mapped axis of devices to count elements on, or None.
     """
     counts = weight > 0
-    count = jnp.maximum(total(jnp.where(counts, 1.0, 0.0), shards), 1.0)
+    count = jnp.maximum(total(counts.astype(jnp.float32), shards), 1.0)
     mean = total(jnp.where(counts, x, 0.0), shards) / count
     variance = total(jnp.where(counts, jnp.square(x - mean), 0.0), shards) / count
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)

@@ -109,7 +109,7 @@ class PpoAgent(OnPolicyAgent):
         else:
             epsilon = value_at(self.clip_ratio, state.step)
             surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
-            metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
+            metrics["clip_fraction"] = mean((jnp.abs(ratio - 1) > epsilon).astype(jnp.float32))
         if self.value_clip is None:
             value_error = losses.squared(value - experience.target)
         else:

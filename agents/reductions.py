@@ -71,7 +71,7 @@ def learnable(rows: Trajectory) -> Array:
 
     The rows may have any leading axes, which the mask has too.
     """
-    return jnp.where(rows.step_type == StepType.LAST, 0.0, 1.0)
+    return jnp.where(rows.step_type == StepType.LAST, jnp.float32(0.0), jnp.float32(1.0))
 
 
 def padding(rows: Trajectory) -> Array:
@@ -100,7 +100,7 @@ def trace_lambda(rows: Trajectory, lambda_: Array | float) -> Array:
     the final observation at a time limit, and no boundary row and no other episode leaks into an
     estimate.
     """
-    return jnp.where(rows.next_step_type == StepType.LAST, 0.0, lambda_)
+    return jnp.where(rows.next_step_type == StepType.LAST, jnp.float32(0.0), lambda_)
 
 
 def split_bootstrap(rows: Trajectory) -> tuple[Trajectory, Array]:

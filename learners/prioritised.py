@@ -63,7 +63,7 @@ def importance_weights(
     Returns:
       Weights `[B]`.
     """
-    weights = (table_size * probability) ** -beta
+    weights = (table_size * jnp.asarray(probability, jnp.float32)) ** -beta
     if masked is None:
         return weights / weights.max()
     largest = jnp.max(weights, where=~masked, initial=jnp.finfo(jnp.float32).tiny)

@@ -108,7 +108,8 @@ class Scan(abc.ABC, Generic[State]):
             metrics = {"steps": state.num_steps - before}
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
-                metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]
+                count = jnp.maximum(metrics["episodes"], 1)
+                metrics["episode_return"] = total.pop("episode_return") / count
             return state, {name: value / length for name, value in total.items()} | metrics
 
         return jax.lax.scan(report, state, length=num_reports)

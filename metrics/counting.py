@@ -64,4 +64,4 @@ def count_rows(episode_return: Array, rows: Trajectory) -> tuple[Array, RowCount
         return running, RowCounts(steps, episodes, returns)
     by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
     running, (returns, episodes) = jax.lax.scan(add, episode_return, by_time)
-    return running, RowCounts(steps, episodes.sum(), returns.sum())
+    return running, RowCounts(steps, episodes.sum(dtype=jnp.int32), returns.sum())

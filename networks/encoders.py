@@ -28,7 +28,7 @@ def uniform_within(bound: float) -> Initializer:
 
 def scale_bytes(values: Array) -> Array:
     """Scales uint8 to float32 in 0..1; returns anything else unchanged."""
-    return values / 255.0 if values.dtype == jnp.uint8 else values
+    return values.astype(jnp.float32) / 255.0 if values.dtype == jnp.uint8 else values
 
 
 class MLP(nn.Module):
@@ -94,8 +94,11 @@ class OneHot(nn.Module):
     @nn.compact
     def __call__(self, values: Array) -> Array:
         if not self.spec.shape:
-            return jax.nn.one_hot(values, self.spec.num_values)
-        codes = [jax.nn.one_hot(values[..., i], n) for i, n in enumerate(self.spec.num_values)]
+            return jax.nn.one_hot(values, self.spec.num_values, dtype=jnp.float32)
+        codes = [
+            jax.nn.one_hot(values[..., i], n, dtype=jnp.float32)
+            for i, n in enumerate(self.spec.num_values)
+        ]
         return jnp.concatenate(codes, axis=-1)
 
 
