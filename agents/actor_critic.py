@@ -89,4 +89,4 @@ def sample_and_log_prob(distribution: Any, keys: Array) -> tuple[Array, Array]:
 
 def unit_noise(keys: Array, spec: BoundedSpec) -> Array:
     """Draws standard normal numbers `[B, *shape]`, one array of the spec's shape for each key."""
-    return jax.vmap(lambda key: jax.random.normal(key, spec.shape))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, spec.shape, jnp.float32))(keys)

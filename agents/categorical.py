@@ -69,4 +69,4 @@ class CategoricalDqnAgent(ValueBasedAgent):
         return loss, loss
 
     def _atoms(self, outputs: Array) -> Array:
-        return jnp.linspace(self.v_min, self.v_max, outputs.shape[-1])
+        return jnp.linspace(self.v_min, self.v_max, outputs.shape[-1], dtype=jnp.float32)

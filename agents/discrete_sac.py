@@ -125,7 +125,7 @@ class DiscreteSacAgent(ActorCriticAgent):
         v_t = jax.vmap(losses.discrete_soft_value, in_axes=(1, 0, None))(q_t, log_probs_t, alpha)
         q_tm1 = self.critics.apply(params["critic"], inputs)
         chosen = jax.vmap(jax.vmap(losses.index), in_axes=(0, None))(q_tm1, rows.action)
-        td_error = losses.td_target(rows.reward, rows.discount, v_t) - chosen
+        td_error = losses.td_target(rows.reward, rows.discount, v_t)[None] - chosen
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         policy = self.actor.apply(params["actor"], rows.observation)
@@ -146,7 +146,7 @@ class DiscreteSacAgent(ActorCriticAgent):
             allowed: Any = self.specs.action.num_values
             if mask is not None:
                 allowed = jnp.maximum(jnp.sum(mask, axis=-1), 1)
-            target = self.target_entropy_ratio * jnp.log(allowed)
+            target = self.target_entropy_ratio * jnp.log(jnp.asarray(allowed, jnp.float32))
             alpha_loss = mean(losses.sac_temperature(params["alpha"], -entropy, target))
             loss += alpha_loss
             metrics["alpha_loss"] = alpha_loss

@@ -108,7 +108,9 @@ class EsAgent:
         """
         sign = jnp.where(index % 2 == 0, 1.0, -1.0) * value_at(self.sigma, params["step"])
         noise = _noise(params["params"], params["noise_key"], index // 2)
-        perturbed = jax.tree.map(lambda x, noise: x + sign * noise, params["params"], noise)
+        perturbed = jax.tree.map(
+            lambda x, noise: (x + sign * noise).astype(x.dtype), params["params"], noise
+        )
         return {**params, "params": perturbed}
 
     def ask(self, state: TrainState) -> Tree:
@@ -180,7 +182,7 @@ def centred_ranks(fitness: Array) -> Array:
     ordered = jnp.sort(fitness)
     below = jnp.searchsorted(ordered, fitness, "left")
     up_to = jnp.searchsorted(ordered, fitness, "right")
-    return (below + up_to - 1) / 2 / (fitness.size - 1) - 0.5
+    return (below + up_to - 1).astype(jnp.float32) / 2 / (fitness.size - 1) - 0.5
 
 
 def _noise(params: Tree, key: Array, pair: Array) -> Tree:

@@ -79,7 +79,7 @@ def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:
     """
     counts = weight > 0
     x = jnp.where(counts, x, 0.0)
-    count = jnp.maximum(total(jnp.where(counts, 1.0, 0.0), shards), 1.0)
+    count = jnp.maximum(total(counts.astype(jnp.float32), shards), 1.0)
     mean = total(x, shards) / count
     variance = total(jnp.where(counts, jnp.square(x - mean), 0.0), shards) / count
     # The gradient of a square root is infinite at 0.

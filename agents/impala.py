@@ -92,7 +92,7 @@ class ImpalaAgent(OnPolicyAgent):
             epsilon = scheduled(self.clip_ratio, state)
             advantage = estimates.q_estimate - held_values[:, :-1]
             surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
-            metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
+            metrics["clip_fraction"] = mean((jnp.abs(ratio - 1) > epsilon).astype(jnp.float32))
         value_loss = mean(losses.squared(values[:, :-1] - estimates.targets))
         entropy = mean(distribution.entropy())
         share = mean(mask)

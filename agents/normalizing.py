@@ -93,7 +93,7 @@ def normalize_rows(
     """
     extra = dict(state.extra)
     steps, _ = split_bootstrap(rows)
-    counted = jnp.where(padding(steps), 0.0, 1.0)
+    counted = jnp.where(padding(steps), jnp.float32(0.0), jnp.float32(1.0))
     if OBSERVATIONS in extra:
         extra[OBSERVATIONS] = update_statistics(
             extra[OBSERVATIONS], steps.observation, counted, axis_name=shards

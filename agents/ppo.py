@@ -108,7 +108,7 @@ class PpoAgent(OnPolicyAgent):
         else:
             epsilon = scheduled(self.clip_ratio, state)
             surrogate = losses.clipped_surrogate(ratio, advantage, epsilon)
-            metrics["clip_fraction"] = mean(jnp.abs(ratio - 1) > epsilon)
+            metrics["clip_fraction"] = mean((jnp.abs(ratio - 1) > epsilon).astype(jnp.float32))
         if self.value_clip is None:
             value_error = losses.squared(value - experience.target)
         else:

@@ -48,7 +48,7 @@ class QrDqnAgent(ValueBasedAgent):
         num_quantiles = example.outputs_tm1.shape[-1]
         loss = losses.quantile_double_q_learning(
             example.outputs_tm1,
-            (2 * jnp.arange(num_quantiles) + 1) / (2 * num_quantiles),
+            (2 * jnp.arange(num_quantiles, dtype=jnp.float32) + 1) / (2 * num_quantiles),
             example.a_tm1,
             example.r_t,
             example.discount_t,

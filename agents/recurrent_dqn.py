@@ -113,7 +113,7 @@ class RecurrentDqnAgent(DqnAgent):
         rows = experience._replace(observation=mask, policy_info=())
         rows = jax.tree.map(lambda x: x[:, self.burn_in :], rows)
         rows = rows._replace(observation=(online, target, rows.observation))
-        starts = jnp.arange(self.sequence_length)[:, None] + jnp.arange(self.n_step + 1)
+        starts = jnp.arange(self.sequence_length)[:, None] + jnp.arange(self.n_step + 1)[None]
         length = self.n_step + 1
         windows = jax.tree.map(lambda x: x[:, starts].reshape(-1, length, *x.shape[2:]), rows)
         steps = to_transition(windows, self.gamma)

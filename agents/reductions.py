@@ -104,7 +104,7 @@ def learnable(rows: Trajectory, weights: Array | None = None) -> Array:
     boundary = rows.step_type == StepType.LAST
     if weights is not None:
         boundary |= (weights == 0).reshape(weights.shape + (1,) * (boundary.ndim - 1))
-    return jnp.where(boundary, 0.0, 1.0)
+    return jnp.where(boundary, jnp.float32(0.0), jnp.float32(1.0))
 
 
 def padding(rows: Trajectory) -> Array:
@@ -133,7 +133,7 @@ def trace_lambda(rows: Trajectory, lambda_: Array | float) -> Array:
     the final observation at a time limit, and no boundary row and no other episode leaks into an
     estimate.
     """
-    return jnp.where(rows.next_step_type == StepType.LAST, 0.0, lambda_)
+    return jnp.where(rows.next_step_type == StepType.LAST, jnp.float32(0.0), lambda_)
 
 
 def split_bootstrap(rows: Trajectory) -> tuple[Trajectory, Array]:

@@ -103,7 +103,7 @@ class SacAgent(ActorCriticAgent):
         q_t = self.critics.apply(state.target_params["critic"], rows.next_observation, a_t)
         v_t = jax.vmap(losses.soft_value, in_axes=(1, 0, None))(q_t, log_prob_t, alpha)
         q_tm1 = self.critics.apply(params["critic"], rows.observation, rows.action)
-        td_error = losses.td_target(rows.reward, rows.discount, v_t) - q_tm1
+        td_error = losses.td_target(rows.reward, rows.discount, v_t)[None] - q_tm1
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         policy_tm1 = self.actor.apply(params["actor"], rows.observation)

@@ -25,7 +25,13 @@ def polyak(tau: float) -> TargetUpdate:
     """
     if isinstance(tau, int | float) and not 0 <= tau <= 1:
         raise ValueError(f"polyak: expected tau in 0..1, got {tau}; 0.005 is usual")
-    return lambda params, targets, step: optax.incremental_update(params, targets, tau)
+
+    def update(params: Tree, targets: Tree, step: Array) -> Tree:
+        moved = optax.incremental_update(params, targets, tau)
+        # A traced tau is float32, and would make float32 of targets of another dtype.
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, targets)
+
+    return update
 
 
 def periodic(period: int) -> TargetUpdate:

@@ -132,17 +132,17 @@ class Td3Agent(ActorCriticAgent):
         a_t = self.actor.apply(state.target_params["actor"], rows.next_observation).mode()
         if self.target_noise is not None:
             spec: Any = self.specs.action
-            unit = half_range(spec)
+            unit, low, high = (x[None] for x in (half_range(spec), spec.low, spec.high))
             keys = example_keys(key, len(experience.step_type), shards)
             noise = self.target_noise * unit * unit_noise(keys, spec)
             clip = self.target_noise_clip * unit
-            a_t = losses.smoothed_action(a_t, noise, clip, spec.low, spec.high)
+            a_t = losses.smoothed_action(a_t, noise, clip, low, high)
         q_t = self.critics.apply(state.target_params["critic"], rows.next_observation, a_t)
         target = jax.vmap(losses.clipped_double_q_target, in_axes=(0, 0, 1))(
             rows.reward, rows.discount, q_t
         )
         q_tm1 = self.critics.apply(params["critic"], rows.observation, rows.action)
-        td_error = target - q_tm1
+        td_error = target[None] - q_tm1
         critic_loss = mean(jnp.sum(self.td_loss(td_error), axis=0))
 
         a_tm1 = self.actor.apply(params["actor"], rows.observation).mode()

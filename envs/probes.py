@@ -206,7 +206,7 @@ class Recall(_OneNumber):
 
     def initial_physics(self, key: Array) -> Array:
         """The observation o, and a number that is 1 in the second step, `[2]`."""
-        return jnp.array([1.0, 0.0]) * jax.random.rademacher(key, (), jnp.float32)
+        return jnp.array([1.0, 0.0], jnp.float32) * jax.random.rademacher(key, (), jnp.float32)
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         """Goes on to the second step, or ends with the action's reward."""
@@ -247,7 +247,7 @@ class MaskedActions(EpisodicEnvironment):
     def initial_physics(self, key: Array) -> Array:
         """A random mask `[num_actions]` that allows one action at least."""
         always_key, mask_key = jax.random.split(key)
-        always = jax.random.randint(always_key, (), 0, self.num_actions)
+        always = jax.random.randint(always_key, (), 0, self.num_actions, jnp.int32)
         mask = jax.random.bernoulli(mask_key, shape=(self.num_actions,))
         return mask | (jnp.arange(self.num_actions) == always)
 

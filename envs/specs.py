@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from .types import Trajectory, Tree
+from .types import Trajectory, Tree, add_axes
 
 
 class SpecError(ValueError):
@@ -210,20 +211,23 @@ def sample(spec: Tree, key: jax.Array, batch_shape: tuple[int, ...] = ()) -> Tre
 
 def _sample_leaf(spec: Spec, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     if isinstance(spec, DiscreteSpec):
-        return jax.random.randint(key, shape, 0, np.asarray(spec.num_values), spec.dtype)
+        return jax.random.randint(
+            key, shape, 0, add_axes(np.asarray(spec.num_values), len(shape)), spec.dtype
+        )
     if spec.dtype == np.bool_:
         return jax.random.bernoulli(key, shape=shape)
     if isinstance(spec, BoundedSpec) and spec.is_finite:
         if np.issubdtype(spec.dtype, np.integer):
             top = np.iinfo(np.int32).max - 1  # the draw is in int32, without its very last value
-            low = spec.low.astype(np.int64)
-            high = spec.high.astype(np.int64)
+            low, high = (add_axes(x.astype(np.int64), len(shape)) for x in (spec.low, spec.high))
             return jax.random.randint(
                 key, shape, np.minimum(low, top), np.minimum(high, top) + 1, np.int32
             ).astype(spec.dtype)
         return jax.random.uniform(key, shape, spec.dtype, spec.low, spec.high)
-    draw = jax.random.normal(key, shape).astype(spec.dtype)
-    return draw.clip(spec.low, spec.high) if isinstance(spec, BoundedSpec) else draw
+    draw = jax.random.normal(key, shape, jnp.float32).astype(spec.dtype)
+    if not isinstance(spec, BoundedSpec):
+        return draw
+    return draw.clip(add_axes(spec.low, draw.ndim), add_axes(spec.high, draw.ndim))
 
 
 def _leaf_problems(

@@ -142,6 +142,17 @@ def bootstrap_row(time_step: TimeStep, row: Trajectory) -> Trajectory:
     return zeros._replace(step_type=time_step.step_type, observation=time_step.observation)
 
 
+def add_axes(x: Array, ndim: int) -> Array:
+    """Returns an array with axes of length 1 before its own, `ndim` in all.
+
+    So what belongs to one example is broadcast over a batch explicitly, as
+    `jax_numpy_rank_promotion="raise"` wants it. Where there are `ndim` axes or more, nothing is
+    added.
+    """
+    x = x if hasattr(x, "ndim") else np.asarray(x)
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
+
+
 def split_action_mask(observation: Tree) -> tuple[Tree, Array | None]:
     """Splits an observation into the part that networks see and its action mask.
 

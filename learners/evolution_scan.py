@@ -88,7 +88,7 @@ class EvolutionScan(Scan[ScanState]):
             state,
             train=train,
             iteration=state.iteration + 1,
-            num_steps=state.num_steps + played.lengths.sum(),
+            num_steps=state.num_steps + played.lengths.sum(dtype=jnp.int32),
         )
         counts = {
             "episodes": jnp.int32(self.num_envs),

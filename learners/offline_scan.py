@@ -55,6 +55,7 @@ class OfflineScan(Scan[ScanState]):
     def iteration(self, state: ScanState) -> tuple[ScanState, dict[str, Array]]:
         """Trains on one batch."""
         key = jax.random.fold_in(state.key, state.iteration)
-        index = jax.random.randint(key, (self.batch_size,), 0, self.rows.step_type.shape[0])
+        num_windows = self.rows.step_type.shape[0]
+        index = jax.random.randint(key, (self.batch_size,), 0, num_windows, jnp.int32)
         train, info = self.agent.train(state.train, jax.tree.map(lambda x: x[index], self.rows))
         return dataclasses.replace(state, train=train, iteration=state.iteration + 1), info.metrics

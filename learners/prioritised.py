@@ -63,6 +63,7 @@ def importance_weights(
     Returns:
       Weights `[B]`.
     """
+    probability = jnp.asarray(probability, jnp.float32)
     if masked is None:
         weights = (table_size * probability) ** -beta
         return weights / weights.max()

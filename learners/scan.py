@@ -92,7 +92,7 @@ class Scan(abc.ABC, Generic[State]):
           The state, and metrics `[num_reports]`, each over its part of the iterations: means of the
           agent's metrics over its updates (0 if there was none), `steps` (environment steps), and
           where episodes are played `episodes` (the number of those that ended), `episode_return`
-          and `episode_length` (their mean return and length; NaN if none ended),
+          and `episode_length` (their mean return and length; 0 if none ended),
           `episode_return_max` and `episode_return_min` (-inf and inf if none ended).
 
         Raises:
@@ -127,9 +127,10 @@ class Scan(abc.ABC, Generic[State]):
             metrics = {"steps": state.num_steps - steps}
             if "episodes" in total:
                 metrics["episodes"] = total.pop("episodes")
-                metrics["episode_return"] = total.pop("episode_return") / metrics["episodes"]
-            if "episode_length" in total:
-                metrics["episode_length"] = total.pop("episode_length") / metrics["episodes"]
+                count = jnp.maximum(metrics["episodes"], 1)
+                metrics["episode_return"] = total.pop("episode_return") / count
+                if "episode_length" in total:
+                    metrics["episode_length"] = total.pop("episode_length") / count
             metrics |= {name: total.pop(name) for name in _COMBINE if name in total}
             means = {name: value / jnp.maximum(updates, 1) for name, value in total.items()}
             return state, means | metrics

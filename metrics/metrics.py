@@ -121,7 +121,7 @@ class AverageReturn(Metric):
 
     def result(self, record: EpisodeRecord) -> Array:
         """Returns the mean return."""
-        return record.returns.sum() / _count(record)
+        return _total(record.returns, record) / _count(record)
 
 
 class MaxReturn(Metric):
@@ -149,7 +149,7 @@ class AverageEpisodeLength(Metric):
 
     def result(self, record: EpisodeRecord) -> Array:
         """Returns the mean length, in steps."""
-        return record.lengths.sum() / _count(record)
+        return _total(record.lengths, record) / _count(record)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,6 +172,11 @@ class NumberOfEpisodes(Metric):
     def result(self, record: EpisodeRecord) -> Array:
         """Returns the number of episodes."""
         return record.episodes
+
+
+def _total(values: Array, record: EpisodeRecord) -> Array:
+    """Returns the sum of values in the dtype of returns: float64 in NumPy, float32 on a device."""
+    return values.sum().astype(record.episode_return.dtype)
 
 
 def _count(record: EpisodeRecord) -> Array:

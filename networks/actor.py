@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs.specs import ArraySpec, BoundedSpec, DiscreteSpec, Spec
-from ..envs.types import Tree, split_action_mask
+from ..envs.types import Tree, add_axes, split_action_mask
 from .continuous import half_range
 from .distributions import Categorical, MultiCategorical, Normal
 from .encoders import MLP, Activation, Initializer, encoded
@@ -63,10 +63,15 @@ class ActorNetwork(nn.Module):
             )
         loc = nn.Dense(math.prod(spec.shape), kernel_init=self.output_kernel_init)(hidden)
         loc = loc.reshape(*loc.shape[:-1], *spec.shape)
-        log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), spec.shape)
+        log_std = self.param(
+            "log_std", nn.initializers.constant(self.initial_log_std), spec.shape, jnp.float32
+        )
         scale = jnp.broadcast_to(jnp.exp(log_std), loc.shape)
         if not isinstance(spec, BoundedSpec) or not spec.is_finite:
             return Normal(loc, scale, len(spec.shape))
         # 1 where there is nothing to choose
-        half = np.where(spec.low < spec.high, half_range(spec), 1.0)
-        return Normal(spec.low / 2 + spec.high / 2 + half * loc, half * scale, len(spec.shape))
+        half = np.where(spec.low < spec.high, half_range(spec), np.float32(1.0))
+        middle, half = (
+            add_axes(np.float32(x), loc.ndim) for x in (spec.low / 2 + spec.high / 2, half)
+        )
+        return Normal(middle + half * loc, half * scale, len(spec.shape))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs.specs import BoundedSpec, Spec
-from ..envs.types import Array, Tree
+from ..envs.types import Array, Tree, add_axes
 from .distributions import Deterministic, TanhNormal
 from .encoders import MLP, Activation, Initializer, encoded, he_truncated_normal, uniform_within
 
@@ -23,7 +23,10 @@ def half_range(spec: BoundedSpec) -> np.ndarray:
 
 def scale_to_spec(unit: Array, spec: BoundedSpec) -> Array:
     """Scales numbers in -1..1 to actions `[..., *shape]` within the spec's bounds."""
-    return clip_to_spec(spec.low / 2 + spec.high / 2 + half_range(spec) * unit, spec)
+    middle, half = (
+        add_axes(x, jnp.ndim(unit)) for x in (spec.low / 2 + spec.high / 2, half_range(spec))
+    )
+    return clip_to_spec(middle + half * unit, spec)
 
 
 def clip_to_spec(action: Array, spec: Spec) -> Array:
@@ -32,7 +35,8 @@ def clip_to_spec(action: Array, spec: Spec) -> Array:
     They come out in the spec's dtype. A spec without bounds changes nothing else.
     """
     if isinstance(spec, BoundedSpec):
-        action = jnp.clip(action, spec.low, spec.high)
+        low, high = (add_axes(x, jnp.ndim(action)) for x in (spec.low, spec.high))
+        action = jnp.clip(action, low, high)
     return jnp.asarray(action).astype(spec.dtype)
 
 

@@ -43,10 +43,10 @@ def scale_bytes(values: Array, spec: Spec | None = None) -> Array:
     if values.dtype != jnp.uint8:
         return values
     if not isinstance(spec, BoundedSpec):
-        return values / 255.0
+        return values.astype(jnp.float32) / 255.0
     low = spec.low.astype(np.float32)
     width = np.maximum(spec.high.astype(np.float32) - low, 1.0)  # 1 where there is one value only
-    return (values - low) / width
+    return (values.astype(jnp.float32) - low) / width
 
 
 class MLP(nn.Module):
@@ -128,8 +128,11 @@ class OneHot(nn.Module):
     @nn.compact
     def __call__(self, values: Array) -> Array:
         if not self.spec.shape:
-            return jax.nn.one_hot(values, self.spec.num_values)
-        codes = [jax.nn.one_hot(values[..., i], n) for i, n in enumerate(self.spec.num_values)]
+            return jax.nn.one_hot(values, self.spec.num_values, dtype=jnp.float32)
+        codes = [
+            jax.nn.one_hot(values[..., i], n, dtype=jnp.float32)
+            for i, n in enumerate(self.spec.num_values)
+        ]
         return jnp.concatenate(codes, axis=-1)
 
 

@@ -1,13 +1,14 @@
 """Noisy dense layers, and the application of networks with noise."""
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ..envs.types import Array, Tree
+from ..envs.types import Array, Tree, add_axes
 from .encoders import Initializer, uniform_within
 
 
@@ -30,19 +31,23 @@ class NoisyDense(nn.Module):
         size = inputs.shape[-1]
         mean_init = uniform_within(1 / math.sqrt(size))
         sigma_init = nn.initializers.constant(self.sigma / math.sqrt(size))
-        kernel = self.param("kernel", self.kernel_init or mean_init, (size, self.features))
-        bias = self.param("bias", self.bias_init or mean_init, (self.features,))
-        kernel_sigma = self.param("kernel_sigma", sigma_init, (size, self.features))
-        bias_sigma = self.param("bias_sigma", sigma_init, (self.features,))
-        outputs = inputs @ kernel + bias
+        kernel = self.param(
+            "kernel", self.kernel_init or mean_init, (size, self.features), jnp.float32
+        )
+        bias = self.param("bias", self.bias_init or mean_init, (self.features,), jnp.float32)
+        kernel_sigma = self.param("kernel_sigma", sigma_init, (size, self.features), jnp.float32)
+        bias_sigma = self.param("bias_sigma", sigma_init, (self.features,), jnp.float32)
+        over_batch = partial(add_axes, ndim=inputs.ndim)
+        outputs = inputs @ kernel + over_batch(bias)
         if not self.has_rng("noise"):
             return outputs
         input_key, output_key = jax.random.split(self.make_rng("noise"))
-        input_noise = _noise(input_key, (size,))
-        output_noise = _noise(output_key, (self.features,))
+        input_noise = over_batch(_noise(input_key, (size,)))
+        output_noise = over_batch(_noise(output_key, (self.features,)))
         # The product of the inputs with sigma x outer(input noise, output noise), without a matrix
         # for each example.
-        return outputs + ((inputs * input_noise) @ kernel_sigma + bias_sigma) * output_noise
+        noise = (inputs * input_noise) @ kernel_sigma + over_batch(bias_sigma)
+        return outputs + noise * output_noise
 
 
 def apply_network(network: Any, variables: Tree, inputs: Tree, noise: Array | None = None) -> Array:
@@ -79,5 +84,5 @@ def draws_noise(network: Any, inputs: Tree) -> bool:
 
 
 def _noise(key: Array, shape: tuple[int, ...]) -> Array:
-    noise = jax.random.normal(key, shape)
+    noise = jax.random.normal(key, shape, jnp.float32)
     return jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))

@@ -9,7 +9,7 @@ from flax import struct
 
 from ..envs.preprocessing import image_axes
 from ..envs.specs import DiscreteSpec, Spec
-from ..envs.types import Array, Tree
+from ..envs.types import Array, Tree, add_axes
 
 
 @struct.dataclass
@@ -28,8 +28,9 @@ class RunningStatistics:
 
 def init_statistics(spec: Tree) -> RunningStatistics:
     """Returns the statistics of no values, for values that meet `spec`."""
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape if _is_feature(s) else (0,)), spec)
-    return RunningStatistics(jnp.zeros(()), zeros, jax.tree.map(jnp.ones_like, zeros))
+    shape = lambda s: s.shape if _is_feature(s) else (0,)
+    zeros = jax.tree.map(lambda s: jnp.zeros(shape(s), jnp.float32), spec)
+    return RunningStatistics(jnp.zeros((), jnp.float32), zeros, jax.tree.map(jnp.ones_like, zeros))
 
 
 def update_statistics(
@@ -54,7 +55,8 @@ def update_statistics(
     batch_ndim = next((x.ndim - m.ndim for m, x in leaves if _is_kept(m)), 0)
     shape = jnp.shape(leaves[0][1])[:batch_ndim]
     axes = tuple(range(batch_ndim))
-    weights = jnp.ones(shape) if weights is None else weights
+    weights = jnp.ones(shape, jnp.float32) if weights is None else weights
+    weights = jnp.asarray(weights, jnp.float32)
     count = _all_devices(jnp.sum(weights), axis_name)
 
     def moments(mean: Array, x: Array) -> tuple[Array, Array]:
@@ -63,7 +65,9 @@ def update_statistics(
         weight = weights.reshape(shape + (1,) * mean.ndim)
         x = jnp.where(weight > 0, _as_float(x), 0.0)  # what is left out may be anything
         batch_mean = _all_devices(jnp.sum(weight * x, axes), axis_name) / jnp.maximum(count, 1.0)
-        squares = _all_devices(jnp.sum(weight * jnp.square(x - batch_mean), axes), axis_name)
+        squares = _all_devices(
+            jnp.sum(weight * jnp.square(x - add_axes(batch_mean, x.ndim)), axes), axis_name
+        )
         return batch_mean, squares / jnp.maximum(count, 1.0)
 
     pairs = [moments(*leaf) for leaf in leaves]
@@ -89,7 +93,7 @@ def merge_statistics(statistics: RunningStatistics) -> RunningStatistics:
         return jnp.where((shares > 0).reshape(shares.shape + (1,) * (x.ndim - 1)), x, 0.0)
 
     def variance(means: Array, variances: Array) -> Array:
-        merged = average(variances + jnp.square(means - average(means)))
+        merged = average(variances + jnp.square(means - average(means)[None]))
         return jnp.where(total > 0, merged, 1.0)
 
     means, variances = jax.tree.map(selected, (statistics.mean, statistics.variance))
@@ -107,7 +111,9 @@ def normalize(statistics: RunningStatistics, values: Tree, clip: float = 10.0) -
     def each(mean: Array, variance: Array, x: Array) -> Array:
         if not _is_kept(mean):
             return x
-        return jnp.clip((_as_float(x) - mean) * jax.lax.rsqrt(variance + 1e-8), -clip, clip)
+        x = _as_float(x)
+        mean, scale = (add_axes(s, x.ndim) for s in (mean, jax.lax.rsqrt(variance + 1e-8)))
+        return jnp.clip((x - mean) * scale, -clip, clip)
 
     return jax.tree.map(each, statistics.mean, statistics.variance, values)
 

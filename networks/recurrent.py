@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.specs import ArraySpec, zeros
-from ..envs.types import Array, Tree, join_action_mask, split_action_mask
+from ..envs.types import Array, Tree, add_axes, join_action_mask, split_action_mask
 from .encoders import MLP, Activation, encoded
 from .q_network import QNetwork
 
@@ -34,7 +34,7 @@ class LSTM(nn.Module):
         _check_shapes(inputs, resets)
         projected = nn.Dense(4 * self.size, name="input")(inputs)
         kernel = self.param(
-            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 4 * self.size)
+            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 4 * self.size), jnp.float32
         )
 
         def cell(carry: Tree, projected: Array) -> tuple[Tree, Array]:
@@ -48,7 +48,8 @@ class LSTM(nn.Module):
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         """Returns zeros `(cell, hidden)`, each `[*batch_shape, size]`."""
-        return (jnp.zeros((*batch_shape, self.size)), jnp.zeros((*batch_shape, self.size)))
+        zeros = lambda: jnp.zeros((*batch_shape, self.size), jnp.float32)
+        return zeros(), zeros()
 
 
 class GRU(nn.Module):
@@ -65,16 +66,16 @@ class GRU(nn.Module):
         _check_shapes(inputs, resets)
         projected = nn.Dense(3 * self.size, name="input")(inputs)
         kernel = self.param(
-            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 3 * self.size)
+            "hidden_kernel", nn.initializers.orthogonal(), (self.size, 3 * self.size), jnp.float32
         )
-        bias = self.param("hidden_bias", nn.initializers.zeros, (self.size,))
+        bias = self.param("hidden_bias", nn.initializers.zeros, (self.size,), jnp.float32)
 
         def cell(hidden: Array, projected: Array) -> tuple[Array, Array]:
             (r, z, n), (hr, hz, hn) = (
                 jnp.split(x, 3, axis=-1) for x in (projected, hidden @ kernel)
             )
             update = nn.sigmoid(z + hz)
-            candidate = jnp.tanh(n + nn.sigmoid(r + hr) * (hn + bias))
+            candidate = jnp.tanh(n + nn.sigmoid(r + hr) * (hn + add_axes(bias, hn.ndim)))
             hidden = (1.0 - update) * candidate + update * hidden
             return hidden, hidden
 
@@ -82,7 +83,7 @@ class GRU(nn.Module):
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Tree:
         """Returns zeros `[*batch_shape, size]`."""
-        return jnp.zeros((*batch_shape, self.size))
+        return jnp.zeros((*batch_shape, self.size), jnp.float32)
 
 
 class RecurrentQNetwork(nn.Module):

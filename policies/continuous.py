@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.specs import BoundedSpec
-from ..envs.types import Array, PolicyStep, TimeStep, Tree
+from ..envs.types import Array, PolicyStep, TimeStep, Tree, add_axes
 from ..networks.continuous import clip_to_spec, half_range
 from .schedule import Schedule, value_in
 from .wrapper import PolicyWrapper
@@ -29,7 +29,7 @@ class _NoisyModePolicy(PolicyWrapper):
                 f"{type(self).__name__}.action: expected a random key, got None; pass "
                 "key=jax.random.key(seed), or ask .policy, which needs none"
             )
-        return jax.random.normal(key, shape)
+        return jax.random.normal(key, shape, jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class GaussianNoisePolicy(_NoisyModePolicy):
         step = self.policy.distribution(params, time_step, state)
         mode = step.action.mode()
         scale = value_in(params, "noise_scale", self.scale)
-        noise = scale * half_range(self.spec) * self._normal(key, mode.shape)
+        noise = scale * add_axes(half_range(self.spec), mode.ndim) * self._normal(key, mode.shape)
         return step._replace(action=clip_to_spec(mode + noise, self.spec))
 
 
@@ -100,8 +100,10 @@ class OrnsteinUhlenbeckPolicy(_NoisyModePolicy):
         mode = step.action.mode()
         scale = value_in(params, "noise_scale", self.scale)
         draw = scale * self._normal(key, mode.shape)
+        unit = add_axes(half_range(self.spec), mode.ndim)
         axes = tuple(range(-len(self.spec.shape), 0))
         first = jnp.expand_dims(time_step.is_first(), axes)
         noise = jnp.where(first, 0.0, (1.0 - self.damping) * noise) + draw
-        action = clip_to_spec(mode + half_range(self.spec) * noise, self.spec)
+        noise = noise.astype(jnp.float32)
+        action = clip_to_spec(mode + unit * noise, self.spec)
         return step._replace(action=action, state=(step.state, noise))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from ..envs.types import Array
 
 Schedule = Callable[[Array], Array]  # from the number of updates, as optax has them
@@ -10,7 +12,11 @@ Schedule = Callable[[Array], Array]  # from the number of updates, as optax has 
 
 def value_at(schedule: float | Array | Schedule, step: Array) -> Any:
     """The value of a constant, or of a schedule at a number of updates."""
-    return schedule(step) if callable(schedule) else schedule
+    if not callable(schedule):
+        return schedule
+    value = schedule(step)
+    # optax divides whole numbers, which gives float64 where JAX has it.
+    return value.astype(jnp.float32) if hasattr(value, "astype") else value
 
 
 def value_in(params: Mapping[str, Any], name: str, schedule: Any) -> Any:

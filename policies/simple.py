@@ -53,7 +53,7 @@ class RandomPolicy:
             high = jnp.broadcast_to(spec.high, batch + spec.shape)
             return PolicyStep(Uniform(low, high, len(spec.shape)), state)
         _, mask = split_action_mask(time_step.observation)
-        logits = jnp.zeros((*batch, int(np.sum(spec.num_values))))
+        logits = jnp.zeros((*batch, int(np.sum(spec.num_values))), jnp.float32)
         if spec.shape:
             return PolicyStep(MultiCategorical(logits, spec.num_values, mask), state)
         return PolicyStep(Categorical(logits, mask), state)

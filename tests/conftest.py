@@ -13,7 +13,7 @@ def pytest_configure(config):
     # optimises nothing, which takes a third off their time, but where an agent is trained to a
     # threshold; and processes share what they compiled.
     flags = {"--xla_force_host_platform_device_count": "4"}
-    if config.option.markexpr.startswith("not "):
+    if config.option.markexpr.startswith(("not ", "quick")):
         flags["--xla_backend_optimization_level"] = "0"
         if (
             "PYTEST_XDIST_WORKER" not in os.environ

@@ -76,7 +76,7 @@ class MountainCar(Valley):
 
     def dynamics(self, physics: Array, action: Array) -> tuple[Array, Array, Array]:
         """Pushes the car; the reward is -1."""
-        physics, reached = self.push(physics, (action - 1) * self.force)
+        physics, reached = self.push(physics, (action - 1).astype(jnp.float32) * self.force)
         return physics, np.float32(-1.0), reached
 
     def render(self, state: EpisodeState) -> np.ndarray:

@@ -44,7 +44,7 @@ def balance_pole(observation: Array) -> Array:
     Returns:
       Actions `[...]`, int32.
     """
-    lean = observation @ jnp.array([0.05, 0.1, 1.0, 0.4])
+    lean = observation @ jnp.array([0.05, 0.1, 1.0, 0.4], jnp.float32)
     return (lean > 0).astype(jnp.int32)
 
 

@@ -154,7 +154,7 @@ def return_distribution(agent: Any, params: Tree, observation: Tree) -> ReturnDi
     outputs = agent.network.apply(params["params"]["q"], split_action_mask(observation)[0])
     if isinstance(agent, QrDqnAgent):
         return ReturnDistribution(outputs, jnp.full_like(outputs, 1 / outputs.shape[-1]))
-    atoms = jnp.linspace(agent.v_min, agent.v_max, outputs.shape[-1])
+    atoms = jnp.linspace(agent.v_min, agent.v_max, outputs.shape[-1], dtype=jnp.float32)
     return ReturnDistribution(jnp.broadcast_to(atoms, outputs.shape), jax.nn.softmax(outputs))
 
 

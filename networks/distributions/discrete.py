@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ...envs.types import Array
+from ...envs.types import Array, add_axes
 from .base import Distribution
 
 # The logit of a forbidden action, whose probability is exactly 0. It is finite, so that differences
@@ -46,7 +46,8 @@ class Categorical(Distribution):
 
     def log_prob(self, action: Array) -> Array:
         """Returns the log-probabilities `[...]` of integer actions `[...]`."""
-        chosen = jnp.arange(self.logits.shape[-1]) == jnp.asarray(action)[..., None]
+        action = jnp.asarray(action)[..., None]
+        chosen = add_axes(jnp.arange(self.logits.shape[-1]), action.ndim) == action
         return jnp.sum(jnp.where(chosen, self.log_probs, 0.0), axis=-1)
 
     def mode(self) -> Array:
@@ -146,9 +147,11 @@ def epsilon_greedy(
     """
     q_values = jnp.asarray(q_values)
     allowed = jnp.broadcast_to(True if mask is None else mask, q_values.shape).astype(bool)
-    best = jax.nn.one_hot(Categorical(q_values, allowed).mode(), q_values.shape[-1])
-    epsilon = jnp.asarray(epsilon)[..., None]
-    uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)
+    best = jax.nn.one_hot(
+        Categorical(q_values, allowed).mode(), q_values.shape[-1], dtype=jnp.float32
+    )
+    epsilon = add_axes(jnp.asarray(epsilon)[..., None], q_values.ndim)
+    uniform = allowed.astype(jnp.float32) / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)
     probs = (1.0 - epsilon) * best + epsilon * uniform
     support = (probs > 0.0) & allowed
     return Categorical(jnp.log(jnp.where(support, probs, 1.0)), support)

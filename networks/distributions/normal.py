@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ...envs.types import Array
+from ...envs.types import Array, add_axes
 from .base import Distribution, sum_last
 
 _QUADRATURE = 32  # points
@@ -101,9 +101,9 @@ class TanhNormal(Distribution):
         near a bound has lost digits: prefer `sample_and_log_prob` where actions are drawn.
         """
         low, high = self._bounds()
-        least = 1e-6 * (high - low) / 2
-        above = jnp.maximum(action - low, least)
-        below = jnp.maximum(high - action, least)
+        least = self._over_batch(1e-6 * (high - low) / 2)
+        above = jnp.maximum(action - self._over_batch(low), least)
+        below = jnp.maximum(self._over_batch(high) - action, least)
         # The arctanh, better rounded than that of a ratio.
         return self._log_prob_before_tanh(0.5 * (jnp.log(above) - jnp.log(below)))
 
@@ -124,9 +124,10 @@ class TanhNormal(Distribution):
         low, high = self._bounds()
         points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
         loc, scale = jnp.broadcast_arrays(self.loc, self.scale)
-        x = loc[..., None] + scale[..., None] * np.float32(points)
+        points = add_axes(np.float32(points), loc.ndim + 1)
+        x = loc[..., None] + scale[..., None] * points
         log_slope = _log_tanh_slope(x) @ np.float32(weights / weights.sum())
-        log_slope += np.log(high / 2 - low / 2)
+        log_slope += self._over_batch(np.log(high / 2 - low / 2))
         return self._base().entropy() + sum_last(log_slope, self.event_ndim)
 
     def kl_divergence(self, other: "TanhNormal") -> Array:
@@ -158,14 +159,20 @@ class TanhNormal(Distribution):
             )
         return low, high
 
+    def _over_batch(self, bounds: np.ndarray) -> np.ndarray:
+        """Returns what was computed of the bounds with the batch's axes, float32."""
+        return add_axes(np.float32(bounds), max(jnp.ndim(self.loc), jnp.ndim(self.scale)))
+
     def _squash(self, x: Array) -> Array:
         low, high = self._bounds()
-        squashed = low / 2 + high / 2 + (high / 2 - low / 2) * jnp.tanh(x)
-        return jnp.clip(squashed, low, high)  # rounding may step outside
+        middle, half = map(self._over_batch, (low / 2 + high / 2, high / 2 - low / 2))
+        squashed = middle + half * jnp.tanh(x)
+        # rounding may step outside
+        return jnp.clip(squashed, self._over_batch(low), self._over_batch(high))
 
     def _log_prob_before_tanh(self, x: Array) -> Array:
         low, high = self._bounds()
-        log_slope = _log_tanh_slope(x) + np.log((high - low) / 2)
+        log_slope = _log_tanh_slope(x) + self._over_batch(np.log((high - low) / 2))
         return self._base().log_prob(x) - sum_last(log_slope, self.event_ndim)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from ...envs.types import Array
@@ -67,7 +68,9 @@ class Deterministic(Distribution):
 
     def log_prob(self, value: Array) -> Array:
         """Returns 0 where `value` is the value, in all components, and -inf elsewhere, `[...]`."""
-        return sum_last(jnp.where(value == self.value, 0.0, -jnp.inf), self.event_ndim)
+        return sum_last(
+            jnp.where(value == self.value, np.float32(0.0), np.float32(-np.inf)), self.event_ndim
+        )
 
     def mode(self) -> Array:
         """Returns the value."""
@@ -75,7 +78,9 @@ class Deterministic(Distribution):
 
     def entropy(self) -> Array:
         """Returns zeros `[...]`."""
-        return jnp.zeros(jnp.shape(self.value)[: jnp.ndim(self.value) - self.event_ndim])
+        return jnp.zeros(
+            jnp.shape(self.value)[: jnp.ndim(self.value) - self.event_ndim], jnp.float32
+        )
 
     def kl_divergence(self, other: "Deterministic") -> Array:
         """Returns 0 where the values are equal, inf elsewhere, `[...]`."""

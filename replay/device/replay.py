@@ -156,17 +156,17 @@ class DeviceReplay:
         items = self.num_items(state)
         if state.tree:
             first, mass, total = self._draw_from_tree(state, key, batch_size)
-            probability = mass / total
+            probability = mass / jnp.where(total > 0, total, 1.0)  # not 0 / 0 without any window
             priority = mass ** (1.0 / jnp.asarray(self.priority_exponent, jnp.float32))
         else:
-            index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(items, 1))
+            index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(items, 1), jnp.int32)
             oldest = state.head - state.size
             time = (oldest + index // self.num_envs) % self._length
             first = time * self.num_envs + index % self.num_envs
-            probability = jnp.broadcast_to(1.0 / items, (batch_size,))
-            priority = jnp.ones((batch_size,))
+            probability = jnp.broadcast_to(jnp.float32(1.0) / items, (batch_size,))
+            priority = jnp.ones((batch_size,), jnp.float32)
         steps = self.num_envs * jnp.arange(self.sequence_length, dtype=jnp.int32)
-        window = (first[:, None] + steps) % (self._length * self.num_envs)
+        window = (first[:, None] + steps[None]) % (self._length * self.num_envs)
         columns = {n: c.at[window].get(mode="promise_in_bounds") for n, c in state.columns.items()}
         size = jnp.broadcast_to(items, (batch_size,))
         # The barrier keeps the gather from being fused into its users, where the CPU compiler,
@@ -231,7 +231,7 @@ class DeviceReplay:
         node = jnp.zeros((num,), jnp.int32)
         mass = jnp.zeros((num,), jnp.float32)
         # One number for each level: 24 bits would not do for all levels at once.
-        uniform = jax.random.uniform(key, (len(state.tree), num))
+        uniform = jax.random.uniform(key, (len(state.tree), num), jnp.float32)
         for level, u in zip(reversed(state.tree), uniform, strict=True):
             children = level.at[node].get(mode="promise_in_bounds")
             sums = jnp.cumsum(children, axis=1)
@@ -244,7 +244,7 @@ class DeviceReplay:
 
     def _slots(self, times: Array) -> Array:
         """The slots `[len(times) * num_envs]` of rows at `times`, perhaps outside the ring."""
-        slots = (times % self._length)[:, None] * self.num_envs + jnp.arange(self.num_envs)
+        slots = (times % self._length)[:, None] * self.num_envs + jnp.arange(self.num_envs)[None]
         return slots.reshape(-1).astype(jnp.int32)
 
     # -- packing: a scan carries few arrays, and a row is one contiguous write
