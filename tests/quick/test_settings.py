@@ -1,5 +1,7 @@
 """The marker `quick` under other settings of JAX, each in a process of its own.
 
+`.ci/run` runs the marker under all of them at once.
+
 No third-party package stands in the way. What one does that differs under a setting is taken up
 where it comes in: optax's schedules divide whole numbers, which is float64 under `jax_enable_x64`
 (`policies.schedule.value_at`), and `jax.random.randint` broadcasts its bounds implicitly, so that
@@ -20,7 +22,6 @@ SETTINGS = {
     "nans": {"JAX_DEBUG_NANS": "1"},
     "ranks": {"JAX_NUMPY_RANK_PROMOTION": "raise"},
 }
-ALL = {name: value for setting in SETTINGS.values() for name, value in setting.items()}
 
 
 def quick(settings, tmp_path):
@@ -40,11 +41,6 @@ def quick(settings, tmp_path):
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     return run.stdout
-
-
-@pytest.mark.timeout(600)
-def test_quick_under_all_settings_at_once(tmp_path):
-    assert " passed" in quick(ALL, tmp_path)
 
 
 @pytest.mark.nightly
