@@ -25,21 +25,22 @@ class PpoAgent(OnPolicyAgent):
     generalised advantage estimates (Schulman et al. 2016). The surrogate is the clipped one, or has
     a penalty beta x KL(old || new) whose beta adapts from batch to batch, or both. With a
     `networks.RecurrentActorValueNetwork` this is recurrent PPO, and a mini-batch is some of the
-    sequences. The arguments of `OnPolicyAgent` come first; CleanRL's value coefficient of 0.5, of
-    half the squared error, is 0.25 here.
+    sequences. The arguments of `OnPolicyAgent` come first. CleanRL multiplies half the squared
+    error of the values by 0.5; the same loss has a value coefficient of 0.25 here.
 
     Args:
       lambda_: Decay of the trace of the advantage estimates.
-      clip_ratio: Greatest profitable change of the probability ratio; a float, a schedule of the
-        update count, or one of environment steps (`OfSteps`); None for no clipping.
-      kl_target: KL divergence in nats that beta steers a batch's updates to; None for no penalty.
-        The divergence is KL(policy before them || policy after them), measured when the next batch
-        comes, over its steps.
+      clip_ratio: Distance of the probability ratio from 1 beyond which the loss rewards no further
+        change; a float, a schedule of the update count, or one of environment steps (`OfSteps`);
+        None for no clipping.
+      kl_target: KL divergence in nats that the updates on one batch should make; None for no
+        penalty. The divergence from the policy before these updates to the policy after them is
+        measured on the steps of the next batch, and beta is adapted to it.
       initial_kl_beta: Beta for the first batch.
-      value_clip: Greatest profitable change of a value, in its own units, constant; None for no
-        clipping.
-      advantages: Normalisation of the advantages: over each "minibatch" (as OpenAI's Baselines do),
-        over the "batch" in `prepare`, or "none".
+      value_clip: Distance of a value from its estimate before the updates beyond which the loss
+        rewards no further change, in units of the values; None for no clipping.
+      advantages: Standardisation of the advantages: "minibatch" for each mini-batch apart (as
+        OpenAI's Baselines do), "batch" for the whole batch in `prepare`, "none" for none.
     """
 
     lambda_: float | Array = 0.95
@@ -100,6 +101,7 @@ class PpoAgent(OnPolicyAgent):
         if self.advantages == "minibatch":
             advantage = standardize(advantage, experience.weight, shards)
         log_ratio = distribution.log_prob(experience.action) - experience.log_prob
+        # What does not count may have any log-probabilities, whose exponential may be infinite.
         log_ratio = jnp.where(experience.weight > 0, log_ratio, 0.0)
         ratio = jnp.exp(log_ratio)
         metrics = {}
@@ -132,7 +134,7 @@ class PpoAgent(OnPolicyAgent):
         return info._replace(loss=info.loss + beta * kl, metrics=info.metrics | {"kl_beta": beta})
 
     def _adapt_beta(self, state: TrainState, rows: Trajectory, shards: str | None) -> TrainState:
-        """Adapts beta to the KL divergence that the last updates made on normalised rows."""
+        """Adapts beta to the divergence that the last updates made, on the normalised `rows`."""
         steps, mask = split_bootstrap(rows)
         policy = lambda params: self.apply(params, steps.observation, self.memory(steps))[0]
         divergence = policy(state.extra["old_params"]).kl_divergence(policy(state.params))
@@ -140,11 +142,15 @@ class PpoAgent(OnPolicyAgent):
         kl = total(jnp.where(mask > 0, divergence, 0.0), shards) / count
         beta = state.extra["kl_beta"]
         adapted = losses.adapt_kl_beta(beta, kl, self.kl_target)
+        # Before the first update there is no divergence to adapt to.
         extra = {**state.extra, "kl_beta": jnp.where(state.step > 0, adapted, beta)}
         return dataclasses.replace(state, extra=extra)
 
 
 def _keep_params(state: TrainState) -> TrainState:
-    """Returns the state with a copy of its parameters, before updates, in `extra`."""
+    """Returns the state with a copy of its parameters, before updates, in `extra`.
+
+    It is a copy, since the parameters themselves may be donated.
+    """
     copies = jax.tree.map(jnp.copy, state.params)
     return dataclasses.replace(state, extra={**state.extra, "old_params": copies})

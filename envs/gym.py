@@ -37,7 +37,7 @@ def make(
     env_options: Mapping[str, Any] | None = None,
     preprocess: bool = False,
 ) -> Environment:
-    """Makes a gymnasium environment, as a host `Environment`.
+    """Makes a gymnasium environment, as an `Environment` that is stepped from Python.
 
     Example:
       >>> env = make("CartPole-v1")
@@ -49,11 +49,13 @@ def make(
         or a function without arguments that returns a new gymnasium environment.
       num_envs: Number n of environments, for a leading `[n]` axis (environment i gets seed + i);
         None for one without that axis.
-      max_episode_steps: Time limit in steps; None for the registered one, -1 for none.
+      max_episode_steps: Time limit in steps; None for the registered one, if there is one, and -1
+        for none.
       wrappers: Wrappers to apply in order to each environment, gymnasium's own for example.
-      render_mode: Render mode of gymnasium; ignored if an id's environment does not support it.
-      vectorization: Mode of several environments: "sync", or "async" for a process for each. The
-        processes are spawned, so that a script needs `if __name__ == "__main__"`.
+      render_mode: Render mode of gymnasium, for an id whose environment supports it; a function
+        sets its own.
+      vectorization: How several environments run: "sync" for one process, "async" for a process
+        each. The processes are spawned, so a script needs `if __name__ == "__main__"`.
       env_options: Keyword arguments of the environment's constructor, such as
         `{"continuous": True}` for LunarLander-v3.
       preprocess: True to apply `preprocessing.get_preprocessor` of the observation space after the
@@ -63,7 +65,7 @@ def make(
       ValueError: if the id is unknown (the message names the nearest ones), an observation or
         action space has no spec, or the function returns an environment that it returned before,
         unless its adapter was closed.
-      ImportError: if an extra is missing; the message names the command that installs it.
+      ImportError: if a package is missing; the message names the command that installs it.
     """
     if vectorization not in ("sync", "async"):
         raise ValueError(f"vectorization: expected 'sync' or 'async', got {vectorization!r}")
@@ -92,6 +94,7 @@ def make(
             )
     if callable(env):
         gym_sharing.check_new(vector)
+    # These two classes make new arrays at each step, so that theirs need no copy.
     return GymVectorEnvironment(vector, copy=False)
 
 
@@ -155,13 +158,13 @@ class GymEnvironment(_Adapter):
         self._ended = True
 
     def reset(self, seed: int | None = None) -> TimeStep:
-        """Starts a new episode; a seed fixes the episodes after it too."""
+        """Starts a new episode; a seed also fixes all later episodes, until the next seed."""
         observation, _ = self.env.reset(seed=seed)
         self._ended = False
         return TimeStep(StepType.FIRST, _ZERO, _ONE, self._observation(observation))
 
     def step(self, action: Tree) -> TimeStep:
-        """Takes an action; after a LAST time step, and before any reset, it resets instead.
+        """Takes an action; resets instead after a LAST time step, or if `reset` was never called.
 
         Raises:
           SpecError: if the action does not meet its spec.
@@ -235,7 +238,7 @@ class GymVectorEnvironment(_Adapter):
         first = self._ended
         self._ended = terminated | truncated
         step_type = self._ended.astype(np.int32)
-        step_type += 1
+        step_type += 1  # MID is 1, and LAST is 2
         step_type[first] = StepType.FIRST
         discount = (~terminated).astype(np.float32)
         if "discount" in info:  # `_discount` marks the environments that gave one
@@ -259,7 +262,7 @@ def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
 
     Args:
       env_id: Registered id of the environment.
-      attributes: Attributes to set on it, its state among them.
+      attributes: Attributes to set on it: the whole state, since environments are kept.
     """
     env = _renderer(env_id)
     for name, value in attributes.items():
@@ -267,7 +270,7 @@ def render_state(env_id: str, attributes: Mapping[str, Any]) -> np.ndarray:
     return picture(env)
 
 
-# A renderer takes a second to start, and it has no state except what render_state sets.
+# A renderer takes a second to start, so that it is kept.
 @functools.lru_cache(maxsize=8)
 def _renderer(env_id: str) -> Any:
     env = _creator(env_id, None, (), "rgb_array", {})().unwrapped
@@ -284,7 +287,8 @@ def _creator(
 ) -> Callable[[], Any]:
     """Returns a function that makes one environment.
 
-    It is pickled by value, so that a spawned process imports gymnasium alone.
+    cloudpickle sends it to spawned processes by value, so that they import this library only if a
+    wrapper of it is among `wrappers`.
     """
     spec = find_spec(env) if isinstance(env, str) else None
     if isinstance(env, str) and render_mode is not None and render_mode in render_modes(spec, env):
@@ -299,6 +303,7 @@ def _creator(
         import gymnasium
 
         if spec is not None:
+            # The library's own checks of spaces and time steps come after.
             made = gymnasium.make(
                 spec, max_episode_steps=max_episode_steps, disable_env_checker=True, **options
             )
@@ -315,9 +320,10 @@ def _creator(
 
 @contextlib.contextmanager
 def _main_without_a_missing_file() -> Iterator[None]:
-    """Hides the main module's file from spawned processes where there is no such file.
+    """Hides the main module's file from spawned processes if it does not exist.
 
-    They run that file, and a program that was read from standard input names one: `<stdin>`.
+    Spawned processes run that file. The `__file__` of a program that was read from standard input
+    is "<stdin>", which is no file.
     """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)

@@ -1,4 +1,7 @@
-"""Learning from the episodes of clients: from replay, or from recent segments on policy."""
+"""Learning from the episodes of clients: from replay, or on-policy from their recent segments.
+
+Clients play training episodes, whose rows come here, and others, which are not learned from.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +21,7 @@ from .finite import SKIPPED, finite_update, keep_finite
 
 
 class Learning(Protocol):
-    """Learns from rows; one thread calls it, and any thread may ask for `backlog`.
+    """Learns from rows; one thread calls it, and any thread may call `backlog`, which only reads.
 
     Attributes:
       state: State of the agent.
@@ -44,7 +47,7 @@ class Learning(Protocol):
         """Takes consecutive rows of a stream.
 
         Args:
-          stream: Number of the stream.
+          stream: Index of the stream; a stream has the rows of one client's episodes.
           rows: Rows, without batch axes.
           version: Version of the parameters that chose the actions.
         """
@@ -114,7 +117,7 @@ class ReplayLearning:
         self._beta = importance_exponent
         self._prioritised = buffer.priority_exponent is not None
         self._writers: dict[int, Callable[[Trajectory], None]] = {}
-        self._first_step: int | None = None  # since when updates are owed
+        self._first_step: int | None = None  # `num_steps` when the warm-up ended
         self._dataset: Any = None
 
     @property
@@ -133,7 +136,7 @@ class ReplayLearning:
             self._writers[stream] = self.buffer.writer()
         for row in rows:
             self._writers[stream](row)
-            self.num_steps += not row.is_last()
+            self.num_steps += not row.is_last()  # a boundary row is no step
             if (
                 self._first_step is None
                 and self.num_steps >= self._warmup_steps
@@ -170,9 +173,9 @@ class ReplayLearning:
 class OnPolicyLearning:
     """Trains an on-policy agent from segments of episodes that its present parameters made.
 
-    A segment is `num_rows` consecutive rows of a stream; an update takes `num_segments` of them,
-    from any streams. Rows that older parameters made are left out, and training episodes wait
-    during an update.
+    A segment is `num_rows` consecutive rows of a stream, and the row after them, whose observation
+    estimates bootstrap from. A batch has `num_segments` of them, from any streams. Rows that older
+    parameters made are left out, and training episodes wait while a batch is learned from.
 
     Args:
       agent: On-policy agent.
@@ -193,7 +196,7 @@ class OnPolicyLearning:
       ValueError: if a number is less than 1.
     """
 
-    max_backlog = 0
+    max_backlog = 0  # one batch that waits stops all training episodes
 
     def __init__(
         self,
@@ -242,7 +245,7 @@ class OnPolicyLearning:
                 continue
             held.append(row)
             if len(held) > self._num_rows:
-                # The last one lends its observation, and begins the next segment.
+                # The last row is bootstrapped from, and begins the next segment.
                 self._segments.append(jax.tree.map(lambda *leaves: np.stack(leaves), *held))
                 self._open[stream] = [row]
 
@@ -261,6 +264,7 @@ class OnPolicyLearning:
             self.num_skipped += 1
         else:
             self.num_updates += 1
+        # Whatever else has come was made by parameters that are older now.
         self._segments = []
         self._open = {}
         return True
