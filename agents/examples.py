@@ -57,13 +57,15 @@ class Examples(NamedTuple):
           weights: Further weights `[N]`; an example counts for nothing where its own is 0.
         """
         weight = self.weight
-        memory = self.memory
+        memory, length = self.memory, self.episode_length
         if weights is not None:
             counted = weights != 0
             weight = jnp.where(counted.reshape((-1,) + (1,) * (weight.ndim - 1)), weight, 0.0)
-            memory = select(counted, memory)
-        kept = select(weight > 0, self._replace(distribution=(), memory=()))
-        return kept._replace(weight=weight, distribution=self.distribution, memory=memory)
+            memory, length = select(counted, (memory, length))
+        kept = select(weight > 0, self._replace(distribution=(), memory=(), episode_length=()))
+        return kept._replace(
+            weight=weight, distribution=self.distribution, memory=memory, episode_length=length
+        )
 
 
 def standardize(x: Array, weight: Array, shards: Shards | None = None) -> Array:

@@ -125,8 +125,8 @@ class OnPolicyAgent(abc.ABC):
             value_loss = mean(losses.squared(value - experience.target))
         entropy = mean(distribution.entropy())
         share = mean(jnp.ones_like(log_prob))
-        length = experience.episode_length
-        scale = 1.0 if isinstance(length, tuple) else 1.0 / length.mean()
+        length = experience.episode_length  # the same number for all that count
+        scale = 1.0 if isinstance(length, tuple) else 1.0 / jnp.maximum(length.max(), 1.0)
         return self.total_loss(state, policy_loss, value_loss, entropy, {}, share, scale)
 
     def initial_extra(self) -> dict[str, Tree]:
@@ -256,7 +256,7 @@ class OnPolicyAgent(abc.ABC):
         """
         check_experience(experience, self.collect_data_spec, None)
         rows = experience._replace(action=drawn_actions(experience))
-        num_steps = total((split_bootstrap(rows)[1] > 0).astype(jnp.int32), shards)
+        num_steps = total(split_bootstrap(rows)[1] > 0, shards).astype(jnp.int32)
         state = dataclasses.replace(state, extra=count_batch(state.extra, num_steps))
         return normalize_rows(state, rows, shards)
 

@@ -29,7 +29,7 @@ def polyak(tau: float) -> TargetUpdate:
     def update(params: Tree, targets: Tree, step: Array) -> Tree:
         moved = optax.incremental_update(params, targets, tau)
         # A traced tau is float32, and would make float32 of targets of another dtype.
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, targets)
+        return jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), moved, targets)
 
     return update
 

@@ -88,13 +88,7 @@ def alone() -> dict[str, np.ndarray]:
     for update in range(UPDATES):
         state, _ = learner.train(state, expert_rows(update))
     with tempfile.TemporaryDirectory() as folder:
-        return arrays_in(export_weights(state, Path(folder) / "alone.npz"))
-
-
-def arrays_in(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file by name."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+        return dict(np.load(export_weights(state, Path(folder) / "alone.npz"), allow_pickle=False))
 
 
 def launch(folder: Path, timeout: float = 150.0) -> None:
@@ -134,7 +128,8 @@ def main() -> None:
     """Both processes, and then the comparison."""
     with tempfile.TemporaryDirectory() as name:
         launch(Path(name))
-        results = [arrays_in(Path(name) / f"process_{index}.npz") for index in range(PROCESSES)]
+        files = [Path(name) / f"process_{index}.npz" for index in range(PROCESSES)]
+        results = [dict(np.load(file, allow_pickle=False)) for file in files]
     expected = alone()
     for leaf, values in expected.items():
         np.testing.assert_array_equal(results[0][leaf], results[1][leaf])

@@ -1,16 +1,18 @@
 """What one connection may cost the server before its request is whole: bytes, time, and a place.
 
-uvicorn reads headers without limit, and waits for the rest of a request for ever. Import this file
-where uvicorn is installed.
+uvicorn reads headers without limit, and waits for the rest of a request for ever.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _Protocol
+    from uvicorn.server import ServerState
+else:
+    _Protocol = object  # `limited_protocol` adds uvicorn's own, which not everyone has
 
 # A body in chunks of one byte costs so many bytes for each of its own.
 _CHUNKED = 9
@@ -37,18 +39,20 @@ class ConnectionLimits(NamedTuple):
     max_connections: int = 500
 
 
-def limited_protocol(limits: ConnectionLimits) -> type[HttpToolsProtocol]:
+def limited_protocol(limits: ConnectionLimits) -> "type[_Protocol]":
     """Returns uvicorn's protocol with limits, for `uvicorn.Config(http=...)`.
 
     Args:
       limits: Limits, of which the number of connections holds for all of one server.
     """
 
-    class Limited(_LimitedProtocol):
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Limited(_LimitedProtocol, HttpToolsProtocol):
         def __init__(
             self,
-            config: Config,
-            server_state: ServerState,
+            config: "Config",
+            server_state: "ServerState",
             app_state: dict[str, Any],
             _loop: asyncio.AbstractEventLoop | None = None,
         ) -> None:
@@ -58,8 +62,8 @@ def limited_protocol(limits: ConnectionLimits) -> type[HttpToolsProtocol]:
     return Limited
 
 
-class _LimitedProtocol(HttpToolsProtocol):
-    """One connection; its time is up where a request, or its answer, takes too long."""
+class _LimitedProtocol(_Protocol):
+    """A connection of uvicorn's that ends where a request, or its answer, takes too long."""
 
     limits = ConnectionLimits()
     _refused = False

@@ -54,11 +54,6 @@ class TableDescription:
             )
         except (ValueError, TypeError) as error:  # the exponent may be a text, from a file
             raise ValueError(f"table {self.name!r}: {error}") from error
-        if self.min_size > self.max_items:
-            raise ValueError(
-                f"table {self.name!r}: capacity={self.capacity} rows hold {self.max_items} windows "
-                f"of sequence_length={self.sequence_length}, fewer than min_size={self.min_size}"
-            )
 
     @property
     def max_items(self) -> int:

@@ -45,9 +45,10 @@ def test_each_part_and_their_sum():
     value_loss = ((1 - 3) ** 2 + 1**2) / 3
     entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) * 2 / 3
     metrics = info().metrics
-    assert metrics["policy_loss"] == pytest.approx(policy_loss, rel=1e-5)
-    assert metrics["value_loss"] == pytest.approx(value_loss, rel=1e-6)
-    assert metrics["entropy"] == pytest.approx(entropy, rel=1e-5)
+    steps = 2 / 3  # of the examples: metrics are means over steps
+    assert metrics["policy_loss"] == pytest.approx(policy_loss / steps, rel=1e-5)
+    assert metrics["value_loss"] == pytest.approx(value_loss / steps, rel=1e-6)
+    assert metrics["entropy"] == pytest.approx(entropy / steps, rel=1e-5)
     total = policy_loss + 0.25 * value_loss - 0.1 * entropy
     loss = info(value_coefficient=0.25, entropy_coefficient=0.1).loss
     assert loss == pytest.approx(total, rel=1e-5)

@@ -107,7 +107,9 @@ FUNCTIONS = {
     "importance_weights": lambda x: importance_weights(
         jnp.abs(x) + 1, 10, 0.5, jnp.array([False, True])
     )[0],
-    "count_rows": lambda x: count_rows(jnp.zeros(1), boundary_row(x))[1].returns,
+    "count_rows": lambda x: (
+        count_rows(jnp.zeros(1), jnp.zeros(1, jnp.int32), boundary_row(x))[2].returns
+    ),
     "metrics": lambda x: AverageReturn().update(
         AverageReturn().init((1,)),
         jax.tree.map(lambda y: y[:, 1], boundary_row(x)),

@@ -152,11 +152,12 @@ def test_a_sequence_by_hand():
     )
     np.testing.assert_array_equal(batch.weight, [[1, 1, 0, 1, 1]])
     state, info = agent.train(state, batch)
-    assert info.metrics["policy_loss"] == pytest.approx(7.625 / 5, rel=1e-5)
-    assert info.metrics["value_loss"] == pytest.approx(38.390625 / 5, rel=1e-5)
+    assert info.metrics["policy_loss"] == pytest.approx(7.625 / 4, rel=1e-5)  # over four steps
+    assert info.metrics["value_loss"] == pytest.approx(38.390625 / 4, rel=1e-5)
     assert state.params["actor_value"]["w"] == pytest.approx(1 - 40.2, rel=1e-5)
     _, doubled = agent.train(state, batch, jnp.array([2.0]))
-    assert doubled.metrics["policy_loss"] == pytest.approx(2 * 7.625 / 5, rel=1e-5)
+    assert doubled.metrics["policy_loss"] == info.metrics["policy_loss"]
+    assert doubled.loss == pytest.approx(2 * info.loss, rel=1e-5)
 
 
 def test_a_reset_inside_a_sequence_makes_two_sequences():

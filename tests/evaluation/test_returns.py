@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jax_agents import evaluation
+from jax_agents.envs.classic import CartPole
 from jax_agents.envs.types import PolicyStep
 
 
@@ -132,7 +133,7 @@ def test_errors(countdown):
     with pytest.raises(
         ValueError, match="at least 1 episode and 1 step, got num_episodes=0, max_steps=10000"
     ):
-        evaluation.evaluate_on_device(env, ONES, 1, jax.random.key(0), 0)
+        evaluation.evaluate_on_device(CartPole(), ONES, 1, jax.random.key(0), 0)
 
 
 def lengths_of(env, key, num_episodes):

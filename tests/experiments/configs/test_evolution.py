@@ -26,7 +26,8 @@ def test_the_runner_counts_the_steps_of_whole_episodes():
     runner = CompiledRunner(config, config.agent(env.specs), env, 0)
     assert runner.num_steps == 0
     progress = runner.advance(1)
-    ((mean, length, count),) = progress.episodes
+    ((mean, length, count, highest, lowest),) = progress.episodes
+    assert lowest <= mean <= highest
     assert (progress.num_updates, count) == (1, 8)
     # a reward for each step
     assert mean == pytest.approx(length) and runner.num_steps == pytest.approx(8 * length)

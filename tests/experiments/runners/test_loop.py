@@ -71,7 +71,7 @@ def test_the_loop_goes_on_with_new_episodes_and_the_old_counters():
 
 
 def _any_row(runner):
-    spec = runner._agent.collect_data_spec
+    spec = runner._loop.agent.collect_data_spec
     return jax.tree.map(lambda s: np.ones(s.shape, s.dtype), spec)  # MID follows MID
 
 

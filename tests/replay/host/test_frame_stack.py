@@ -157,11 +157,11 @@ def test_writers_are_streams(make):
 
 def test_a_stream_that_breaks_off_begins_anew_even_in_the_middle_of_an_episode(make):
     frames, plain = make()
-    rows = stream_rows([9], start=100)
+    rows = stream_rows([10], start=100)
     # The second begins in the middle of an episode, with frames that were never stored; the others
     # with a reset.
     parts = [
-        stream_rows([4])[:4],
+        stream_rows([5])[:4],
         rows[5:9],
         stream_rows([5], start=200)[:4],
         stream_rows([4], start=300),

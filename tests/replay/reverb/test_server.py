@@ -39,7 +39,7 @@ def test_tables_from_a_file(tmp_path):
     [
         ({"capacity": 0}, "capacity must be an integer"),
         ({"capacity": 3, "sequence_length": 4}, "cannot hold one window"),
-        ({"min_size": 50, "capacity": 50}, "hold 49 windows of sequence_length=2, fewer than min"),
+        ({"min_size": 50, "capacity": 50}, "capacity=50 rows hold 49"),
         ({"min_size": 100, "capacity": 50}, "min_size=100 items can never"),
         ({"priority_exponent": -1}, "priority_exponent must be"),
         ({"name": ""}, "name must be a text"),
