@@ -61,7 +61,8 @@ class Examples(NamedTuple):
         if weights is not None:
             counted = weights != 0
             weight = jnp.where(counted.reshape((-1,) + (1,) * (weight.ndim - 1)), weight, 0.0)
-            memory, length = select(counted, (memory, length))
+            memory = select(counted, memory)
+        length = select(jnp.any((weight > 0).reshape(len(weight), -1), axis=1), length)
         kept = select(weight > 0, self._replace(distribution=(), memory=(), episode_length=()))
         return kept._replace(
             weight=weight, distribution=self.distribution, memory=memory, episode_length=length

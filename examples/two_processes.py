@@ -115,9 +115,7 @@ def launch(folder: Path, timeout: float = 150.0) -> None:
                 )
             time.sleep(0.05)
         if any(process.returncode for process in processes):
-            raise RuntimeError(
-                f"the processes ended with {[process.returncode for process in processes]}"
-            )
+            raise RuntimeError(f"they ended with {[process.returncode for process in processes]}")
     finally:
         for process in processes:
             process.kill()

@@ -161,7 +161,7 @@ def test_a_stream_that_breaks_off_begins_anew_even_in_the_middle_of_an_episode(m
     # The second begins in the middle of an episode, with frames that were never stored; the others
     # with a reset.
     parts = [
-        stream_rows([5])[:4],
+        stream_rows([4])[:4],
         rows[5:9],
         stream_rows([5], start=200)[:4],
         stream_rows([4], start=300),
