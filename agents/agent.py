@@ -326,6 +326,7 @@ def weighted_mean(values: Array, weights: Array | None = None, mask: Array | Non
       mask: Mask `[B]`; None for 1.
     """
     if weights is not None:
+        weights = jnp.asarray(weights, jnp.float32)  # those of NumPy may be float64
         counts = weights != 0 if mask is None else (weights != 0) & (mask > 0)
         return jnp.mean(jnp.where(counts, values, 0.0) * jnp.where(counts, weights, 0.0))
     return jnp.mean(values if mask is None else jnp.where(mask > 0, values, 0.0))
@@ -338,7 +339,8 @@ def over_share(means: Tree, share: Array | float) -> Tree:
       means: Scalars, as from `weighted_mean`.
       share: The same mean of ones; where it is 0, so are the results.
     """
-    share = jnp.where(jnp.asarray(share) > 0, share, 1.0)
+    share = jnp.asarray(share, jnp.float32)
+    share = jnp.where(share > 0, share, 1.0)
     return jax.tree.map(lambda mean: mean / share, means)
 
 

@@ -73,6 +73,6 @@ class ReinforceAgent(OnPolicyAgent):
         # The loss divides by the number of examples; the weights make it a mean over episodes.
         num_episodes = jnp.maximum(total(episodes.astype(jnp.float32), shards), 1.0)
         scale = total(jnp.ones_like(mask), shards) / num_episodes
-        num_steps = total(jnp.where(batch.weight > 0, 1.0, 0.0), shards)
+        num_steps = total((batch.weight > 0).astype(jnp.float32), shards)
         length = jnp.full(batch.weight.shape[0], jnp.maximum(num_steps / num_episodes, 1.0))
         return state, batch._replace(weight=batch.weight * scale, episode_length=length)

@@ -93,7 +93,7 @@ class EvolutionScan(Scan[ScanState]):
         counts = {
             "episodes": jnp.int32(self.num_envs),
             "episode_return": fitness.sum() * self.num_episodes,
-            "episode_length": played.lengths.sum(),
+            "episode_length": played.lengths.sum(dtype=jnp.int32),
             "episode_return_max": played.returns.max(),
             "episode_return_min": played.returns.min(),
         }

@@ -134,7 +134,7 @@ class Learner:
             )
         shards = split_evenly((experience, weights), count)
         state, info = self._train(state, *shards)
-        share = jnp.broadcast_to(info.share, (count,))
+        share = jnp.broadcast_to(jnp.asarray(info.share, jnp.float32), (count,))
         loss, metrics, share = jax.tree.map(lambda x: x[0], (info.loss, info.metrics, share))
         per_example = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], info.per_example)
         return state, LossInfo(loss, metrics, per_example, share)

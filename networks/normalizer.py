@@ -141,8 +141,8 @@ def _is_kept(mean: Array) -> bool:
     return mean.shape != (0,)
 
 
-def _as_float(x: Array) -> Array:
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+def _as_float(x: Any) -> Array:
+    return jnp.asarray(x, jnp.float32)
 
 
 def _all_devices(x: Array, axis_name: str | None) -> Array:
