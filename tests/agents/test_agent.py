@@ -222,6 +222,7 @@ def test_polyak_and_periodic_targets_by_numbers():
 # -- what an optimizer is given
 
 ALIASES = ("A3C", "APEX", "APEX_DDPG", "APPO", "RAINBOW")
+DAILY = {("DQN", "one"), ("SAC", "by role"), ("PPO", "by role"), ("ES", "one"), ("BC", "one")}
 TINY = {
     "hidden": (3,), "head_hidden": (3,), "lstm_size": 3, "core_size": 3, "num_atoms": 3,
     "sequence_length": 2, "burn_in": 0, "population_size": 4,
@@ -270,8 +271,15 @@ def record_value():
     )
 
 
-@pytest.mark.parametrize("kind", ["one", "by role"])
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ALIASES])
+VALUED = [
+    pytest.param(name, kind, marks=() if (name, kind) in DAILY else pytest.mark.nightly)
+    for name in PRESETS
+    if name not in ALIASES
+    for kind in ("one", "by role")
+]
+
+
+@pytest.mark.parametrize("name, kind", VALUED)
 def test_every_agent_hands_the_loss_to_optimizers_that_need_it(name, kind):
     """Plain ones, which do not take it, work beside them, as they do in every other test."""
     make = lambda: optax.chain(

@@ -104,7 +104,7 @@ KINDS = {
         if name not in ("ES",)
     },
 }
-DAILY = ("dense", "convolutions", "Q, noisy and dueling", "RECURRENT_PPO")
+DAILY = ("dense", "convolutions")
 
 
 def program_of(agent):

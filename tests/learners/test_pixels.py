@@ -71,8 +71,6 @@ def trained(make, without=None):
 def test_images_are_learned_from_as_without_options(make, monkeypatch):
     params, metrics = trained(make)
     assert np.isfinite(list(metrics.values())).all()
-    again, _ = trained(make)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
     plain, plain_metrics = trained(make, monkeypatch)
     close = lambda x, y: np.testing.assert_allclose(x, y, 1e-3, 1e-5)
     jax.tree.map(close, (params, metrics), (plain, plain_metrics))
