@@ -187,9 +187,10 @@ class OffPolicyLoop:
             self.driver.set_policy(self.agent.collect_policy, self._act_key)
 
     def _check_filled(self) -> None:
-        """Says at once that the buffer is not filled, as far as it can tell."""
+        """Says at once that the buffer is not filled, unless others may be filling it."""
         buffer: Any = self.buffer
-        if hasattr(buffer, "can_sample") and not buffer.can_sample():
+        waits = getattr(buffer, "others_write", False) or not hasattr(buffer, "can_sample")
+        if not waits and not buffer.can_sample():
             have = f"{len(buffer)} rows" if hasattr(buffer, "__len__") else "too few rows"
             length = self.agent.train_sequence_length or 2
             least = getattr(buffer, "min_size", 1)

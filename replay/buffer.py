@@ -84,7 +84,10 @@ class WindowBuffer(abc.ABC):
     Attributes:
       generation: Number that `clear` and `load` change, so that readers forget what they have read
         ahead.
+      others_write: True if the rows are on a server, which others may be filling.
     """
+
+    others_write = False
 
     def __init__(self, spec: Tree, settings: BufferSettings):
         self.layout = RowLayout(spec)

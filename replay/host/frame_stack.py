@@ -60,6 +60,11 @@ class FrameStackReplay:
         """The buffer's exponent of priorities; None: it samples uniformly."""
         return self.buffer.priority_exponent
 
+    @property
+    def others_write(self) -> bool:
+        """True if the rows are on a server, which others may be filling."""
+        return getattr(self.buffer, "others_write", False)
+
     def writer(self, num_envs: int | None = None) -> Observer:
         """Returns an observer for a new stream of single rows, or for n of rows `[n, ...]`."""
         return self._open_stream(self.buffer.writer(num_envs))

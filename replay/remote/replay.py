@@ -62,6 +62,8 @@ class RemoteReplay(TableReplay):
       ConnectionError: No server answers at an address.
     """
 
+    others_write = True
+
     def __init__(
         self,
         spec: Trajectory,

@@ -89,6 +89,7 @@ class ReverbReplay(TableReplay):
             if address is None
             else connect(address)
         )
+        self.others_write = address is not None
         if address is not None:
             self._agree(self._connection)
             checkpoint.check_table(self._info(), self._signature, self._settings())

@@ -285,6 +285,17 @@ def test_an_empty_buffer_says_at_once_what_is_missing(kind):
     buffer.close()
 
 
+def test_a_buffer_that_others_fill_is_waited_for():
+    env = envs.classic.CartPole()
+    agent = agents.DqnAgent(env.specs, networks.QNetwork(2, (4,)), optax.adam(1e-3))
+    buffer = replay.HostReplay(agent.collect_data_spec, capacity=50, timeout=0.2)
+    buffer.others_write = True  # as of a server
+    host = envs.HostEnvironment(env)
+    loop = OffPolicyLoop(agent, host, buffer, batch_size=2, key=jax.random.key(0))
+    with pytest.raises(TimeoutError):
+        loop.run(1)
+
+
 def test_a_buffer_that_cannot_tell_is_asked_for_a_batch():
     class Plain:
         priority_exponent = None
