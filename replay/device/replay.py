@@ -16,6 +16,7 @@ from ..checks import check_count
 from ..packing import LARGE_LEAF_BYTES
 
 _WIDTH = 16  # children of a node of the sum tree
+_TINY = np.finfo(np.float32).tiny
 
 
 @struct.dataclass
@@ -156,7 +157,7 @@ class DeviceReplay:
         items = self.num_items(state)
         if state.tree:
             first, mass, total = self._draw_from_tree(state, key, batch_size)
-            probability = mass / jnp.where(total > 0, total, 1.0)  # not 0 / 0 without any window
+            probability = mass / jnp.maximum(total, _TINY)  # not 0 / 0 without any window
             priority = mass ** (1.0 / jnp.asarray(self.priority_exponent, jnp.float32))
         else:
             index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(items, 1), jnp.int32)
