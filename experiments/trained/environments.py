@@ -97,7 +97,7 @@ def check_factory(env: Any) -> None:
         return
     try:
         other = env()
-    except Exception:  # whatever an environment may raise
+    except Exception:  # an evaluation, which needs a second one, meets the same error and tells it
         return
     check_new(other)
     other.close()
